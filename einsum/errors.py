@@ -1,0 +1,43 @@
+"""What a user did wrong, said in one place and one way: what, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class WeirError(ValueError):
+    """A mistake in what weir was given; its message is meant to be read by the person who gave it."""
+
+
+class Infeasible(WeirError):
+    """What was asked is well formed but does not fit the hardware or the limits given."""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """A tail for a message: the nearest known name, or the known names if there are few.
+
+    >>> hint("mx", ["max", "sum"])
+    "; did you mean 'max'?"
+    >>> hint("zzz", ["max", "sum"])
+    '; known: max, sum'
+    """
+    import difflib
+
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [n for n in names if name and n.startswith(name)]
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(names)}" if 0 < len(names) <= 12 else ""
+
+
+def refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], where: str) -> list[str]:
+    """One message per key of ``raw`` that is not among ``known``."""
+    names = set(known)
+    return [f"{where}: unknown key {key!r}{hint(str(key), names)}" for key in raw if key not in names]
+
+
+def raise_all(problems: list[str]) -> None:
+    """Raise every problem found at once, one a line, so that a file is mended in one go."""
+    if problems:
+        raise WeirError("\n".join(problems))

@@ -1,0 +1,1 @@
+"""How a cascade is laid out in time, space and storage."""

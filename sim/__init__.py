@@ -1,0 +1,1 @@
+"""The front door: on what, how fast, how much energy, at what price."""

@@ -1,0 +1,1 @@
+"""Components, devices, clusters and prices, as data."""

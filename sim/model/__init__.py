@@ -1,0 +1,1 @@
+"""The one performance model: counts to time, energy and money."""
