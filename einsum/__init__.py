@@ -9,6 +9,7 @@ from __future__ import annotations
 from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Tensor, Term
 from einsum.errors import Infeasible, WeirError, hint
 from einsum.parse import parse
+from einsum.program import Part, Program
 
 __all__ = [
     "Access",
@@ -18,6 +19,8 @@ __all__ = [
     "Const",
     "Einsum",
     "Infeasible",
+    "Part",
+    "Program",
     "Tensor",
     "Term",
     "WeirError",

@@ -57,7 +57,8 @@ class Affine:
         """One more than the largest value it takes."""
         total: Any = 1
         for term in self.terms:
-            total = total + term.coefficient(sizes) * ((sizes[term.rank] - 1) if term.rank else 1)
+            top = (sizes[term.rank] - 1) * (term.scale > 0) if term.rank else 1  # a falling term is largest at zero
+            total = total + term.coefficient(sizes) * top
         return total
 
     def value(self, sizes: Sizes, at: Mapping[str, Any]) -> Any:
@@ -323,7 +324,7 @@ def _carried(einsum: Einsum) -> Iterator[str]:
 
 
 def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
-    """Refuse extents that are not positive whole numbers below 2**62."""
+    """Refuse extents that are not whole numbers from 0 to 2**62; a rank that is iterated must not be empty either."""
     for rank, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 < size < 2**62:
-            raise WeirError(f"{where}: size of rank {rank!r} must be a whole number from 1 to 2**62, not {size!r}")
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 <= size < 2**62:
+            raise WeirError(f"{where}: size of rank {rank!r} must be a whole number from 0 to 2**62, not {size!r}")

@@ -90,7 +90,10 @@ PATTERNS: dict[str, tuple[Callable[..., Sparsity], tuple[str, ...]]] = {
         lambda _, q, k, width, sinks=0, offset="": Band(q, k, offset, width, sinks),
         ("rank", "rank", "count", "number?", "offset?"),
     ),
-    "per_row": (lambda _, row, along, count: PerRow(row, along, count), ("rank", "rank", "count")),
+    "per_row": (
+        lambda ranks, along, count: PerRow(tuple(r for r in ranks if r != along), along, count),
+        ("rank", "count"),
+    ),
     "n_of_m": (lambda _, along, count, group: Structured(along, count, group), ("rank", "count", "count")),
     "block": (
         lambda _, row, high, along, wide, fraction: Block(((row, high), (along, wide)), fraction),

@@ -84,6 +84,7 @@ MAPS: dict[str, Map] = {
     "silu": Map(1, lambda x: x * _sigmoid(x), (("exp", 1), ("add", 1), ("div", 1))),
     "gelu": Map(1, _gelu, (("exp", 1), ("mul", 5), ("add", 2))),
     "copy": Map(1, np.positive, ()),
+    "one": Map(1, np.ones_like, ()),  # one wherever the operand is present: its pattern without its values
 }
 
 REDUCTIONS: dict[str, Reduction] = {

@@ -306,6 +306,9 @@ def _check_ranks(cascade: Cascade, reader: _Reader) -> None:
             if name in cascade.produced and name not in written and cascade.tensor(name).kind != "state":
                 raise WeirError(f"{reader.where}: line {einsum.line}: {name} is read before it is written")
         written.add(einsum.output.tensor)
+    for rank in cascade.ranks:
+        if sized[rank] == 0:
+            raise WeirError(f"{reader.where}: rank {rank!r} is empty: its size must be at least 1")
     cascade.bind()
 
 

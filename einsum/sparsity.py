@@ -140,37 +140,33 @@ def _all_missed(total: Any, chosen: Any, window: Any) -> Any:
 class PerRow:
     """Exactly ``count`` places present along ``along`` in every row, evenly likely (top-k routing)."""
 
-    row: str
+    rows: tuple[str, ...]
     along: str
     count: int
 
     @property
     def ranks(self) -> tuple[str, ...]:
-        return (self.row, self.along)
+        return (*self.rows, self.along)
 
     def density(self, sizes: Sizes) -> Any:
         return np.minimum(self.count / sizes[self.along], 1.0)
 
     def occupied(self, keep: Iterable[str], sizes: Sizes, tile: Sizes) -> Any:
-        kept = set(keep)
-        if self.row in kept and self.along in kept:
-            return self.density(sizes)
-        if self.along in kept:
-            return 1.0 - (1.0 - self.density(sizes)) ** tile[self.row]
-        window = tile[self.along]
-        missed = _all_missed(sizes[self.along], self.count, window)
-        return 1.0 - (missed if self.row in kept else missed ** tile[self.row])
+        hidden = _dropped(self.rows, keep, tile)  # rows seen together through the window
+        if self.along in set(keep):
+            return 1.0 - (1.0 - self.density(sizes)) ** hidden
+        return 1.0 - _all_missed(sizes[self.along], self.count, tile[self.along]) ** hidden
 
     def mask(self, sizes: Sizes, rng: np.random.Generator) -> Mask:
-        rows, width = sizes[self.row], sizes[self.along]
-        order = rng.random((rows, width)).argsort(axis=1)
+        order = rng.random([sizes[r] for r in self.ranks]).argsort(axis=-1)
         return np.asarray(order < self.count)
 
     def fills(self, keep: Iterable[str]) -> bool:
         return self.along not in set(keep)
 
     def rename(self, names: Mapping[str, str]) -> PerRow:
-        return replace(self, row=names.get(self.row, self.row), along=names.get(self.along, self.along))
+        rows = tuple(names.get(r, r) for r in self.rows)
+        return replace(self, rows=rows, along=names.get(self.along, self.along))
 
 
 @dataclass(frozen=True, slots=True)
