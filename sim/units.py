@@ -10,7 +10,9 @@ from einsum.errors import WeirError, hint
 
 LONGEST = 64  # characters; no quantity anyone writes by hand needs more
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b)\s*", re.I)
+_NUMBER = re.compile(
+    r"\s*([+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b)\s*", re.I
+)
 
 _DECIMAL = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
@@ -105,13 +107,15 @@ def _parse(text: str, unit: str) -> float:
 def _scale(given: str, unit: str, text: str) -> float:
     """How many ``unit`` one ``given`` is; refuses what is not a unit, or measures something else."""
     expected = _unit(unit)
-    assert expected is not None, unit  # our own mistake: the callers name the expected unit
+    assert expected is not None, unit  # noqa: S101 - our own mistake: callers name the expected unit
     if not given:
         if expected[0] == "1":
             return 1.0
         raise WeirError(f"{text!r} has no unit; write for example '{text.strip()} {unit}'")
     if given in {"K", "k", "M", "G", "T", "P"} and expected[0] in {"B", "1"}:
-        choice = f"{given.upper()}B (decimal) or {given.upper()}iB (binary)" if expected[0] == "B" else "the number in full"
+        choice = (
+            f"{given.upper()}B (decimal) or {given.upper()}iB (binary)" if expected[0] == "B" else "the number in full"
+        )
         raise WeirError(f"{text!r} is ambiguous: write {choice}")
     found = _unit(given)
     if found is None:
@@ -152,4 +156,4 @@ def _prefix(value: float, unit: str) -> tuple[float, str]:
     for size, prefix in (*steps, *fractions):
         if value >= size:
             return size, prefix
-    return (fractions[-1] if fractions and value else (1.0, ""))
+    return fractions[-1] if fractions and value else (1.0, "")

@@ -75,7 +75,8 @@ class Device:
 
     def instances(self, name: str) -> int:
         """How many copies of component ``name`` the device has: the product of the fan-outs above it."""
-        parents = {part.name: part.under for part in (*self.memories, *self.fanouts, *self.computes)}
+        nodes: tuple[Memory | Fanout | Compute, ...] = (*self.memories, *self.fanouts, *self.computes)
+        parents = {part.name: part.under for part in nodes}
         counts = {fanout.name: fanout.count for fanout in self.fanouts}
         total, above = 1, parents[name]
         while above:
@@ -146,7 +147,9 @@ class Device:
         parts: dict[str, Memory | Fanout | Compute | Link | Power] = {"memory": self.memory}
         if self.power is not None:
             parts["power"] = self.power
-        return parts | {part.name: part for part in (*self.memories, *self.fanouts, *self.computes, *self.links)}
+        named: tuple[Memory | Fanout | Compute | Link, ...]
+        named = (*self.memories, *self.fanouts, *self.computes, *self.links)
+        return parts | {part.name: part for part in named}
 
     def _known(self, path: str) -> tuple[str, ...]:
         """The path in pieces, or an error that names the nearest path there is."""
@@ -174,7 +177,8 @@ class Device:
             return self._replaced(part, self._with_row(part, attribute, row, value, where))
         kind = part.QUANTITIES[attribute]
         number = quantity(value, kind, where)
-        return self._replaced(part, replace(part, **{attribute: int(number) if kind.whole else number}))
+        change: dict[str, Any] = {attribute: int(number) if kind.whole else number}
+        return self._replaced(part, replace(part, **change))
 
     def _with_row(self, unit: Compute, attribute: str, row: list[str], value: str | float, where: str) -> Compute:
         """The compute unit with one entry of its rates or energies changed."""
@@ -190,7 +194,8 @@ class Device:
         if isinstance(new, Power):
             return replace(self, power=new)
         fields = ("memories", "fanouts", "computes", "links")
-        return replace(self, **{f: tuple(new if part is old else part for part in getattr(self, f)) for f in fields})
+        parts: dict[str, Any] = {f: tuple(new if part is old else part for part in getattr(self, f)) for f in fields}
+        return replace(self, **parts)
 
 
 RATE = Quantity("op/s", positive=True)

@@ -57,7 +57,9 @@ def _catalogued(name: str) -> Device:
     known = canonical(name)
     if known is None:
         near = hint(name, {*device_names(), *device_aliases()})
-        raise WeirError(f"unknown device {name!r:.80}{near or '; a file of your own is given by its path, ending .toml'}")
+        raise WeirError(
+            f"unknown device {name!r:.80}{near or '; a file of your own is given by its path, ending .toml'}"
+        )
     return load(FOLDER / f"{known}.toml")
 
 
@@ -99,8 +101,8 @@ def _part(kind: type[Part], entry: Table) -> Part:
 
 
 def _link(entry: Table) -> Link:
-    entry.number("bandwidth", Link.QUANTITIES["bandwidth"]) if "bandwidth" not in entry.raw else None
-    stated = {"bandwidth": 1.0} | entry.numbers(Link.QUANTITIES)
+    stated: dict[str, Any] = {"bandwidth": entry.number("bandwidth", Link.QUANTITIES["bandwidth"])}
+    stated |= entry.numbers({name: kind for name, kind in Link.QUANTITIES.items() if name != "bandwidth"})
     return Link(name=entry.text("name"), scope=entry.one_of("scope", Link.SCOPES), **stated)
 
 
@@ -154,9 +156,9 @@ def _shares() -> dict[str, float]:
 
 
 def _check_tree(made: Device, top: Table) -> None:
-    """Names are unique, every ``under`` leads to the root, and there is one outermost memory and something to run on."""
+    """Names are unique, every ``under`` leads to one outermost memory, and there is something to run on."""
     nodes: list[Memory | Fanout | Compute] = [*made.memories, *made.fanouts, *made.computes]
-    names = [part.name for part in nodes] + [link.name for link in made.links]
+    names = [*(part.name for part in nodes), *(link.name for link in made.links)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         top.problems.append(f"{top.where}: two components are called {name!r}")
     top.problems += [f"{top.where}: a component's name cannot be {name!r}" for name in names if not _plain(name)]

@@ -33,7 +33,9 @@ class Tier:
 def _tiers() -> dict[str, Tier]:
     path = DATA / "tiers.toml"
     raw, problems = read(path, "tier"), list[str]()
-    tables = {name: Table(entry, f"{path.name} [{name}]", (*_QUANTITIES, "source"), problems) for name, entry in raw.items()}
+    tables = {
+        name: Table(entry, f"{path.name} [{name}]", (*_QUANTITIES, "source"), problems) for name, entry in raw.items()
+    }
     made = {
         name: Tier(name=name, source=table.text("source"), **{k: table.number(k, q) for k, q in _QUANTITIES.items()})
         for name, table in tables.items()
