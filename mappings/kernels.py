@@ -1,7 +1,7 @@
 """Fusion: which Einsums share loops, so that what passes between them stays on chip.
 
 The default follows what serving engines do: products with weights stand alone, merged where they read the same input
-(one projection for queries, keys and values); everything between them is one kernel as long as it is connected.
+(one projection for queries, keys and values); everything between two products is one kernel.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum
         return False
     if heavy:
         return bool(streams(cascade, last) & streams(cascade, einsum))
-    made = {e.output.tensor for e in group}
-    shared = {n for e in group for n in streams(cascade, e)} & streams(cascade, einsum)
-    return (bool(made & set(einsum.inputs)) or bool(shared)) and not _partial(layout, group, einsum)
+    return not _partial(layout, group, einsum)
 
 
 def _partial(layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:
@@ -59,6 +57,8 @@ def describe(program: Program, layout: Layout) -> str:
     lines = []
     for part in program.parts:
         lines.append(f"{part.cascade.name} x{part.times}")
-        for group in kernels(part.cascade, layout):
-            lines.append(f"  on {layout.place(group[0].name).pool}: " + ", ".join(e.name for e in group))
+        lines += [
+            f"  on {layout.place(group[0].name).pool}: " + ", ".join(e.name for e in group)
+            for group in kernels(part.cascade, layout)
+        ]
     return "\n".join(lines)

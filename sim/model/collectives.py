@@ -37,7 +37,7 @@ def two_shot_all_reduce(size: Any, ways: int, bandwidth: float, latency: float) 
 
 
 def star_all_reduce(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
-    """All to one hub, which adds up and sends back: two latencies, the hub's link carries n-1 times the bytes each way."""
+    """All to one hub and back: two latencies, n-1 times the bytes over the hub's link each way."""
     return 2 * (latency + (ways - 1) * size / bandwidth)
 
 

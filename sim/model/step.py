@@ -57,7 +57,7 @@ class Step:
 
     @cached_property
     def latency(self) -> Any:
-        """Seconds from a batch's start to its end: parts in sequence, layers in sequence, stages joined by transfers."""
+        """Seconds from a batch's start to its end: parts and layers in sequence, stages joined by transfers."""
         total: Any = self.host
         for part, timed in self.rows:
             total = total + part.times * schedule(timed)
@@ -80,7 +80,7 @@ class Step:
         for part, timed in self.rows:
             for one in timed:
                 share = self._share(part) if one.resource == first else float(part.times)
-                total[one.resource] = total.get(one.resource, 0.0) + share * one.seconds
+                total[one.resource] = total.get(one.resource, 0.0) + share * one.held
         total[first] = total.get(first, 0.0) + self.host
         return total
 

@@ -31,6 +31,11 @@ class Timed:
     algorithm: str = ""
 
     @property
+    def held(self) -> Any:
+        """Seconds for which its resource can do nothing else: a message in flight does not hold the link."""
+        return self.seconds - self.launch if self.task.kind == "transfer" else self.seconds
+
+    @property
     def resource(self) -> str:
         """What it keeps busy: its pool, or the network between pools."""
         return "network" if self.task.kind == "transfer" else self.task.pool
@@ -101,7 +106,7 @@ class Clock:
 
 
 def schedule(timed: tuple[Timed, ...]) -> Any:
-    """Seconds until the last task ends: each starts, in program order, when its inputs are there and its resource is free."""
+    """Seconds until the last task ends; in program order, each starts when its inputs and its resource are ready."""
     free: dict[str, Any] = {}
     ends: list[Any] = []
     for one in timed:
@@ -109,7 +114,7 @@ def schedule(timed: tuple[Timed, ...]) -> Any:
         for before in one.task.after:
             start = np.maximum(start, ends[before])
         ends.append(start + one.seconds)
-        free[one.resource] = ends[-1]
+        free[one.resource] = start + one.held
     total: Any = 0.0
     for end in ends:
         total = np.maximum(total, end)

@@ -111,8 +111,19 @@ class _Builder:
             einsums=names,
         )
         self.found.append(task)
+        number = len(self.found) - 1
         for einsum in group:
-            self.made[einsum.output.tensor] = _Made(len(self.found) - 1, einsum, place)
+            self.made[einsum.output.tensor] = _Made(number, einsum, place)
+        for einsum in group:
+            self.push(einsum.output.tensor, place)
+
+    def push(self, name: str, place: Place) -> None:
+        """Send a tensor that another pool will read as soon as it is made, rather than when it is asked for."""
+        for einsum in self.cascade.einsums:
+            for access in einsum.reads:
+                if access.tensor == name and self.layout.place(einsum.name).pool != place.pool:
+                    self.fetch(access, einsum)
+                    return
 
     def inner(self, name: str, einsum: Einsum, group: tuple[Einsum, ...]) -> bool:
         """Whether a tensor is written in the group before an Einsum reads it."""
@@ -207,7 +218,7 @@ class _Builder:
             self.add("transfer", name, place, held * ways / place.count, place.count, made.task, source=made.place)
 
     def complete(self, name: str) -> None:
-        """Gather a result that is divided along anything but requests or positions: whoever reads it next wants it whole."""
+        """Gather a result divided along anything but requests or positions: whoever reads it next wants it whole."""
         made = self.made.get(name)
         if made is None or self.cascade.tensor(name).kind == "state":
             return
