@@ -169,11 +169,11 @@ def prices(
 
 
 def _chosen(names: list[str], rest: list[str], stated: str | None) -> str:
-    """The book for ``rest``: the one stated; else the one that would price all, so that overriding one moves no other."""
+    """The book for ``rest``: as stated, or the one that would price all, so that overriding one moves no other."""
     if stated is not None:
         book(stated)
     if stated is not None or not rest:
-        return stated or ""
+        return stated if stated and rest else ""
     try:
         return choose_book(names)
     except WeirError:
