@@ -10,7 +10,7 @@ class WeirError(ValueError):
     """A mistake in what weir was given; its message is meant to be read by the person who gave it."""
 
 
-class Infeasible(WeirError):
+class Infeasible(WeirError):  # noqa: N818  a state of affairs, named as solvers name it
     """What was asked is well formed but does not fit the hardware or the limits given."""
 
 
