@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,12 +159,14 @@ def _shares() -> dict[str, float]:
 def _check_tree(made: Device, top: Table) -> None:
     """Names are unique, every ``under`` leads to one outermost memory, and there is something to run on."""
     nodes: list[Memory | Fanout | Compute] = [*made.memories, *made.fanouts, *made.computes]
-    names = [*(part.name for part in nodes), *(link.name for link in made.links)]
+    names = [*[part.name for part in nodes], *[link.name for link in made.links]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         top.problems.append(f"{top.where}: two components are called {name!r}")
-    top.problems += [f"{top.where}: a component's name cannot be {name!r}" for name in names if not _plain(name)]
+    top.problems += [
+        f"{top.where}: a component's name cannot be {name!r}" for name in names if name and not _plain(name)
+    ]
     parents = {part.name: part.under for part in nodes}
-    stores = {part.name for part in (*made.memories, *made.fanouts)}
+    stores = {memory.name for memory in made.memories} | {fanout.name for fanout in made.fanouts}
     for part in nodes:
         if part.under and part.under not in stores:
             top.problems.append(f"{top.where} {part.name!r}: under unknown {part.under!r}{hint(part.under, stores)}")
@@ -195,4 +198,4 @@ def _per_instance(made: Device, whole: set[str]) -> Device:
         share = made.instances(unit.name) if unit.name in whole else 1
         rates = tuple((op, dtype, rate / share) for op, dtype, rate in unit.rates)
         parts.append(Compute(unit.name, unit.under, rates, unit.energies))
-    return Device(**{name: getattr(made, name) for name in made.__slots__} | {"computes": tuple(parts)})
+    return replace(made, computes=tuple(parts))

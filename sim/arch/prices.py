@@ -79,11 +79,15 @@ def _price(entry: Table, date: str, source: str) -> Price:
     return Price(name, usd, entry.text("date", date), entry.text("source", source), entry.text("note", ""), low, high)
 
 
-def price(device: str, book_name: str) -> Price:
+def price(device: str | Device, book: str) -> Price:
     """The price of one device in one book."""
-    found = book(book_name).find(_name(device))
+    return _find(_name(device), book)
+
+
+def _find(name: str, book_name: str) -> Price:
+    found = book(book_name).find(name)
     if found is None:
-        raise _missing(_name(device), book_name)
+        raise _missing(name, book_name)
     return found
 
 
@@ -153,18 +157,27 @@ class Prices:
 
 def prices(
     devices: Iterable[str | Device],
-    book_name: str | None = None,
+    book: str | None = None,
     overrides: Mapping[str, str | float] | None = None,
 ) -> Prices:
     """The prices of all ``devices``: the user's, and the rest from one book (the newest that has them all)."""
     names = list(dict.fromkeys(_name(device) for device in devices))
     given = _overrides(overrides or {}, names)
     rest = [name for name in names if name not in given]
-    if book_name is not None:
-        book(book_name)
-    chosen = (book_name or choose_book(rest)) if rest else ""
-    rows = tuple(given.get(name) or price(name, chosen) for name in names)
-    return Prices(chosen, rows, tuple(given))
+    chosen = _chosen(names, rest, book)
+    return Prices(chosen, tuple(given.get(name) or _find(name, chosen) for name in names), tuple(given))
+
+
+def _chosen(names: list[str], rest: list[str], stated: str | None) -> str:
+    """The book for ``rest``: as stated, or the one that would price all, so that overriding one moves no other."""
+    if stated is not None:
+        book(stated)
+    if stated is not None or not rest:
+        return stated if stated and rest else ""
+    try:
+        return choose_book(names)
+    except WeirError:
+        return choose_book(rest)
 
 
 def _overrides(overrides: Mapping[str, str | float], names: list[str]) -> dict[str, Price]:
