@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import gcd
 
 from einsum import Cascade, Program, WeirError, hint
-from einsum.patterns import of_einsum
 from mappings.kernels import kernels, weighted
 from mappings.layout import Layout, Place, Spatial
 
@@ -40,7 +39,7 @@ def layout(
 
 
 def offloaded(program: Program, base: Layout, pool: str, count: int, by: str, batches: int) -> Layout:
-    """The layout with attention, and the state it reads, moved to another pool; a batch computes while another attends."""
+    """The layout with attention, and the state it reads, moved to another pool."""
     loops = _requests(count) if by == "requests" else _heads(program, count)
     core = tuple(dict.fromkeys(n for part in program.parts for n in attention_core(part.cascade)))
     bound = tuple((n, pool) for n in core)
@@ -132,7 +131,7 @@ def _experts(program: Program, ways: int) -> tuple[Spatial, ...]:
         raise WeirError(f"{_extent(program, 'x')} experts cannot be divided {ways} ways")
     routed = tuple(
         e.name for part in program.parts for e in part.cascade.einsums
-        if any("x" in p.ranks for p in of_einsum(e, part.cascade._tensors)) and not e.output.indirect
+        if any("x" in p.ranks for p in part.cascade.patterns[e.name]) and not e.output.indirect
     )  # fmt: skip
     return (Spatial("x", ways, tuple(dict.fromkeys(routed))),)
 

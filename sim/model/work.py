@@ -68,6 +68,7 @@ class _Builder:
     found: list[Task] = field(default_factory=list)
     made: dict[str, _Made] = field(default_factory=dict)
     moved: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    locals: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def build(self) -> tuple[Task, ...]:
         """Kernels in order, each preceded by what must travel to it; then state sent to its home."""
@@ -82,8 +83,10 @@ class _Builder:
 
     def local(self, einsum: Einsum) -> dict[str, Any]:
         """Extents of one device's share of an Einsum (the fullest device's, where the division is uneven)."""
-        ways = self.layout.place(einsum.name).ways(einsum)
-        return {**self.sizes, **{r: np.ceil(self.sizes[r] / w) for r, w in ways.items()}}
+        if einsum.name not in self.locals:
+            ways = self.layout.place(einsum.name).ways(einsum)
+            self.locals[einsum.name] = {**self.sizes, **{r: np.ceil(self.sizes[r] / w) for r, w in ways.items()}}
+        return self.locals[einsum.name]
 
     def bytes_of(self, access: Access, einsum: Einsum) -> Any:
         """Bytes of a tensor that one device touches through an access."""
