@@ -16,7 +16,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from einsum.errors import WeirError, hint
+from einsum.errors import WeirError
 
 MAX_BYTES = 256 * 2**20
 MAX_ROWS = 5_000_000
@@ -157,7 +157,7 @@ def _json_lines(where: str, stream: TextIO) -> _Table:
     for number, text in chain([first], lines):
         try:
             entry = _json_object(text)
-            table.add(number, [_present(entry, name) for name in table.form.columns])
+            table.add(number, [_present(entry, name, table.form) for name in table.form.columns])
         except ValueError as error:
             if isinstance(error, WeirError):
                 raise
@@ -176,10 +176,10 @@ def _json_object(text: str) -> dict[str, object]:
     return value
 
 
-def _present(entry: dict[str, object], name: str) -> object:
+def _present(entry: dict[str, object], name: str, form: Format) -> object:
     """A field that must be there."""
     if name not in entry:
-        raise ValueError(f"no field {name!r}{hint(name, entry)}")
+        raise ValueError(f"no field {name!r}{_near(name, [key for key in entry if key not in form.columns])}")
     return entry[name]
 
 

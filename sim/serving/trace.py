@@ -161,7 +161,7 @@ def trace(name_or_path: str | Path) -> Trace:
         return read(path)
     name = str(name_or_path)
     if name not in trace_names():
-        raise WeirError(f"unknown trace {name!r}{hint(name, trace_names())}, or give a path to a .csv or .jsonl file")
+        raise WeirError(f"unknown trace {name!r}, neither shipped nor a .csv or .jsonl path{hint(name, trace_names())}")
     return _summary(DATA / f"{name}.toml")
 
 
