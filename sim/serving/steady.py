@@ -130,18 +130,20 @@ def steady(
         raise WeirError(f"batch must be at least 1; got {b[:3]}")
     context = np.full_like(b, load.mean_context)
     step, joules = service.decode(b, context), service.decode_joules(b, context) / b
-    together = np.clip(b / load.mean_output, 1, max(1.0, token_budget / load.mean_prompt))
+    together, turns = _cohorts(b / load.mean_output, max(1, token_budget // load.mean_prompt))
     filling = np.zeros_like(b)
     if prefill == "here":
         filling = _over_prompts(service.prefill, together, load)
         joules = joules + _over_prompts(service.prefill_joules, together, load) / together / load.mean_output
-    tpot = step + b * filling / together / load.mean_output
+    groups = b / together  # prefills in a request's life: those of its own cohort before its first token, then others'
+    between = (groups - turns) * filling / (load.mean_output - 1) if load.mean_output > 1 else np.zeros_like(b)
+    tpot = step + between
+    each = step + groups * filling / load.mean_output
     with np.errstate(divide="ignore"):
-        rate = b / tpot
+        rate = b / each
         per_dollar = rate * 3600 / service.usd_per_hour
-    ttft = filling + step
-    e2e = ttft + (load.mean_output - 1) * tpot
-    return Steady(b, step, tpot, ttft, e2e, rate, joules, 1e6 / per_dollar, per_dollar)
+    ttft = turns * filling + step
+    return Steady(b, step, tpot, ttft, load.mean_output * each, rate, joules, 1e6 / per_dollar, per_dollar)
 
 
 def largest_within(
@@ -187,6 +189,17 @@ def _largest(meets: Callable[[Array], NDArray[np.bool_]], most: int, points: int
         low = int(tried[first - 1]) if first else low
         high = int(tried[first]) if len(failed) else high
     return low
+
+
+def _cohorts(finishing: Array, most: float) -> tuple[Array, Array]:
+    """Prompts of one prefill, and prefills in a row, when ``finishing`` requests are replaced at each decode step.
+
+    A fraction means one more at some steps: 1.5 is one and two in turn, 0.1 is one at every tenth step.
+    """
+    whole = np.floor(finishing)
+    share = finishing - whole
+    prefills = (1 - share) * np.ceil(whole / most) + share * np.ceil((whole + 1) / most)
+    return finishing / prefills, np.maximum(1, prefills)
 
 
 def _over_prompts(cost: Callable[[Array, Array], Array], together: Array, load: Lengths) -> Array:

@@ -26,7 +26,8 @@ def test_decode_elsewhere_by_hand(machine: Machine) -> None:
 
 def test_prefill_here_by_hand(machine: Machine) -> None:
     s = steady(machine(fixed=0.01, each=0, token=0, prompt=1e-4), 100, 20, 10).at(0)
-    assert s["tpot"] == pytest.approx(0.01 + 10 / 20 * 0.01)  # half a prompt of 10 ms comes in at each step
+    assert s["e2e"] == pytest.approx(20 * 0.01 + 10 * 0.01)  # its own steps, and everybody's prompt of 10 ms once
+    assert s["tpot"] == pytest.approx(0.01 + 9 * 0.01 / 19)  # the other nine prompts, between its tokens
     assert s["ttft"] == pytest.approx(0.01 + 0.01)
     assert s["tokens_per_second"] == pytest.approx(1 / (0.01 / 10 + 0.01 / 20))
     assert s["joules_per_token"] == pytest.approx(100 * (0.01 / 10 + 0.01 / 20))
@@ -37,7 +38,9 @@ def test_prompts_that_come_together_share_a_floor_up_to_the_budget(machine: Mach
     shared = steady(service, 100, 10, 40).at(0)  # four finish at each step, one pass of 50 ms for them
     assert shared["tpot"] == pytest.approx(0.06)
     single = steady(service, 100, 10, 40, token_budget=100).at(0)
-    assert single["tpot"] == pytest.approx(0.01 + 4 * 0.05)
+    assert single["ttft"] == pytest.approx(4 * 0.05 + 0.01)  # four in a row, then the step
+    assert single["tpot"] == pytest.approx(0.01 + 36 * 0.05 / 9)
+    assert single["tokens_per_second"] == pytest.approx(40 / (0.01 + 4 * 0.05))
 
 
 def test_figures_are_vectorised_over_the_batch(machine: Machine) -> None:
