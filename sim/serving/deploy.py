@@ -53,13 +53,13 @@ class Deployment:
 
     def decoding(self, batch: Array, context: Array) -> Step:
         """One decode step of a replica with ``batch`` requests in flight at ``context`` tokens each."""
-        each = np.ceil(np.asarray(batch) / self.in_flight)
+        each = np.maximum(np.asarray(batch, float) / self.in_flight, 1.0)  # uneven batches average out
         return self._step("decode", self.model.decode, self.layout, each, np.asarray(context, float), p=1)
 
     def prefilling(self, batch: Array, prompt: Array) -> Step:
         """One prefill of a replica: ``batch`` prompts of ``prompt`` tokens, spread over its stages."""
         laid = prefilled(self.model.prefill, self.layout)
-        each = np.ceil(np.asarray(batch) / laid.stages)
+        each = np.maximum(np.asarray(batch, float) / laid.stages, 1.0)
         return self._step("prefill", self.model.prefill, laid, each, np.asarray(prompt, float), c=0)
 
     def _step(self, phase: str, program: Program, layout: Layout, b: Array, tokens: Array, **fixed: int) -> Step:
@@ -88,7 +88,7 @@ class Deployment:
                 need = fmt(size / (1 - self.reserve), "B")
                 raise Infeasible(
                     f"{self.model.name} on {self.cluster.name} ({self.layout.name}): weights need {need} on each"
-                    f" device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}; divide further or add devices"
+                    f" device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}: divide further"
                 )
         return left
 
