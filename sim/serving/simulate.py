@@ -116,10 +116,9 @@ def respecting(
         return best
     low, high, best = 1, most, run(1)
     if not meets(best):
-        reached = [f"{n} {np.percentile(x, percentile) * 1e3:.4g} ms" for n, x in _pairs(best) if len(x)]
         raise Infeasible(
             f"no concurrency meets p{percentile:g} of {limits_text(tpot, ttft)}: one user alone has"
-            f" {' and '.join(reached)}; relax the limit or use faster hardware"
+            f" {_reached(best, percentile)}; relax the limit or use faster hardware"
         )
     while high - low > max(1, low // 100):
         served = run(middle := (low + high) // 2)
@@ -154,26 +153,7 @@ def _closed(service: Service, load: Trace, users: int, rules: Rules, costs: Tabl
     begun, done = _midway(load, users, seed)
     size = rules.bytes(service, load)
     engine = _engine(service, load, size, begun, rules, costs)
-    arrival: list[float] = []
-    marks: list[Totals] = []
-
-    def submit() -> None:
-        if len(arrival) < n:
-            if len(arrival) in (users, n - 1):  # the measured window opens and closes
-                marks.append(engine.totals())
-            engine.queue.append(len(arrival))
-            arrival.append(engine.now)
-
-    for k in range(users):
-        if engine.fits(n + k):
-            engine.start_midway(n + k, int(done[k]))
-        else:
-            submit()
-    while engine.ending or engine.queue:
-        if not engine.admit():
-            for _ in engine.decode(math.inf):
-                submit()
-    start, end = marks
+    arrival, (start, end) = _submit_until_empty(engine, n, users, done)
     span = end.now - start.now
     notes = [_rule(rules)]
     if (fit := fitting(service, load, rules)) < users:
@@ -188,6 +168,34 @@ def _closed(service: Service, load: Trace, users: int, rules: Rules, costs: Tabl
         joules=end.joules - start.joules,
         mean_batch=(end.occupied - start.occupied) / span if span else float(users),
     )
+
+
+def _submit_until_empty(engine: Engine, n: int, users: int, done: Array) -> tuple[list[float], list[Totals]]:
+    """Keep every user busy until ``n`` requests are through: their arrivals, and the sums at the window's two ends.
+
+    The window opens when each user has submitted once, so that all it sees began here, and closes with the last
+    submission, from which on the batch can only shrink.
+    """
+    arrival: list[float] = []
+    marks: list[Totals] = []
+
+    def submit() -> None:
+        if len(arrival) < n:
+            if len(arrival) in (users, n - 1):
+                marks.append(engine.totals())
+            engine.queue.append(len(arrival))
+            arrival.append(engine.now)
+
+    for k in range(users):
+        if engine.fits(n + k):
+            engine.start_midway(n + k, int(done[k]))
+        else:
+            submit()
+    while engine.ending or engine.queue:
+        if not engine.admit():
+            for _ in engine.decode(math.inf):
+                submit()
+    return arrival, marks
 
 
 def _open(service: Service, load: Trace, rules: Rules, title: str) -> Served:
@@ -309,9 +317,10 @@ def _rule(rules: Rules) -> str:
     return "each request reserves the state of its mean context, as paged, staggered growth needs; none is pre-empted"
 
 
-def _pairs(served: Served) -> tuple[tuple[str, Array], tuple[str, Array]]:
-    """The latencies that can be limited, by name."""
-    return ("tpot", served.tpot), ("ttft", served.ttft)
+def _reached(served: Served, percentile: float) -> str:
+    """The latencies that can be limited, in words."""
+    pairs = (("tpot", served.tpot), ("ttft", served.ttft))
+    return " and ".join(f"{name} {np.percentile(x, percentile) * 1e3:.4g} ms" for name, x in pairs if len(x))
 
 
 def _check_users(users: int, requests: int | None) -> None:
