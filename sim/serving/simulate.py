@@ -100,11 +100,11 @@ def respecting(
     if not 0 <= percentile <= 100:
         raise WeirError(f"percentile is {percentile}; give a number from 0 to 100")
     most = fitting(service, trace, rules)
-    load = trace.sample(requests or max(REQUESTS, GENERATIONS * most), seed)
-    _check_users(most, len(load))
-    costs = tables(service, load, most, rules)
+    _check_users(most, requests)
+    costs = tables(service, trace, most, rules)
 
     def run(users: int) -> Served:
+        load = trace.sample(requests or max(REQUESTS, GENERATIONS * users), seed)
         return _closed(service, load, users, rules, costs, seed)
 
     def meets(served: Served) -> bool:
@@ -132,15 +132,15 @@ def fitting(service: Service, trace: Trace, rules: Rules) -> int:
 
 
 def tables(service: Service, load: Trace, most: int, rules: Rules) -> Tables:
-    """Step costs over every batch up to ``most`` and every length of the load."""
+    """Step costs over every batch up to ``most`` and every length of the load, or of a sample's rounded lengths."""
     top = min(most, service.max_batch)
     batch = counts(top, 1.05)
-    context = spread(float(load.prompt.min()), float((load.prompt + load.output).max()), 1.3)
+    shortest, longest = math.floor(load.prompt.min()), math.ceil(load.prompt.max())
+    context = spread(shortest, math.ceil((load.prompt + load.output).max()) + 1, 1.3)
     decode = table(service.decode, batch, context, "decode seconds")
     decode_joules = table(service.decode_joules, batch, context, "decode joules")
     if rules.prefill == "elsewhere":
         return Tables(decode, decode_joules, None, None)
-    shortest, longest = float(load.prompt.min()), float(load.prompt.max())
     together = counts(int(min(top, max(1, rules.token_budget // shortest))), 1.25)
     prompt = spread(shortest, longest, 1.15)
     filling = table(service.prefill, together, prompt, "prefill seconds")
