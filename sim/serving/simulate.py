@@ -100,11 +100,11 @@ def respecting(
     if not 0 <= percentile <= 100:
         raise WeirError(f"percentile is {percentile}; give a number from 0 to 100")
     most = fitting(service, trace, rules)
-    load = trace.sample(requests or max(REQUESTS, GENERATIONS * most), seed)
-    _check_users(most, len(load))
-    costs = tables(service, load, most, rules)
+    _check_users(most, requests)
+    costs = tables(service, trace, most, rules)
 
     def run(users: int) -> Served:
+        load = trace.sample(requests or max(REQUESTS, GENERATIONS * users), seed)
         return _closed(service, load, users, rules, costs, seed)
 
     def meets(served: Served) -> bool:
@@ -116,10 +116,9 @@ def respecting(
         return best
     low, high, best = 1, most, run(1)
     if not meets(best):
-        reached = [f"{n} {np.percentile(x, percentile) * 1e3:.4g} ms" for n, x in _pairs(best) if len(x)]
         raise Infeasible(
             f"no concurrency meets p{percentile:g} of {limits_text(tpot, ttft)}: one user alone has"
-            f" {' and '.join(reached)}; relax the limit or use faster hardware"
+            f" {_reached(best, percentile)}; relax the limit or use faster hardware"
         )
     while high - low > max(1, low // 100):
         served = run(middle := (low + high) // 2)
@@ -133,15 +132,15 @@ def fitting(service: Service, trace: Trace, rules: Rules) -> int:
 
 
 def tables(service: Service, load: Trace, most: int, rules: Rules) -> Tables:
-    """Step costs over every batch up to ``most`` and every length of the load."""
+    """Step costs over every batch up to ``most`` and every length of the load, or of a sample's rounded lengths."""
     top = min(most, service.max_batch)
     batch = counts(top, 1.05)
-    context = spread(float(load.prompt.min()), float((load.prompt + load.output).max()), 1.3)
+    shortest, longest = math.floor(load.prompt.min()), math.ceil(load.prompt.max())
+    context = spread(shortest, math.ceil((load.prompt + load.output).max()) + 1, 1.3)
     decode = table(service.decode, batch, context, "decode seconds")
     decode_joules = table(service.decode_joules, batch, context, "decode joules")
     if rules.prefill == "elsewhere":
         return Tables(decode, decode_joules, None, None)
-    shortest, longest = float(load.prompt.min()), float(load.prompt.max())
     together = counts(int(min(top, max(1, rules.token_budget // shortest))), 1.25)
     prompt = spread(shortest, longest, 1.15)
     filling = table(service.prefill, together, prompt, "prefill seconds")
@@ -154,26 +153,7 @@ def _closed(service: Service, load: Trace, users: int, rules: Rules, costs: Tabl
     begun, done = _midway(load, users, seed)
     size = rules.bytes(service, load)
     engine = _engine(service, load, size, begun, rules, costs)
-    arrival: list[float] = []
-    marks: list[Totals] = []
-
-    def submit() -> None:
-        if len(arrival) < n:
-            if len(arrival) in (users, n - 1):  # the measured window opens and closes
-                marks.append(engine.totals())
-            engine.queue.append(len(arrival))
-            arrival.append(engine.now)
-
-    for k in range(users):
-        if engine.fits(n + k):
-            engine.start_midway(n + k, int(done[k]))
-        else:
-            submit()
-    while engine.ending or engine.queue:
-        if not engine.admit():
-            for _ in engine.decode(math.inf):
-                submit()
-    start, end = marks
+    arrival, (start, end) = _submit_until_empty(engine, n, users, done)
     span = end.now - start.now
     notes = [_rule(rules)]
     if (fit := fitting(service, load, rules)) < users:
@@ -188,6 +168,34 @@ def _closed(service: Service, load: Trace, users: int, rules: Rules, costs: Tabl
         joules=end.joules - start.joules,
         mean_batch=(end.occupied - start.occupied) / span if span else float(users),
     )
+
+
+def _submit_until_empty(engine: Engine, n: int, users: int, done: Array) -> tuple[list[float], list[Totals]]:
+    """Keep every user busy until ``n`` requests are through: their arrivals, and the sums at the window's two ends.
+
+    The window opens when each user has submitted once, so that all it sees began here, and closes with the last
+    submission, from which on the batch can only shrink.
+    """
+    arrival: list[float] = []
+    marks: list[Totals] = []
+
+    def submit() -> None:
+        if len(arrival) < n:
+            if len(arrival) in (users, n - 1):
+                marks.append(engine.totals())
+            engine.queue.append(len(arrival))
+            arrival.append(engine.now)
+
+    for k in range(users):
+        if engine.fits(n + k):
+            engine.start_midway(n + k, int(done[k]))
+        else:
+            submit()
+    while engine.ending or engine.queue:
+        if not engine.admit():
+            for _ in engine.decode(math.inf):
+                submit()
+    return arrival, marks
 
 
 def _open(service: Service, load: Trace, rules: Rules, title: str) -> Served:
@@ -309,9 +317,10 @@ def _rule(rules: Rules) -> str:
     return "each request reserves the state of its mean context, as paged, staggered growth needs; none is pre-empted"
 
 
-def _pairs(served: Served) -> tuple[tuple[str, Array], tuple[str, Array]]:
-    """The latencies that can be limited, by name."""
-    return ("tpot", served.tpot), ("ttft", served.ttft)
+def _reached(served: Served, percentile: float) -> str:
+    """The latencies that can be limited, in words."""
+    pairs = (("tpot", served.tpot), ("ttft", served.ttft))
+    return " and ".join(f"{name} {np.percentile(x, percentile) * 1e3:.4g} ms" for name, x in pairs if len(x))
 
 
 def _check_users(users: int, requests: int | None) -> None:
