@@ -80,7 +80,7 @@ class Const:
     size: str | None = None
 
     def __str__(self) -> str:
-        return self.size.upper() if self.size else f"{self.value:g}"
+        return self.size.upper() if self.size else repr(self.value).removesuffix(".0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,12 @@ class Einsum:
         return tuple(r for r in ranks_of(self.expr) if r not in self.output.ranks)
 
     @property
+    def scattered(self) -> tuple[str, ...]:
+        """Ranks that reach the output only through an index tensor: points of theirs may land on one place."""
+        direct = {r for i in self.output.indices if isinstance(i, Affine) for r in i.ranks}
+        return tuple(r for r in self.output.ranks if r not in direct)
+
+    @property
     def reads(self) -> tuple[Access, ...]:
         """Every access read, those in indices on either side included."""
         return tuple(accesses(self.expr)) + tuple(a for i in self.output.indirect for a in accesses(i))
@@ -185,7 +191,7 @@ class Einsum:
         if self.operator:
             body = f"{self.operator}[{', '.join(self.along)}]({body})"
         elif self.reduction != "sum":
-            body = f"{self.reduction}[{', '.join(self.reduced)}]({body})"
+            body = f"{self.reduction}[{', '.join(self.reduced + self.scattered)}]({body})"
         elif body.startswith("(") and body.endswith(")"):
             body = body[1:-1]
         return f"{self.output} = {body}"
@@ -196,7 +202,8 @@ class Tensor:
     """A named array: its ranks (one per dimension, or ``None`` for a computed dimension), type, kind and sparsity.
 
     ``kind`` is ``weight`` (the same for every request), ``state`` (kept between runs for each request, such as a KV
-    cache) or ``stream`` (everything else). ``patterns`` are independent factors whose product is the sparsity.
+    cache) or ``stream`` (everything else). ``patterns`` are independent factors whose product is the sparsity;
+    ``derived`` says that they follow from the operands of the Einsum that writes it, and were not declared.
     """
 
     name: str
@@ -204,6 +211,7 @@ class Tensor:
     dtype: str = "bf16"
     kind: str = "stream"
     patterns: tuple[Sparsity, ...] = ()
+    derived: bool = False
 
 
 @dataclass(frozen=True)
@@ -265,7 +273,7 @@ class Cascade:
     @cached_property
     def iterative(self) -> tuple[str, ...]:
         """Ranks along which a tensor is computed from its own previous value: ``RM[m1 + 1] = ... RM[m1] ...``."""
-        return tuple(dict.fromkeys(r for e in self.einsums for r in _carried(e)))
+        return tuple(dict.fromkeys(r for e in self.einsums for r in carried(e)))
 
     def bind(self, **sizes: Any) -> dict[str, Any]:
         """Every rank's extent, with the given ones (integers or arrays) in place of the cascade's own."""
@@ -314,7 +322,7 @@ class Cascade:
         return "\n".join([f"# {self.name}: {sizes}", *map(str, self.einsums)])
 
 
-def _carried(einsum: Einsum) -> Iterator[str]:
+def carried(einsum: Einsum) -> Iterator[str]:
     """Ranks at which an Einsum writes one place after the one it (or another line) reads."""
     for index in einsum.output.indices:
         if isinstance(index, Affine) and len(index.terms) == 2:

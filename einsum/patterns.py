@@ -108,5 +108,5 @@ def inferred(cascade: Cascade) -> tuple[Tensor, ...]:
         names = {i.plain: r for r, i in zip(old.ranks, einsum.output.indices, strict=True) if isinstance(i, Affine)}
         renames = {str(k): str(v) for k, v in names.items() if k and v}
         found = _left(of_einsum(einsum, tensors), einsum)
-        tensors[old.name] = replace(old, patterns=tuple(p.rename(renames) for p in found))
+        tensors[old.name] = replace(old, patterns=tuple(p.rename(renames) for p in found), derived=bool(found))
     return tuple(tensors[t.name] for t in cascade.tensors)
