@@ -61,6 +61,14 @@ class Affine:
             total = total + term.coefficient(sizes) * top
         return total
 
+    def least(self, sizes: Sizes) -> Any:
+        """The smallest value it takes."""
+        total: Any = 0
+        for term in self.terms:
+            top = (sizes[term.rank] - 1) * (term.scale < 0) if term.rank else 1  # a rising term is smallest at zero
+            total = total + term.coefficient(sizes) * top
+        return total
+
     def value(self, sizes: Sizes, at: Mapping[str, Any]) -> Any:
         """The index at the point ``at`` (rank -> position, arrays allowed)."""
         total: Any = 0
@@ -283,16 +291,22 @@ class Cascade:
             raise WeirError(f"{self.name}: no rank {unknown[0]!r} to size{hint(unknown[0], own)}")
         given = {**own, **sizes}
         known = {r: s for r, s in given.items() if not isinstance(s, Affine)}
-        for rank, size in given.items():
-            if isinstance(size, Affine):
-                known[rank] = size.value(known, {})
+        waiting = {r: s for r, s in given.items() if isinstance(s, Affine)}
+        while waiting:
+            ready = {r: s for r, s in waiting.items() if all(n in known for t in s.terms for n in t.extents)}
+            if not ready:
+                raise WeirError(f"{self.name}: sizes of ranks {', '.join(waiting)} depend on each other")
+            known |= {r: s.value(known, {}) for r, s in ready.items()}
+            waiting = {r: s for r, s in waiting.items() if r not in ready}
         return known
 
     def with_sizes(self, **sizes: int) -> Cascade:
         """The same cascade at other sizes."""
         check_sizes(sizes, self.name)
         self.bind(**sizes)
-        return replace(self, sizes=tuple((r, sizes.get(r, s)) for r, s in self.sizes))
+        resized = replace(self, sizes=tuple((r, sizes.get(r, s)) for r, s in self.sizes))
+        check_extents(resized)
+        return resized
 
     def shape(self, name: str, sizes: Sizes | None = None) -> tuple[Any, ...]:
         """Extent of each dimension of a tensor: the declared rank's, or the furthest that any access reaches."""
@@ -336,3 +350,18 @@ def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
     for rank, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 <= size < 2**62:
             raise WeirError(f"{where}: size of rank {rank!r} must be a whole number from 0 to 2**62, not {size!r}")
+
+
+def check_extents(cascade: Cascade) -> None:
+    """Refuse sizes that come to nothing: an empty rank that is iterated, a derived size or an index below zero."""
+    sizes = cascade.bind()
+    check_sizes(sizes, cascade.name)
+    for rank in cascade.ranks:
+        if sizes[rank] == 0:
+            raise WeirError(f"{cascade.name}: rank {rank!r} is empty: its size must be at least 1")
+    for einsum in cascade.einsums:
+        for access in (einsum.output, *einsum.reads):
+            for index in access.indices:
+                if isinstance(index, Affine) and index.least(sizes) < 0:
+                    raise WeirError(f"{cascade.name}: line {einsum.line}: {access} reaches place {index.least(sizes)}; "
+                                    "places count from 0")  # fmt: skip

@@ -14,7 +14,20 @@ from dataclasses import replace
 from textwrap import dedent
 from typing import Any, NoReturn
 
-from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Expr, Tensor, Term, check_sizes, ranks_of
+from einsum.cascade import (
+    Access,
+    Affine,
+    Call,
+    Cascade,
+    Const,
+    Einsum,
+    Expr,
+    Tensor,
+    Term,
+    check_extents,
+    check_sizes,
+    ranks_of,
+)
 from einsum.declare import declared
 from einsum.errors import WeirError, hint
 from einsum.ops import MAPS, OPERATORS, REDUCTIONS
@@ -91,7 +104,7 @@ class _Reader:
             line = self.lines[(error.lineno or 1) - 1] if (error.lineno or 1) <= len(self.lines) else ""
             caret = " " * max(0, (error.offset or 1) - 1) + "^"
             raise WeirError(
-                f"{self.where}: line {error.lineno}: not an expression ({error.msg})\n  {line}\n  {caret}"
+                f"{self.where}: line {error.lineno or 1}: not an expression ({error.msg})\n  {line}\n  {caret}"
             ) from None
         except (RecursionError, MemoryError, ValueError) as error:
             raise WeirError(f"{self.where}: not readable as a cascade ({error})") from None
@@ -330,10 +343,7 @@ def _check_ranks(cascade: Cascade, reader: _Reader) -> None:
             if name in cascade.produced and name not in written and cascade.tensor(name).kind != "state":
                 raise WeirError(f"{reader.where}: line {einsum.line}: {name} is read before it is written")
         written.add(einsum.output.tensor)
-    for rank in cascade.ranks:
-        if sized[rank] == 0:
-            raise WeirError(f"{reader.where}: rank {rank!r} is empty: its size must be at least 1")
-    cascade.bind()
+    check_extents(cascade)
 
 
 def _declared_symbols(cascade: Cascade) -> Iterator[str]:
