@@ -87,9 +87,10 @@ class _Reader:
     def fail(self, message: str, node: Any) -> NoReturn:
         """Raise the message with the line and a caret run under the node."""
         line = self.lines[node.lineno - 1] if 0 < node.lineno <= len(self.lines) else ""
-        start = len(line.encode()[: node.col_offset].decode(errors="ignore"))
-        end = node.end_col_offset if node.end_lineno == node.lineno else len(line)
-        carets = " " * start + "^" * max(1, min(end or 0, len(line)) - start)
+        coded = line.encode()  # the tree counts bytes
+        start = len(coded[: node.col_offset].decode(errors="ignore"))
+        end = len(coded[: node.end_col_offset].decode(errors="ignore")) if node.end_lineno == node.lineno else len(line)
+        carets = " " * start + "^" * max(1, end - start)
         raise WeirError(f"{self.where}: line {node.lineno}: {message}\n  {line}\n  {carets}")
 
     def statements(self) -> list[ast.stmt]:

@@ -74,8 +74,10 @@ def of_expr(expr: Expr, tensors: Mapping[str, Tensor]) -> Patterns:
         return of_access(expr, tensors)
     parts = [of_expr(a, tensors) for a in expr.args if not isinstance(a, Const)]
     merge = MAPS[expr.op].merge
+    if not parts:
+        return ()
     if merge == "left" or len(parts) == 1:
-        return parts[0] if parts else ()
+        return parts[0]
     if merge == "or":
         return parts[0] if all(p == parts[0] for p in parts) else ()
     return tuple(dict.fromkeys(p for part in parts for p in part))
