@@ -1,6 +1,7 @@
 """The interpreter's contractions against NumPy's einsum and opt_einsum: ``python benchmarks/interpret.py``.
 
-Prints seconds and the ratio to ours; every result is compared before it is timed.
+Prints seconds and the ratio to ours; every result is compared before it is timed. On a shared machine the threads of
+the matrix library get in each other's way: set ``OPENBLAS_NUM_THREADS=1`` for figures that repeat.
 """
 
 from __future__ import annotations
