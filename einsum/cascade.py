@@ -36,18 +36,18 @@ class Term:
         return "*".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Affine:
     """An index that is a sum of rank variables times coefficients, plus a constant: ``m1*M0 + m0``."""
 
     terms: tuple[Term, ...]
 
-    @property
+    @cached_property
     def ranks(self) -> tuple[str, ...]:
         """The rank variables it moves with."""
         return tuple(t.rank for t in self.terms if t.rank)
 
-    @property
+    @cached_property
     def plain(self) -> str | None:
         """The rank, if the index is just that rank's variable."""
         [first, *rest] = self.terms
@@ -91,19 +91,19 @@ class Const:
         return self.size.upper() if self.size else repr(self.value).removesuffix(".0")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Access:
     """A tensor at indices; an index that is itself an access makes it a gather (read) or a scatter (written)."""
 
     tensor: str
     indices: tuple[Affine | Access, ...]
 
-    @property
+    @cached_property
     def ranks(self) -> tuple[str, ...]:
         """Every rank variable that the access moves with, in order, once each."""
         return tuple(dict.fromkeys(r for index in self.indices for r in index.ranks))
 
-    @property
+    @cached_property
     def indirect(self) -> tuple[Access, ...]:
         """The accesses that serve as indices."""
         return tuple(i for i in self.indices if isinstance(i, Access))
@@ -112,14 +112,14 @@ class Access:
         return f"{self.tensor}[{', '.join(map(str, self.indices))}]" if self.indices else self.tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """A map applied at every point of its operands' ranks."""
 
     op: str
     args: tuple[Expr, ...]
 
-    @property
+    @cached_property
     def ranks(self) -> tuple[str, ...]:
         """The ranks of all operands, in order, once each."""
         return tuple(dict.fromkeys(r for a in self.args if not isinstance(a, Const) for r in a.ranks))
@@ -150,7 +150,7 @@ def accesses(expr: Expr) -> Iterator[Access]:
             yield from accesses(arg)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Einsum:
     """One line of a cascade: ``output = reduction over what is not written of (expr)``, or an operator on a rank."""
 
@@ -162,12 +162,12 @@ class Einsum:
     along: tuple[str, ...] = ()  # the operator's rank, then the rank that replaces it
     line: int = 0
 
-    @property
+    @cached_property
     def ranks(self) -> tuple[str, ...]:
         """The iteration space: every rank of the output and of the expression."""
         return tuple(dict.fromkeys(self.output.ranks + ranks_of(self.expr)))
 
-    @property
+    @cached_property
     def reduced(self) -> tuple[str, ...]:
         """Ranks read and not written, which the reduction (or the operator) removes."""
         return tuple(r for r in ranks_of(self.expr) if r not in self.output.ranks)
@@ -178,17 +178,17 @@ class Einsum:
         direct = {r for i in self.output.indices if isinstance(i, Affine) for r in i.ranks}
         return tuple(r for r in self.output.ranks if r not in direct)
 
-    @property
+    @cached_property
     def reads(self) -> tuple[Access, ...]:
         """Every access read, those in indices on either side included."""
         return tuple(accesses(self.expr)) + tuple(a for i in self.output.indirect for a in accesses(i))
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the tensors read, once each."""
         return tuple(dict.fromkeys(a.tensor for a in self.reads))
 
-    @property
+    @cached_property
     def contraction(self) -> bool:
         """Whether it is a sum of products: its multiplies and adds are multiply-accumulates."""
         product = isinstance(self.expr, Call) and self.expr.op == "mul"
@@ -282,6 +282,13 @@ class Cascade:
     def iterative(self) -> tuple[str, ...]:
         """Ranks along which a tensor is computed from its own previous value: ``RM[m1 + 1] = ... RM[m1] ...``."""
         return tuple(dict.fromkeys(r for e in self.einsums for r in carried(e)))
+
+    @cached_property
+    def patterns(self) -> dict[str, tuple[Sparsity, ...]]:
+        """Where each Einsum's iteration space is present, by name."""
+        from einsum.patterns import of_einsum  # it builds on this module
+
+        return {e.name: of_einsum(e, self._tensors) for e in self.einsums}
 
     def bind(self, **sizes: Any) -> dict[str, Any]:
         """Every rank's extent, with the given ones (integers or arrays) in place of the cascade's own."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Expr, Sizes, ranks_of
 from einsum.ops import MAPS, OPERATORS, REDUCTIONS, bits
-from einsum.patterns import of_access, of_einsum, of_expr
+from einsum.patterns import of_access, of_expr
 from einsum.sparsity import density, occupied
 
 Counts = dict[str, Any]  # operation class -> number of operations (a multiply-accumulate is two)
@@ -23,7 +23,7 @@ def points(cascade: Cascade, expr: Expr, einsum: Einsum, sizes: Sizes, local: Si
     """Places at which an expression is evaluated: its own ranks, thinned by what is absent there."""
     patterns = of_expr(expr, cascade._tensors)
     ranks = ranks_of(expr)
-    shaped = tuple(p for p in of_einsum(einsum, cascade._tensors) if set(p.ranks) <= set(ranks))
+    shaped = tuple(p for p in cascade.patterns[einsum.name] if set(p.ranks) <= set(ranks))
     return volume(ranks, local) * density(dict.fromkeys((*patterns, *shaped)), sizes)
 
 
@@ -91,7 +91,7 @@ def touched(cascade: Cascade, access: Access, einsum: Einsum, sizes: Sizes, loca
         else:
             extent = cascade.shape(access.tensor, sizes)[axis]
             places = places * extent * (1.0 - (1.0 - 1.0 / extent) ** volume(index.ranks, at))
-    patterns = of_einsum(einsum, cascade._tensors)
+    patterns = cascade.patterns[einsum.name]
     seen = tuple(p for p in patterns if set(p.ranks) & set(einsum.ranks))
     own = of_access(access, cascade._tensors)
     return places * occupied(dict.fromkeys((*seen, *own)), access.ranks, sizes, at)

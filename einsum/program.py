@@ -19,7 +19,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Program:
-    """Parts in order. ``shared`` names weights that are one and the same in every part (tied embeddings)."""
+    """Parts in order. ``shared`` names weights that are the same wherever their name appears (tied embeddings)."""
 
     name: str
     parts: tuple[Part, ...]

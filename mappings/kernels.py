@@ -1,0 +1,64 @@
+"""Fusion: which Einsums share loops, so that what passes between them stays on chip.
+
+The default follows what serving engines do: products with weights stand alone, merged where they read the same input
+(one projection for queries, keys and values); everything between two products is one kernel.
+"""
+
+from __future__ import annotations
+
+from einsum import Cascade, Einsum, Program
+from mappings.layout import Layout
+
+
+def weighted(cascade: Cascade, einsum: Einsum) -> bool:
+    """Whether an Einsum contracts over a rank of a weight: a matrix product, the work of the matrix units."""
+    return einsum.contraction and any(
+        cascade.tensor(a.tensor).kind == "weight" and set(a.ranks) & set(einsum.reduced) for a in einsum.reads
+    )
+
+
+def kernels(cascade: Cascade, layout: Layout) -> tuple[tuple[Einsum, ...], ...]:
+    """The cascade's Einsums in program order, cut into fused groups; a group never spans two places."""
+    groups: list[list[Einsum]] = []
+    for einsum in cascade.einsums:
+        if groups and einsum.name not in layout.apart and _joins(cascade, layout, groups[-1], einsum):
+            groups[-1].append(einsum)
+        else:
+            groups.append([einsum])
+    return tuple(tuple(g) for g in groups)
+
+
+def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:
+    last = group[-1]
+    if layout.place(last.name) != layout.place(einsum.name):
+        return False
+    heavy = weighted(cascade, einsum)
+    if heavy != weighted(cascade, last):
+        return False
+    if heavy:
+        return bool(streams(cascade, last) & streams(cascade, einsum))
+    return not _partial(layout, group, einsum)
+
+
+def _partial(layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:
+    """Whether the group leaves partial sums on several devices that the next Einsum needs whole."""
+    return any(
+        e.output.tensor in einsum.inputs and any(r in layout.place(e.name).ways(e) for r in e.reduced) for e in group
+    )
+
+
+def streams(cascade: Cascade, einsum: Einsum) -> set[str]:
+    """Names of the activations an Einsum reads."""
+    return {n for n in einsum.inputs if cascade.tensor(n).kind == "stream"}
+
+
+def describe(program: Program, layout: Layout) -> str:
+    """The program's fused groups, a line each, for people to read."""
+    lines = []
+    for part in program.parts:
+        lines.append(f"{part.cascade.name} x{part.times}")
+        lines += [
+            f"  on {layout.place(group[0].name).pool}: " + ", ".join(e.name for e in group)
+            for group in kernels(part.cascade, layout)
+        ]
+    return "\n".join(lines)

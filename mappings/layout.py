@@ -1,0 +1,131 @@
+"""How a program is laid out over pools of devices: loops in space over ranks, bindings of Einsums, batches in flight.
+
+Sharding a rank over devices is a spatial loop at the pool's level. Nobody writes a collective down: what must travel
+follows from how each tensor is divided where it is made and where it is used (:mod:`sim.model.work`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from einsum import Cascade, Einsum, Program, WeirError, hint
+from mappings.tree import Spatial
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pool of ``count`` devices and the spatial loops over it, outermost first."""
+
+    pool: str
+    count: int
+    spatial: tuple[Spatial, ...] = ()
+
+    def ways(self, einsum: Einsum) -> dict[str, int]:
+        """How each rank of an Einsum is divided here: loops apply in order until the devices are used up."""
+        free, divided = self.count, dict[str, int]()
+        for loop in self.spatial:
+            applies = loop.rank in einsum.ranks and (not loop.only or einsum.name in loop.only)
+            if applies and 1 < loop.ways <= free:
+                divided[loop.rank] = divided.get(loop.rank, 1) * loop.ways
+                free //= loop.ways
+        return divided
+
+    def __str__(self) -> str:
+        loops = ", ".join(f"{loop.rank}/{loop.ways}" for loop in self.spatial)
+        return f"on {self.pool} x{self.count}: " + (f"spatial {loops}" if loops else "replicated")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where every Einsum runs and how it is divided.
+
+    ``bound`` sends named Einsums to a place other than the first; ``home`` says at which place a state tensor lives
+    between runs when that is not where it is written. The layers are cut into ``stages`` (pipeline parallelism), each
+    with devices of its own; ``replicas`` copies of the whole serve different requests; ``batches`` batches are in
+    flight at once, staggered, so that pools and stages work on different ones.
+    """
+
+    places: tuple[Place, ...]
+    bound: tuple[tuple[str, str], ...] = ()
+    home: tuple[tuple[str, str], ...] = ()
+    stages: int = 1
+    replicas: int = 1
+    batches: int = 1
+    apart: tuple[str, ...] = ()  # Einsums that start a kernel of their own, so that what they make can leave early
+    name: str = ""
+
+    def place(self, einsum: str) -> Place:
+        """The place an Einsum is bound to."""
+        pool = dict(self.bound).get(einsum, self.places[0].pool)
+        return self.at(pool)
+
+    def at(self, pool: str) -> Place:
+        """The place at a pool, refused with a near match if there is none."""
+        for place in self.places:
+            if place.pool == pool:
+                return place
+        raise WeirError(f"layout: no place at pool {pool!r}{hint(pool, [p.pool for p in self.places])}")
+
+    def __str__(self) -> str:
+        lines = [str(p) for p in self.places]
+        lines += [f"  {einsum} on {pool}" for einsum, pool in self.bound]
+        extra = {"stages": self.stages, "replicas": self.replicas, "batches": self.batches}
+        lines += [f"{k} {v}" for k, v in extra.items() if v > 1]
+        return "\n".join(lines)
+
+
+def check(layout: Layout, program: Program, counts: dict[str, int]) -> None:
+    """Refuse a layout that names pools, Einsums or ranks which are not there, or divides further than the ranks go."""
+    problems = [
+        f"pool {p.pool!r} is not in the cluster{hint(p.pool, counts)}" for p in layout.places if p.pool not in counts
+    ]
+    einsums = {e.name for part in program.parts for e in part.cascade.einsums}
+    problems += [f"no Einsum {e!r} to bind{hint(e, einsums)}" for e, _ in layout.bound if e not in einsums]
+    copies = layout.stages * layout.replicas
+    for place in layout.places:
+        need = place.count * (copies if place is layout.places[0] else layout.replicas)
+        if place.pool in counts and need > counts[place.pool]:
+            problems.append(f"pool {place.pool!r} has {counts[place.pool]} devices; the layout needs {need}")
+        problems += list(_uneven(place, program))
+    layers = max(part.times for part in program.parts)
+    if not 1 <= layout.stages <= layers:
+        problems.append(f"{layout.stages} stages cannot share {layers} layers")
+    if problems:
+        raise WeirError("layout: " + "; ".join(problems))
+
+
+def _uneven(place: Place, program: Program) -> Iterable[str]:
+    """Loops over ranks that do not exist, or that have fewer elements than ways."""
+    extents: dict[str, Any] = {}
+    for part in program.parts:
+        for rank, size in part.cascade.bind().items():
+            extents[rank] = max(extents.get(rank, 0), size)
+    for loop in place.spatial:
+        if loop.ways < 1:
+            yield f"rank {loop.rank!r} divided {loop.ways} ways"
+        elif loop.rank not in extents:
+            yield f"no rank {loop.rank!r} to divide{hint(loop.rank, extents)}"
+        elif loop.rank not in FREE and loop.ways > extents[loop.rank]:
+            yield f"rank {loop.rank!r} has {extents[loop.rank]} elements, too few for {loop.ways} ways"
+    per_rank: dict[str, int] = {}
+    for loop in place.spatial:
+        per_rank[loop.rank] = per_rank.get(loop.rank, 1) * loop.ways
+    if any(w > place.count for w in per_rank.values()):
+        yield f"{place} divides a rank further than its {place.count} devices"
+
+
+FREE = ("b", "p", "m", "c")  # ranks whose extent is chosen per run, so that a layout cannot be checked against it
+
+
+def shards(place: Place, einsum: Einsum) -> int:
+    """Devices among which an Einsum's work is divided."""
+    return prod(place.ways(einsum).values())
+
+
+def bind_all(cascade: Cascade, names: Iterable[str], pool: str) -> tuple[tuple[str, str], ...]:
+    """Bindings of those of ``names`` that the cascade has."""
+    have = {e.name for e in cascade.einsums}
+    return tuple((n, pool) for n in names if n in have)

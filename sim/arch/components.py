@@ -1,0 +1,141 @@
+"""Components: the only things that know physics. Each turns a count of actions into seconds, joules or watts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Amount = TypeVar("Amount", float, Array)  # one number, or an array of design points
+
+OPERATIONS = ("mac", "add", "mul", "div", "max", "exp", "compare", "lookup", "atomic", "map")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One numeric attribute of a component: its unit in text, whether zero is refused, whether it is a whole number."""
+
+    unit: str
+    positive: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A store under ``under`` ("" is the outermost); infinite where a file states no capacity or bandwidth limit."""
+
+    name: str
+    under: str = ""
+    capacity: float = inf  # B
+    bandwidth: float = inf  # B/s
+    latency: float = 0.0  # s, from a request to its data
+    concurrency: float = inf  # requests that may be outstanding
+    line: float = 0.0  # B, moved by one request
+    energy: float = 0.0  # J/B
+
+    QUANTITIES: ClassVar[dict[str, Quantity]] = {
+        "capacity": Quantity("B", positive=True),
+        "bandwidth": Quantity("B/s", positive=True),
+        "latency": Quantity("s"),
+        "concurrency": Quantity("1", positive=True),
+        "line": Quantity("B", positive=True),
+        "energy": Quantity("J/B"),
+    }
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second: the bandwidth, or what the outstanding requests can cover (Little's law)."""
+        if self.latency == 0.0 or self.line == 0.0 or self.concurrency == inf:
+            return self.bandwidth
+        return min(self.bandwidth, self.concurrency * self.line / self.latency)
+
+    def seconds(self, size: Amount) -> Amount:
+        """Seconds to stream ``size`` bytes."""
+        return size / self.rate
+
+    def joules(self, size: Amount) -> Amount:
+        """Joules to move ``size`` bytes."""
+        return size * self.energy
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A unit that executes operations: rows of (operation class, data type, operations per second) per instance.
+
+    A multiply-accumulate is the class ``mac`` and counts as two operations; ``exp`` is every transcendental function;
+    ``map`` stands for the elementwise classes that no unit of the device lists by name.
+    """
+
+    name: str
+    under: str = ""
+    rates: tuple[tuple[str, str, float], ...] = ()
+    energies: tuple[tuple[str, str, float], ...] = ()  # J per operation
+
+    def rate(self, op: str, dtype: str) -> float | None:
+        """Operations per second of one instance, or None where the unit does not list the pair."""
+        return next((rate for kind, bits, rate in self.rates if (kind, bits) == (op, dtype)), None)
+
+    def joules(self, op: str, dtype: str, count: Amount) -> Amount:
+        """Joules of ``count`` operations; zero where no energy is given."""
+        return count * next((each for kind, bits, each in self.energies if (kind, bits) == (op, dtype)), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fanout:
+    """``count`` copies of whatever stands under it."""
+
+    name: str
+    under: str = ""
+    count: int = 1
+
+    QUANTITIES: ClassVar[dict[str, Quantity]] = {"count": Quantity("1", positive=True, whole=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A way out of the device: to its node's peers, to the network, or to its host."""
+
+    name: str
+    scope: str  # "node", "network" or "host"
+    bandwidth: float  # B/s, one direction, per device
+    latency: float = 0.0  # s, one way
+    peers: int = 0  # devices in its largest domain; 0 is unbounded
+
+    SCOPES: ClassVar[tuple[str, ...]] = ("node", "network", "host")
+    QUANTITIES: ClassVar[dict[str, Quantity]] = {
+        "bandwidth": Quantity("B/s", positive=True),
+        "latency": Quantity("s"),
+        "peers": Quantity("1", whole=True),
+    }
+
+    def seconds(self, size: Amount) -> Amount:
+        """Seconds for one message of ``size`` bytes: latency, then bytes over bandwidth."""
+        return size / self.bandwidth + self.latency
+
+    def reaches(self, ways: int) -> bool:
+        """Whether ``ways`` devices fit one domain of the link."""
+        return self.peers == 0 or ways <= self.peers
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Board power: an idle part, and what each kind of work adds when it runs at its full rate."""
+
+    tdp: float  # W, the limit
+    idle: float  # W
+    compute: float  # W at full compute utilisation
+    memory: float  # W at full memory bandwidth
+    link: float  # W at full link bandwidth
+
+    QUANTITIES: ClassVar[dict[str, Quantity]] = {
+        name: Quantity("W", positive=name == "tdp") for name in ("tdp", "idle", "compute", "memory", "link")
+    }
+
+    def watts(self, compute: Amount, memory: Amount, link: Amount) -> Amount:
+        """Watts at the given utilisations (0 to 1), never above the board's limit."""
+        drawn = self.idle + compute * self.compute + memory * self.memory + link * self.link
+        return np.minimum(drawn, self.tdp) if isinstance(drawn, np.ndarray) else min(drawn, self.tdp)

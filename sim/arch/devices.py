@@ -1,0 +1,201 @@
+"""Devices from data files, by name, by alias, or by the path of a file of the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from einsum.errors import WeirError, hint
+from sim.arch.architecture import ENERGY, RATE, Device, bits, quantity
+from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Quantity
+from sim.arch.files import DATA, Table, parse, read
+
+FOLDER = DATA / "devices"
+_KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes", "unverified")
+_PARTS = ("memory", "fanout", "compute", "link", "power")
+_RATES = ("rate", "device_rate", "energy")
+Rows = tuple[tuple[str, str, float], ...]
+Part = TypeVar("Part", Memory, Fanout)
+
+
+@cache
+def device_names() -> tuple[str, ...]:
+    """The canonical names of the devices in the catalogue."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+@cache
+def device_aliases() -> dict[str, str]:
+    """Every short name and the canonical name it stands for."""
+    files = {name: read(FOLDER / f"{name}.toml", "device") for name in device_names()}
+    return {alias: name for name, raw in files.items() for alias in raw.get("aliases", [])}
+
+
+@lru_cache(maxsize=1024)
+def canonical(name: str) -> str | None:
+    """The catalogue's name for a name or an alias, or None."""
+    if name in device_names():
+        return name
+    for known in device_names():
+        # Only a file that mentions the alias is parsed: the whole catalogue would cost a command its start-up time.
+        text = (FOLDER / f"{known}.toml").read_text(encoding="utf-8")
+        if f'"{name}"' in text and name in parse(text, known).get("aliases", []):
+            return known
+    return None
+
+
+def device(name: str | Path) -> Device:
+    """The device of that name or alias, or described by the ``.toml`` file at that path."""
+    if isinstance(name, Path) or name.endswith(".toml"):
+        return load(Path(name))
+    return _catalogued(name)
+
+
+@lru_cache(maxsize=256)
+def _catalogued(name: str) -> Device:
+    known = canonical(name)
+    if known is None:
+        near = hint(name, {*device_names(), *device_aliases()})
+        raise WeirError(
+            f"unknown device {name!r:.80}{near or '; a file of your own is given by its path, ending .toml'}"
+        )
+    return load(FOLDER / f"{known}.toml")
+
+
+def load(path: Path) -> Device:
+    """The device a file describes; all of the file's problems are reported together."""
+    top = Table(read(path, "device"), path.name, (*_KEYS, *_PARTS), [])
+    memories = tuple(_part(Memory, entry) for entry in top.tables("memory", _known(Memory.QUANTITIES)))
+    fanouts = tuple(_part(Fanout, entry) for entry in top.tables("fanout", _known(Fanout.QUANTITIES)))
+    entries = top.tables("compute", ("name", "under", *_RATES))
+    links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", *Link.QUANTITIES)))
+    computes = tuple(_compute(entry) for entry in entries)
+    made = Device(
+        name=path.stem,
+        title=top.text("title"),
+        vendor=top.text("vendor"),
+        architecture=top.text("architecture"),
+        year=int(top.number("year", Quantity("1", positive=True, whole=True))),
+        memories=memories,
+        fanouts=fanouts,
+        computes=computes,
+        links=links,
+        power=_power(top.raw["power"], top) if "power" in top.raw else None,
+        source=top.text("source"),
+        notes=top.text("notes", ""),
+        unverified=top.texts("unverified"),
+    )
+    top.texts("aliases")
+    _check_tree(made, top)
+    top.finish()
+    return _per_instance(made, {entry.raw["name"] for entry in entries if "device_rate" in entry.raw})
+
+
+def _known(quantities: dict[str, Quantity]) -> tuple[str, ...]:
+    return ("name", "under", *quantities)
+
+
+def _part(kind: type[Part], entry: Table) -> Part:
+    return kind(name=entry.text("name"), under=entry.text("under", ""), **entry.numbers(kind.QUANTITIES))
+
+
+def _link(entry: Table) -> Link:
+    stated: dict[str, Any] = {"bandwidth": entry.number("bandwidth", Link.QUANTITIES["bandwidth"])}
+    stated |= entry.numbers({name: kind for name, kind in Link.QUANTITIES.items() if name != "bandwidth"})
+    return Link(name=entry.text("name"), scope=entry.one_of("scope", Link.SCOPES), **stated)
+
+
+def _compute(entry: Table) -> Compute:
+    if ("rate" in entry.raw) == ("device_rate" in entry.raw):
+        entry.problems.append(f"{entry.where}: give either 'rate' (one instance) or 'device_rate' (the whole device)")
+    rates = _rows(entry, "rate", RATE) or _rows(entry, "device_rate", RATE)
+    return Compute(entry.text("name"), entry.text("under", ""), rates, _rows(entry, "energy", ENERGY))
+
+
+def _rows(entry: Table, key: str, kind: Quantity) -> Rows:
+    """Rows of a table of tables: operation class, then data type, then a quantity."""
+    table = Table(entry.raw.get(key, {}), f"{entry.where} {key}", OPERATIONS, entry.problems)
+    cells = [(op, row) for op, row in table.raw.items() if op in OPERATIONS]
+    rows = []
+    for op, row in cells:
+        inner = Table(row, f"{table.where} {op}", row if isinstance(row, dict) else (), entry.problems)
+        rows += [(op, dtype, _cell(inner, dtype, kind)) for dtype in inner.raw]
+    return tuple(rows)
+
+
+def _cell(table: Table, dtype: str, kind: Quantity) -> float:
+    """One rate or energy, its data type checked as well."""
+    try:
+        bits(dtype)
+        return quantity(table.raw[dtype], kind, f"{table.where} {dtype!r}")
+    except WeirError as problem:
+        message = str(problem)
+        table.problems.append(message if message.startswith(table.where) else f"{table.where}: {message}")
+        return 1.0
+
+
+def _power(raw: Any, top: Table) -> Power:
+    """Board power; what the file does not state follows the default shares of the board's limit."""
+    table = Table(raw, f"{top.where} [power]", Power.QUANTITIES, top.problems)
+    tdp = table.number("tdp", Power.QUANTITIES["tdp"])
+    shares = _shares()
+    rest = {name: table.number(name, Power.QUANTITIES[name], shares[name] * tdp) for name in shares}
+    return Power(tdp=tdp, **rest)
+
+
+@cache
+def _shares() -> dict[str, float]:
+    """Default parts of the board's power limit, by kind of work."""
+    path = DATA / "power.toml"
+    names = tuple(name for name in Power.QUANTITIES if name != "tdp")
+    table = Table(read(path, "power"), path.name, (*names, "source"), [])
+    shares = {name: table.number(name, Quantity("1")) for name in names}
+    table.finish()
+    return shares
+
+
+def _check_tree(made: Device, top: Table) -> None:
+    """Names are unique, every ``under`` leads to one outermost memory, and there is something to run on."""
+    nodes: list[Memory | Fanout | Compute] = [*made.memories, *made.fanouts, *made.computes]
+    names = [*[part.name for part in nodes], *[link.name for link in made.links]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        top.problems.append(f"{top.where}: two components are called {name!r}")
+    top.problems += [
+        f"{top.where}: a component's name cannot be {name!r}" for name in names if name and not _plain(name)
+    ]
+    parents = {part.name: part.under for part in nodes}
+    stores = {memory.name for memory in made.memories} | {fanout.name for fanout in made.fanouts}
+    for part in nodes:
+        if part.under and part.under not in stores:
+            top.problems.append(f"{top.where} {part.name!r}: under unknown {part.under!r}{hint(part.under, stores)}")
+        elif _circular(part.name, parents):
+            top.problems.append(f"{top.where} {part.name!r}: is under itself")
+    outermost = [memory.name for memory in made.memories if not memory.under]
+    if len(outermost) != 1:
+        top.problems.append(f"{top.where}: needs exactly one [[memory]] without 'under'; it has {len(outermost)}")
+    if not made.computes:
+        top.problems.append(f"{top.where}: needs at least one [[compute]]")
+
+
+def _plain(name: str) -> bool:
+    """Whether a name can begin a dotted path; ``memory`` and ``power`` already mean something there."""
+    return name.isidentifier() and name not in {"memory", "power"}
+
+
+def _circular(name: str, parents: dict[str, str]) -> bool:
+    above = parents.get(name, "")
+    for _ in parents:
+        above = parents.get(above, "")
+    return bool(above)
+
+
+def _per_instance(made: Device, whole: set[str]) -> Device:
+    """The device with the rates that its file gives for the whole device divided among the instances."""
+    parts = []
+    for unit in made.computes:
+        share = made.instances(unit.name) if unit.name in whole else 1
+        rates = tuple((op, dtype, rate / share) for op, dtype, rate in unit.rates)
+        parts.append(Compute(unit.name, unit.under, rates, unit.energies))
+    return replace(made, computes=tuple(parts))

@@ -1,0 +1,57 @@
+"""Tiers of realism: how much of a device's peak is credited, alike for every device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from einsum.errors import WeirError, hint
+from sim.arch.components import Quantity
+from sim.arch.files import DATA, Table, read
+
+_QUANTITIES = {
+    "launch": Quantity("s"),
+    "compute": Quantity("1", positive=True),
+    "memory": Quantity("1", positive=True),
+    "collective": Quantity("s"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """What stands between a datasheet and a kernel; ``limit`` credits everything, ``physical`` what is achieved."""
+
+    name: str
+    launch: float  # s, added to each kernel
+    compute: float  # achieved fraction of the peak operation rate
+    memory: float  # achieved fraction of the peak bandwidth
+    collective: float  # s, added to each collective, on top of its links' latency
+    source: str
+
+
+@cache
+def _tiers() -> dict[str, Tier]:
+    path = DATA / "tiers.toml"
+    raw, problems = read(path, "tier"), list[str]()
+    tables = {
+        name: Table(entry, f"{path.name} [{name}]", (*_QUANTITIES, "source"), problems) for name, entry in raw.items()
+    }
+    made = {
+        name: Tier(name=name, source=table.text("source"), **{k: table.number(k, q) for k, q in _QUANTITIES.items()})
+        for name, table in tables.items()
+    }
+    for table in tables.values():
+        table.finish()
+    return made
+
+
+def tier_names() -> tuple[str, ...]:
+    """The tiers there are, the most optimistic first."""
+    return tuple(_tiers())
+
+
+def tier(name: str) -> Tier:
+    """The tier of that name."""
+    if name not in _tiers():
+        raise WeirError(f"unknown tier {name!r}{hint(name, _tiers())}")
+    return _tiers()[name]

@@ -1,0 +1,77 @@
+"""Collectives over one link: the textbook algorithms with their latency and bandwidth terms, the cheapest taken.
+
+``size`` is bytes held by each of ``ways`` devices: before reducing (all-reduce, reduce-scatter), after gathering
+(all-gather), before exchanging (all-to-all). Sources: Thakur, Rabenseifner, Gropp, "Optimization of Collective
+Communication Operations in MPICH" (2005); one-shot and two-shot as in the custom all-reduce of serving engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, log2
+from typing import Any
+
+import numpy as np
+
+Algorithm = Callable[[Any, int, float, float], Any]  # (size, ways, bandwidth, latency) -> seconds
+
+
+def ring_all_reduce(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
+    """A ring reduce-scatter, then a ring all-gather: 2(n-1) steps of one n-th each."""
+    return 2 * (ways - 1) * (size / ways / bandwidth + latency)
+
+
+def tree_all_reduce(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
+    """Up a binary tree and down again, all of it at every level, pipelined so that bytes count twice."""
+    return 2 * ceil(log2(ways)) * latency + 2 * size / bandwidth
+
+
+def one_shot_all_reduce(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
+    """Everyone sends everything to everyone in one step and adds up: one latency, n-1 times the bytes."""
+    return latency + (ways - 1) * size / bandwidth
+
+
+def two_shot_all_reduce(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
+    """A direct reduce-scatter and a direct all-gather through the switch: two steps of (n-1)/n of the bytes."""
+    return 2 * (latency + size * (ways - 1) / ways / bandwidth)
+
+
+def star_all_reduce(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
+    """All to one hub and back: two latencies, n-1 times the bytes over the hub's link each way."""
+    return 2 * (latency + (ways - 1) * size / bandwidth)
+
+
+def ring_half(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
+    """A reduce-scatter or an all-gather around a ring: n-1 steps of one n-th each."""
+    return (ways - 1) * (size / ways / bandwidth + latency)
+
+
+def direct(size: Any, ways: int, bandwidth: float, latency: float) -> Any:
+    """Everyone exchanges one n-th with everyone at once: one latency, (n-1)/n of the bytes."""
+    return latency + size * (ways - 1) / ways / bandwidth
+
+
+ALGORITHMS: dict[str, dict[str, Algorithm]] = {
+    "all-reduce": {
+        "one-shot": one_shot_all_reduce,
+        "two-shot": two_shot_all_reduce,
+        "ring": ring_all_reduce,
+        "tree": tree_all_reduce,
+        "star": star_all_reduce,
+    },
+    "reduce-scatter": {"direct": direct, "ring": ring_half},
+    "all-gather": {"direct": direct, "ring": ring_half},
+    "all-to-all": {"direct": direct},
+}
+
+
+def collective(kind: str, size: Any, ways: int, bandwidth: float, latency: float) -> tuple[Any, str]:
+    """Seconds of the cheapest algorithm at every point, and its name (that of the largest size, over arrays)."""
+    if ways < 2:
+        return size * 0.0, "none"
+    options = {name: run(size, ways, bandwidth, latency) for name, run in ALGORITHMS[kind].items()}
+    best = options[next(iter(options))]
+    for seconds in options.values():
+        best = np.minimum(best, seconds)
+    last = [float(np.ravel(seconds)[-1]) for seconds in options.values()]
+    return best, list(options)[int(np.argmin(last))]

@@ -1,0 +1,151 @@
+"""One run of a whole program on a cluster: what each pool does, how long it takes, what it draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from einsum import Part, Program
+from einsum.counts import writes
+from mappings.layout import Layout
+from sim.arch import Cluster, Tier
+from sim.model.timing import Clock, Timed, schedule
+from sim.model.work import Task, tasks
+
+
+@dataclass(frozen=True)
+class Work:
+    """The tasks of every part of a program, before any device is asked how long they take."""
+
+    program: Program
+    layout: Layout
+    parts: tuple[tuple[Part, tuple[Task, ...]], ...]
+    passed: Any  # bytes handed from one pipeline stage to the next
+
+    @classmethod
+    def of(cls, program: Program, layout: Layout, **sizes: Any) -> Work:
+        """Count the work of a program at the given sizes (numbers or arrays)."""
+        parts, passed = [], 0.0
+        for part in program.parts:
+            own = {r for r, _ in part.cascade.sizes}
+            at = part.cascade.bind(**{r: s for r, s in sizes.items() if r in own})
+            parts.append((part, tasks(part.cascade, layout, at)))
+            if layout.stages > 1 and part.times > 1:
+                out = writes(part.cascade, at)
+                passed = sum(s for n, s in out.items() if part.cascade.tensor(n).kind == "stream")
+        return cls(program, layout, tuple(parts), passed)
+
+    def on(self, cluster: Cluster, tier: Tier, host: float = 0.0) -> Step:
+        """The work timed on a cluster; ``host`` seconds are added to every step for the engine's own scheduling."""
+        clock = Clock(cluster, tier)
+        rows = tuple((part, tuple(clock.time(t) for t in found)) for part, found in self.parts)
+        return Step(self, cluster, rows, host)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of one replica: ``latency`` seconds for one batch, ``period`` between steps of every batch in flight."""
+
+    work: Work
+    cluster: Cluster
+    rows: tuple[tuple[Part, tuple[Timed, ...]], ...]
+    host: float = 0.0
+
+    @cached_property
+    def latency(self) -> Any:
+        """Seconds from a batch's start to its end: parts and layers in sequence, stages joined by transfers."""
+        total: Any = self.host
+        for part, timed in self.rows:
+            total = total + part.times * schedule(timed)
+        return total + (self.work.layout.stages - 1) * self._hop
+
+    @property
+    def _hop(self) -> Any:
+        """Seconds to hand activations to the next pipeline stage."""
+        layout = self.work.layout
+        if layout.stages == 1:
+            return 0.0
+        pool = self.cluster.pool(layout.places[0].pool)
+        return pool.link(layout.places[0].count * layout.stages).seconds(self.work.passed)
+
+    @cached_property
+    def busy(self) -> dict[str, Any]:
+        """Seconds for which each pool (its fullest stage) and the network are kept busy by one batch."""
+        total: dict[str, Any] = {}
+        first = self.work.layout.places[0].pool
+        for part, timed in self.rows:
+            for one in timed:
+                share = self._share(part) if one.resource == first else float(part.times)
+                total[one.resource] = total.get(one.resource, 0.0) + share * one.held
+        total[first] = total.get(first, 0.0) + self.host
+        return total
+
+    def _share(self, part: Part) -> float:
+        """Runs of a part that fall on the fullest stage."""
+        return float(ceil(part.times / self.work.layout.stages)) if part.times > 1 else 1.0
+
+    @property
+    def in_flight(self) -> int:
+        """Batches in flight at once in one replica."""
+        return max(self.work.layout.stages, self.work.layout.batches)
+
+    @cached_property
+    def period(self) -> Any:
+        """Seconds in which every batch in flight advances one step: no less than one batch's latency, nor than the
+        busiest resource needs for all of them (the bottleneck law of closed queueing networks)."""
+        period = self.latency
+        for seconds in self.busy.values():
+            period = np.maximum(period, self.in_flight * seconds)
+        return period
+
+    @cached_property
+    def joules(self) -> Any:
+        """Joules that the replica's pools draw in one period for all batches in flight."""
+        total: Any = 0.0
+        for pool in self.cluster.pools:
+            total = total + pool.count / self.work.layout.replicas * self._joules_each(pool.name)
+        return total
+
+    def _joules_each(self, pool: str) -> Any:
+        """One device's joules in a period: idle throughout, more while its units, memory and links work."""
+        power = self.cluster.pool(pool).device.power
+        if power is None:
+            return np.nan
+        spent: Any = power.idle * self.period
+        staged = self.work.layout.stages if pool == self.work.layout.places[0].pool else 1
+        for part, timed in self.rows:
+            for one in timed:
+                if pool in (one.task.pool, one.task.source):
+                    kernel = one.task.pool == pool
+                    watts = one.link * power.link
+                    if kernel:
+                        watts = watts + one.compute * power.compute + one.memory * power.memory
+                    spent = spent + self.in_flight * part.times / staged * watts
+        return np.minimum(spent, power.tdp * self.period)
+
+    @cached_property
+    def shares(self) -> dict[tuple[str, str], Any]:
+        """Seconds of one batch by (resource, bound)."""
+        total: dict[tuple[str, str], Any] = {}
+        for part, timed in self.rows:
+            for one in timed:
+                key = (one.resource, one.bound)
+                total[key] = total.get(key, 0.0) + part.times * one.seconds
+        return total
+
+    @property
+    def bound(self) -> str:
+        """The resource and the limit that take most of the step."""
+        shares = dict(self.shares)
+        if self.host:
+            shares["host", "overhead"] = self.host
+        busiest = {r: float(np.ravel(s)[-1]) * self.in_flight for r, s in self.busy.items()}
+        top = max(busiest, key=lambda r: busiest[r])
+        alone = busiest[top] >= 0.98 * float(np.ravel(self.latency)[-1])  # one resource never waits: only it matters
+        relevant = {k: float(np.ravel(s)[-1]) for k, s in shares.items() if not alone or k[0] == top}
+        resource, limit = max(relevant, key=lambda k: relevant[k])
+        return limit if resource == limit else f"{resource} {limit}"

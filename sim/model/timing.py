@@ -1,0 +1,121 @@
+"""Seconds of each task on real components: the sum over kernels, the maximum inside one.
+
+A fused kernel takes its launch, then the longest of what its units and its memory need, each at the fraction of its
+peak that the tier says is achieved. Ideal seconds (at full rate) are kept beside, for utilisation and energy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.arch import Cluster, Device, Tier
+from sim.model.collectives import collective
+from sim.model.work import Task
+
+BOUNDS = ("compute", "memory", "launch", "collective", "network")
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One task with its wall seconds, its ideal seconds of compute, memory and link, and what bounds it."""
+
+    task: Task
+    seconds: Any
+    compute: Any = 0.0  # ideal seconds of the busiest unit at its peak rate
+    memory: Any = 0.0  # ideal seconds of the outermost memory at its peak bandwidth
+    link: Any = 0.0  # ideal seconds of the link at its bandwidth
+    launch: Any = 0.0  # fixed seconds, however small the task
+    algorithm: str = ""
+
+    @property
+    def held(self) -> Any:
+        """Seconds for which its resource can do nothing else: a message in flight does not hold the link."""
+        return self.seconds - self.launch if self.task.kind == "transfer" else self.seconds
+
+    @property
+    def resource(self) -> str:
+        """What it keeps busy: its pool, or the network between pools."""
+        return "network" if self.task.kind == "transfer" else self.task.pool
+
+    @property
+    def bound(self) -> str:
+        """What takes longest in it, at the last design point."""
+        if self.task.kind == "transfer":
+            return "network"
+        if self.task.kind != "kernel":
+            return "collective"
+        parts = {"compute": self.compute, "memory": self.memory}
+        largest = max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
+        rest = float(np.ravel(self.seconds - self.launch)[-1])
+        return "launch" if float(np.ravel(self.launch)[-1]) > rest else largest
+
+    @property
+    def ideal(self) -> Any:
+        """Seconds at the physical limit: no launch, every rate at its peak."""
+        return np.maximum(np.maximum(self.compute, self.memory), self.link)
+
+
+class Clock:
+    """Times tasks on one cluster at one tier; rates are looked up once per pool, class and type."""
+
+    def __init__(self, cluster: Cluster, tier: Tier) -> None:
+        self.cluster, self.tier = cluster, tier
+        self._rates: dict[tuple[str, str, str], tuple[str, float]] = {}
+
+    def time(self, task: Task) -> Timed:
+        """The task's seconds here."""
+        if task.kind == "kernel":
+            return self._kernel(task)
+        return self._transfer(task) if task.kind == "transfer" else self._collective(task)
+
+    def _rate(self, device: Device, op: str, dtype: str) -> tuple[str, float]:
+        key = (device.name, op, dtype)
+        if key not in self._rates:
+            self._rates[key] = (device.runs_as(op, dtype)[1], device.rate(op, dtype))
+        return self._rates[key]
+
+    def _kernel(self, task: Task) -> Timed:
+        device = self.cluster.pool(task.pool).device
+        units: dict[str, Any] = {}
+        for op, dtype, count in task.ops:
+            unit, rate = self._rate(device, op, dtype)
+            units[unit] = units.get(unit, 0.0) + count / rate
+        compute: Any = 0.0
+        for seconds in units.values():
+            compute = np.maximum(compute, seconds)
+        memory = device.memory.seconds(task.size)
+        work = np.maximum(compute / self.tier.compute, memory / self.tier.memory)
+        return Timed(task, self.tier.launch + work, compute, memory, launch=self.tier.launch)
+
+    def _collective(self, task: Task) -> Timed:
+        link = self.cluster.pool(task.pool).link(task.ways)
+        seconds, algorithm = collective(task.kind, task.size, task.ways, link.bandwidth, link.latency)
+        fixed = self.tier.collective
+        return Timed(task, seconds + fixed, link=task.size / link.bandwidth, launch=fixed, algorithm=algorithm)
+
+    def _transfer(self, task: Task) -> Timed:
+        """Receivers take their bytes at once; senders share the sending of all that is received."""
+        network = self.cluster.network
+        into = self.cluster.pool(task.pool).network.bandwidth
+        out = self.cluster.pool(task.source).network.bandwidth
+        seconds = np.maximum(task.size / into, task.size * task.receivers / (task.senders * out))
+        return Timed(task, network.latency + seconds, link=seconds, launch=network.latency, algorithm="direct")
+
+
+def schedule(timed: tuple[Timed, ...]) -> Any:
+    """Seconds until the last task ends; in program order, each starts when its inputs and its resource are ready."""
+    free: dict[str, Any] = {}
+    ends: list[Any] = []
+    for one in timed:
+        start = free.get(one.resource, 0.0)
+        for before in one.task.after:
+            start = np.maximum(start, ends[before])
+        ends.append(start + one.seconds)
+        free[one.resource] = start + one.held
+    total: Any = 0.0
+    for end in ends:
+        total = np.maximum(total, end)
+    return total

@@ -1,0 +1,247 @@
+"""From a cascade and a layout to tasks: fused kernels, and every collective and transfer that the shardings imply.
+
+Nothing here knows a device. A task says what one device does (operations by class and type, bytes through its memory)
+or what must travel; all amounts may be arrays over design points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from einsum import Access, Affine, Cascade, Einsum
+from einsum.cascade import Sizes, accesses
+from einsum.counts import constants, operations, touched
+from einsum.ops import bits
+from mappings.kernels import kernels
+from mappings.layout import FREE, Layout, Place
+
+Ops = tuple[tuple[str, str, Any], ...]  # (operation class, data type, count on one device)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing that a pool, or the network between pools, does.
+
+    ``kind`` is ``kernel``, a collective (``all-reduce``, ``reduce-scatter``, ``all-gather``, ``all-to-all``) or
+    ``transfer``. ``size`` is bytes: through one device's memory for a kernel; held by one device before a collective
+    reduces or exchanges it, or after it gathers it; received by one device in a transfer.
+    """
+
+    name: str
+    kind: str
+    pool: str
+    size: Any
+    ops: Ops = ()
+    ways: int = 1  # devices that take part
+    source: str = ""  # of a transfer: the sending pool
+    senders: int = 1
+    receivers: int = 1
+    after: tuple[int, ...] = ()
+    einsums: tuple[str, ...] = ()
+
+
+def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
+    """All tasks of one run of a cascade, in program order, each after those it waits for."""
+    return _Builder(cascade, layout, sizes).build()
+
+
+@dataclass
+class _Made:
+    """How a tensor stands after it was written: by which task and Einsum, and where."""
+
+    task: int
+    einsum: Einsum
+    place: Place
+
+
+@dataclass
+class _Builder:
+    """The walk over a cascade; it holds what has been made and what has already been moved."""
+
+    cascade: Cascade
+    layout: Layout
+    sizes: Sizes
+    found: list[Task] = field(default_factory=list)
+    made: dict[str, _Made] = field(default_factory=dict)
+    moved: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    locals: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def build(self) -> tuple[Task, ...]:
+        """Kernels in order, each preceded by what must travel to it; then state sent to its home."""
+        for group in kernels(self.cascade, self.layout):
+            if not all(constants(e) for e in group):
+                self.kernel(group)
+        for name, pool in self.layout.home:
+            self.bring_home(name, self.layout.at(pool))
+        for name in self.cascade.outputs:
+            self.complete(name)
+        return tuple(self.found)
+
+    def local(self, einsum: Einsum) -> dict[str, Any]:
+        """Extents of one device's share of an Einsum (the fullest device's, where the division is uneven)."""
+        if einsum.name not in self.locals:
+            ways = self.layout.place(einsum.name).ways(einsum)
+            self.locals[einsum.name] = {**self.sizes, **{r: np.ceil(self.sizes[r] / w) for r, w in ways.items()}}
+        return self.locals[einsum.name]
+
+    def bytes_of(self, access: Access, einsum: Einsum) -> Any:
+        """Bytes of a tensor that one device touches through an access."""
+        dtype = self.cascade.tensor(access.tensor).dtype
+        return touched(self.cascade, access, einsum, self.sizes, self.local(einsum)) * bits(dtype) / 8
+
+    def kernel(self, group: tuple[Einsum, ...]) -> None:
+        """The task of one fused group, after whatever brings it its inputs."""
+        inside = {e.output.tensor for e in group}
+        after: set[int] = set()
+        for einsum in group:
+            for access in einsum.reads:
+                if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
+                    after.add(self.fetch(access, einsum))
+        place = self.layout.place(group[0].name)
+        names = tuple(e.name for e in group)
+        size = self.inputs(group, inside) + self.outputs(group, inside)
+        task = Task(
+            " ".join(names),
+            "kernel",
+            place.pool,
+            size,
+            self.operations(group),
+            after=tuple(sorted(after)),
+            einsums=names,
+        )
+        self.found.append(task)
+        number = len(self.found) - 1
+        for einsum in group:
+            self.made[einsum.output.tensor] = _Made(number, einsum, place)
+        for einsum in group:
+            self.push(einsum.output.tensor, place)
+
+    def push(self, name: str, place: Place) -> None:
+        """Send a tensor that another pool will read as soon as it is made, rather than when it is asked for."""
+        for einsum in self.cascade.einsums:
+            for access in einsum.reads:
+                if access.tensor == name and self.layout.place(einsum.name).pool != place.pool:
+                    self.fetch(access, einsum)
+                    return
+
+    def inner(self, name: str, einsum: Einsum, group: tuple[Einsum, ...]) -> bool:
+        """Whether a tensor is written in the group before an Einsum reads it."""
+        before = group[: group.index(einsum)]
+        return any(e.output.tensor == name for e in before)
+
+    def operations(self, group: tuple[Einsum, ...]) -> Ops:
+        """One device's operations of a group by class and by the widest type among the operands."""
+        total: dict[tuple[str, str], Any] = {}
+        for einsum in group:
+            dtype = self.widest(einsum)
+            for kind, count in operations(self.cascade, einsum, self.sizes, self.local(einsum)).items():
+                total[kind, dtype] = total.get((kind, dtype), 0) + count
+        return tuple((kind, dtype, count) for (kind, dtype), count in total.items())
+
+    def widest(self, einsum: Einsum) -> str:
+        """The type an Einsum computes in: that of its widest operand (indices aside)."""
+        names = [a.tensor for a in accesses(einsum.expr)] or [einsum.output.tensor]
+        index = {i.tensor for a in (*einsum.reads, einsum.output) for i in a.indirect}
+        types = [self.cascade.tensor(n).dtype for n in names if n not in index or names == [n]]
+        return max(types, key=bits)
+
+    def inputs(self, group: tuple[Einsum, ...], inside: set[str]) -> Any:
+        """Bytes that a fused group reads from memory: each tensor once, what it makes itself not at all."""
+        read: dict[str, Any] = {}
+        for einsum in group:
+            for access in einsum.reads:
+                if access.tensor not in inside or self.cascade.tensor(access.tensor).kind == "state":
+                    size = self.bytes_of(access, einsum)
+                    read[access.tensor] = np.maximum(read.get(access.tensor, 0), size)
+        return sum(read.values())
+
+    def outputs(self, group: tuple[Einsum, ...], inside: set[str]) -> Any:
+        """Bytes that a fused group writes to memory: what others read, results and state."""
+        needed = set(self.cascade.outputs)
+        needed |= {n for e in self.cascade.einsums if e not in group for n in e.inputs}
+        writers = [e for e in group if e.output.tensor in inside & needed and not constants(e)]
+        return sum((self.bytes_of(e.output, e) for e in writers), start=0)
+
+    def divisions(self, access: Access, einsum: Einsum) -> tuple[int, ...]:
+        """Ways in which each dimension of a tensor is divided, as an Einsum writes or reads it."""
+        ways = self.layout.place(einsum.name).ways(einsum)
+        return tuple(
+            prod(ways.get(r, 1) for r in index.ranks) if isinstance(index, Affine) else 1 for index in access.indices
+        )
+
+    def fetch(self, access: Access, einsum: Einsum) -> int:
+        """The task after which an Einsum has the slice it reads; adds what must travel, once for all who need it."""
+        made, place = self.made[access.tensor], self.layout.place(einsum.name)
+        want = self.divisions(access, einsum)
+        key = (access.tensor, place.pool, want, made.task)
+        if key not in self.moved:
+            self.moved[key] = self.route(access, einsum, made, place, want)
+        return self.moved[key]
+
+    def route(self, access: Access, einsum: Einsum, made: _Made, place: Place, want: tuple[int, ...]) -> int:
+        """Reduce what is partial, then cross to the reader's pool or re-divide within the writer's."""
+        have = self.divisions(made.einsum.output, made.einsum)
+        partial = prod(w for r, w in made.place.ways(made.einsum).items() if r in made.einsum.reduced)
+        held = self.bytes_of(made.einsum.output, made.einsum)
+        crossing = place.pool != made.place.pool
+        finer = prod(w // h for w, h in zip(want, have, strict=True) if w > h)
+        last = made.task
+        if partial > 1:
+            scatter = crossing or finer >= partial
+            last = self.add(
+                "reduce-scatter" if scatter else "all-reduce", access.tensor, made.place, held, partial, last
+            )
+        if crossing:
+            need = self.bytes_needed(access, einsum, made)
+            return self.add("transfer", access.tensor, place, need, place.count, last, source=made.place)
+        coarser = prod(h // w for w, h in zip(want, have, strict=True) if h > w)
+        if coarser > 1 and (finer == 1 or partial > 1):
+            return self.add("all-gather", access.tensor, place, self.bytes_of(access, einsum), coarser, last)
+        if coarser > 1:
+            return self.add("all-to-all", access.tensor, place, held, coarser, last)
+        return last
+
+    def bytes_needed(self, access: Access, einsum: Einsum, made: _Made) -> Any:
+        """Bytes that one reader in another pool needs of what was just written (not of state it already holds)."""
+        readers = prod(self.divisions(access, einsum))
+        writers = prod(self.divisions(made.einsum.output, made.einsum))
+        fresh = self.bytes_of(made.einsum.output, made.einsum) * writers / readers
+        return np.minimum(self.bytes_of(access, einsum), fresh)
+
+    def bring_home(self, name: str, place: Place) -> None:
+        """Send what was written of a state tensor to the pool where it lives."""
+        if name in self.made and self.made[name].place.pool != place.pool:
+            made = self.made[name]
+            held = self.bytes_of(made.einsum.output, made.einsum)
+            ways = prod(self.divisions(made.einsum.output, made.einsum))
+            self.add("transfer", name, place, held * ways / place.count, place.count, made.task, source=made.place)
+
+    def complete(self, name: str) -> None:
+        """Gather a result divided along anything but requests or positions: whoever reads it next wants it whole."""
+        made = self.made.get(name)
+        if made is None or self.cascade.tensor(name).kind == "state":
+            return
+        access = made.einsum.output
+        ways = made.place.ways(made.einsum)
+        partial = prod(w for r, w in ways.items() if r in made.einsum.reduced)
+        split = prod(w for r, w in ways.items() if r in access.ranks and r not in FREE)
+        held, last = self.bytes_of(access, made.einsum), made.task
+        if partial > 1:
+            last = self.add("all-reduce", name, made.place, held, partial, last)
+        if split > 1:
+            self.add("all-gather", name, made.place, held * split, split, last)
+
+    def add(
+        self, kind: str, name: str, place: Place, size: Any, ways: int, after: int, source: Place | None = None
+    ) -> int:
+        """Append one collective or transfer and return its number."""
+        sender = source or place
+        self.found.append(
+            Task(f"{kind} {name}", kind, place.pool, size, ways=ways, source=sender.pool if source else "",
+                 senders=sender.count, receivers=place.count, after=(after,))
+        )  # fmt: skip
+        return len(self.found) - 1

@@ -1,0 +1,193 @@
+"""A model laid out on a cluster: the bridge from the performance model to serving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from einsum import Infeasible, Program
+from mappings.layout import Layout, check
+from mappings.parallel import candidates, devices, prefilled
+from mappings.parallel import read as read_layout
+from sim.arch import Cluster, Tier
+from sim.model import memory
+from sim.model.step import Step, Work
+from sim.serving.service import Array, Service
+from sim.serving.steady import Lengths, Prefill, largest_within, steady
+from sim.units import fmt
+
+RESERVE = 0.10  # of a device's memory, for activations and the engine itself (the default of vLLM)
+
+
+class Model(Protocol):
+    """What serving needs of a model: one program to fill the state from a prompt, one to extend it by a token."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def prefill(self) -> Program: ...
+    @property
+    def decode(self) -> Program: ...
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One model on one cluster in one layout. ``host`` is seconds of the engine's own work in every step."""
+
+    model: Model
+    cluster: Cluster
+    layout: Layout
+    tier: Tier
+    usd_per_hour: float
+    host: float = 0.0
+    reserve: float = RESERVE
+    _works: dict[tuple[str, bytes, bytes], Work] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def in_flight(self) -> int:
+        """Batches in flight at once in one replica."""
+        return max(self.layout.stages, self.layout.batches)
+
+    def decoding(self, batch: Array, context: Array) -> Step:
+        """One decode step of a replica with ``batch`` requests in flight at ``context`` tokens each."""
+        each = np.maximum(np.asarray(batch, float) / self.in_flight, 1.0)  # uneven batches average out
+        return self._step("decode", self.model.decode, self.layout, each, np.asarray(context, float), p=1)
+
+    def prefilling(self, batch: Array, prompt: Array) -> Step:
+        """One prefill of a replica: ``batch`` prompts of ``prompt`` tokens, spread over its stages."""
+        laid = prefilled(self.model.prefill, self.layout)
+        each = np.maximum(np.asarray(batch, float) / laid.stages, 1.0)
+        return self._step("prefill", self.model.prefill, laid, each, np.asarray(prompt, float), c=0)
+
+    def _step(self, phase: str, program: Program, layout: Layout, b: Array, tokens: Array, **fixed: int) -> Step:
+        """Work is counted once for given sizes and timed as often as devices change."""
+        key = (phase, b.tobytes(), tokens.tobytes())
+        if key not in self._works:
+            if len(self._works) > 64:
+                self._works.clear()
+            sizes = {"b": b, "c": tokens, **fixed} if phase == "decode" else {"b": b, "p": tokens, **fixed}
+            self._works[key] = Work.of(program, layout, **sizes)
+        return self._works[key].on(self.cluster, self.tier, self.host)
+
+    def on(self, cluster: Cluster, tier: Tier | None = None, usd_per_hour: float | None = None) -> Deployment:
+        """The same deployment on changed hardware; what was counted is kept, since counts know no device."""
+        price = self.usd_per_hour if usd_per_hour is None else usd_per_hour
+        return replace(self, cluster=cluster, tier=tier or self.tier, usd_per_hour=price)
+
+    def free(self) -> dict[str, float]:
+        """Bytes left for state on one device of each pool; refuses a layout whose weights do not fit."""
+        held = memory.weights(self.model.decode, self.layout)
+        left = {}
+        for pool, size in held.items():
+            device = self.cluster.pool(pool).device
+            left[pool] = device.capacity * (1 - self.reserve) - size
+            if left[pool] < 0:
+                need = fmt(size / (1 - self.reserve), "B")
+                raise Infeasible(
+                    f"{self.model.name} on {self.cluster.name} ({self.layout.name}): weights need {need} on each"
+                    f" device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}: divide further"
+                )
+        return left
+
+    def service(self) -> Service:
+        """What one replica can do, for the serving models."""
+        free = self.free()
+        one = memory.state(self.model.decode, self.layout, b=1000, c=1000, p=1)
+        tight = max(free, key=lambda pool: float(one[pool]) / free[pool] if free[pool] > 0 else np.inf)
+
+        def state(context: Array) -> Array:
+            """Per request, from a thousand of them, so that requests divided over devices share the rounding."""
+            c = np.asarray(context, float)
+            held = memory.state(self.model.decode, self.layout, b=1000.0, c=np.maximum(c - 1, 0), p=1)[tight]
+            return np.broadcast_to(np.asarray(held, float) / 1000, c.shape)
+
+        def shaped(value: Any, like: Array) -> Array:
+            return np.broadcast_to(np.asarray(value, float), np.shape(like))
+
+        return Service(
+            decode=lambda b, c: shaped(self.decoding(b, c).period, b),
+            prefill=lambda b, p: shaped(_filled(self.prefilling(b, p)), b),
+            decode_joules=lambda b, c: shaped(self.decoding(b, c).joules, b),
+            prefill_joules=lambda b, p: shaped(_filled_joules(self.prefilling(b, p)), b),
+            state=state,
+            capacity=free[tight],
+            usd_per_hour=self.usd_per_hour / self.layout.replicas,
+        )
+
+
+def _filled(step: Step) -> Any:
+    """Seconds until a prefill cut into one micro-batch a stage is through: the first one's way, then one stage each."""
+    stages = step.work.layout.stages
+    return step.latency + (stages - 1) * step.busy[step.work.layout.places[0].pool]
+
+
+def _filled_joules(step: Step) -> Any:
+    """Joules of that prefill: the power of a full pipeline over its seconds."""
+    return step.joules / step.period * _filled(step)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A deployment with the batch at which it serves a load, and what it gives there, all replicas together."""
+
+    deployment: Deployment
+    batch: int  # requests in flight in one replica
+    tokens_per_second: float
+
+
+def deployments(
+    model: Model, cluster: Cluster, tier: Tier, usd_per_hour: float, *, layout: str | None = None, host: float = 0.0,
+    reserve: float = RESERVE,
+) -> Iterable[Deployment]:  # fmt: skip
+    """The deployment of the layout given, or of every layout worth trying."""
+    pools = {p.name: p.count for p in cluster.pools}
+    laid = [read_layout(layout, model.decode, pools)] if layout else candidates(model.decode, pools)
+    for one in laid:
+        check(one, model.decode, pools)
+        yield Deployment(model, cluster, one, tier, usd_per_hour, host, reserve)
+
+
+def best(
+    options: Iterable[Deployment], load: Lengths, *, prefill: Prefill = "here", batch: int | None = None,
+    limits: Mapping[str, float | None] | None = None,
+) -> Choice:  # fmt: skip
+    """The deployment that generates most tokens a second within the limits, at the largest batch that fits."""
+    found: Choice | None = None
+    refused: list[Infeasible] = []
+    for option in options:
+        try:
+            choice = _serving(option, load, prefill, batch, dict(limits or {}))
+        except Infeasible as error:
+            refused.append(error)
+            continue
+        if found is None or choice.tokens_per_second > found.tokens_per_second * 1.0001:
+            found = choice
+    if found is None:
+        raise refused[0] if refused else Infeasible("no layout divides this model over these devices")
+    return found
+
+
+def _serving(
+    option: Deployment, load: Lengths, prefill: Prefill, batch: int | None, limits: dict[str, float | None]
+) -> Choice:
+    """One deployment at the batch asked for (all replicas together), or at its largest."""
+    service = option.service()
+    copies = option.layout.replicas
+    args = (load.mean_prompt, load.mean_output)
+    most = largest_within(service, *args, prefill=prefill, tpot=limits.get("tpot"), ttft=limits.get("ttft"))
+    at = most if batch is None else -(-batch // copies)
+    if at > most:
+        raise Infeasible(
+            f"{option.model.name} on {option.cluster.name} ({option.layout.name}): batch {batch} does not fit;"
+            f" at most {most * copies} requests of {load.mean_context:.0f} tokens do"
+        )
+    rate = float(steady(service, *args, at, prefill=prefill).tokens_per_second[0])
+    return Choice(option, at, rate * copies)
+
+
+def idle(deployment: Deployment) -> int:
+    """Devices of the cluster that the layout leaves unused (they are paid for all the same)."""
+    return deployment.cluster.devices - devices(deployment.layout)

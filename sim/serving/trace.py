@@ -1,0 +1,227 @@
+"""Requests as they arrive: when, how long a prompt, how many tokens generated."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einsum.errors import WeirError, hint, raise_all, refuse_unknown
+from sim.serving.formats import MAX_TOKENS, columns
+from sim.serving.service import Array
+
+DATA = Path(__file__).parent / "data"
+SUMMARY_KEYS = (
+    "title",
+    "requests",
+    "seconds",
+    "burstiness",
+    "mean_prompt",
+    "mean_output",
+    "cells",
+    "source",
+    "licence",
+)
+MAX_SUMMARY_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """Requests, one a row; in a summary (not ``exact``) a row is the mean of the ``weight`` requests it stands for."""
+
+    name: str
+    arrival: Array  # seconds after the first request; empty where only lengths are known
+    prompt: Array  # tokens; whole numbers when exact
+    output: Array  # tokens, at least one
+    weight: Array  # requests a row stands for
+    source: str
+    exact: bool
+    rate: float | None = None  # requests per second
+    burstiness: float | None = None  # squared coefficient of variation of the gaps between arrivals (Poisson: 1)
+
+    def __post_init__(self) -> None:
+        """Make the arrays read-only, so that a value stays what it was."""
+        for name in ("arrival", "prompt", "output", "weight"):
+            values = np.array(getattr(self, name), dtype=float)
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+
+    def __len__(self) -> int:
+        """The number of requests the rows stand for."""
+        return round(float(self.weight.sum()))
+
+    @property
+    def mean_prompt(self) -> float:
+        """Mean prompt in tokens."""
+        return float(np.average(self.prompt, weights=self.weight))
+
+    @property
+    def mean_output(self) -> float:
+        """Mean number of generated tokens."""
+        return float(np.average(self.output, weights=self.weight))
+
+    @property
+    def mean_context(self) -> float:
+        """Mean context of a decode step in tokens: a request counts once for every token it generates."""
+        return float(np.average(self.prompt + self.output / 2, weights=self.weight * self.output))
+
+    def percentile(self, q: float, of: str = "prompt") -> float:
+        """The smallest ``prompt`` or ``output`` length that at least ``q`` percent of the requests do not exceed."""
+        if of not in ("prompt", "output") or not 0 <= q <= 100:
+            raise WeirError(f"percentile {q} of {of!r}: give 0 to 100 of 'prompt' or 'output'")
+        values = self.prompt if of == "prompt" else self.output
+        order = np.argsort(values, kind="stable")
+        cumulative = np.cumsum(self.weight[order])
+        at = np.searchsorted(cumulative, q / 100 * cumulative[-1] * (1 - 1e-12))
+        return float(values[order][at])
+
+    def sample(self, n: int, seed: int = 0) -> Trace:
+        """``n`` requests drawn by weight at equal steps of the distribution, shuffled; arrivals as bursty as the trace.
+
+        Fractional lengths of a summary are rounded up or down at random, so that their means stay.
+        """
+        _check_count(n)
+        rng = np.random.default_rng(seed)
+        cumulative = np.cumsum(self.weight)
+        at = np.searchsorted(cumulative, (np.arange(n) + rng.random()) / n * cumulative[-1], side="right")
+        at = rng.permutation(np.minimum(at, len(cumulative) - 1))
+        prompt = np.maximum(1, np.floor(self.prompt[at] + rng.random(n)))
+        output = np.maximum(1, np.floor(self.output[at] + rng.random(n)))
+        source = f"{n} requests sampled (seed {seed}) from {self.source}"
+        return Trace(
+            self.name, self._gaps(n, rng), prompt, output, np.ones(n), source, True, self.rate, self.burstiness
+        )
+
+    def _gaps(self, n: int, rng: np.random.Generator) -> Array:
+        """Arrivals of ``n`` requests: gamma-distributed gaps of the trace's rate and burstiness."""
+        if self.rate is None:
+            return np.empty(0)
+        scv = 1.0 if self.burstiness is None else self.burstiness
+        mean = 1 / self.rate
+        gaps = rng.gamma(1 / scv, scv * mean, n - 1) if scv > 0 else np.full(n - 1, mean)
+        return np.concatenate([[0.0], np.cumsum(gaps)])
+
+    def __str__(self) -> str:
+        """One line: how many requests, how long."""
+        kind = "" if self.exact else ", summary"
+        pace = "" if self.rate is None else f", {self.rate:.3g} requests/s"
+        return (
+            f"{self.name}{kind}: {len(self)} requests, mean prompt {self.mean_prompt:.2f},"
+            f" mean output {self.mean_output:.2f} tokens{pace}"
+        )
+
+
+def constant(prompt: int, output: int, n: int = 1) -> Trace:
+    """``n`` requests, each of ``prompt`` tokens in and ``output`` tokens out."""
+    _check_count(n)
+    for what, tokens in (("prompt", prompt), ("output", output)):
+        if not (math.isfinite(tokens) and tokens == int(tokens) and 1 <= tokens <= MAX_TOKENS):
+            raise WeirError(f"{what} is {tokens} tokens; give a whole number from 1 to {MAX_TOKENS:,}")
+    name = f"constant {prompt}/{output}"
+    return Trace(name, np.empty(0), np.full(n, prompt), np.full(n, output), np.ones(n), "given lengths", True)
+
+
+def read(path: str | Path) -> Trace:
+    """The trace in a CSV or JSON-lines file, recognised by its column names (see ``formats``)."""
+    path = Path(path)
+    (arrival, prompt, output), form = columns(path)
+    source = f"{path.name} ({form.name} columns)"
+    if np.any(np.diff(arrival) < 0):
+        order = np.argsort(arrival, kind="stable")
+        arrival, prompt, output = arrival[order], prompt[order], output[order]
+        source += ", sorted by arrival (the file is not)"
+    arrival = arrival - arrival[0]
+    rate, burstiness = pace(arrival)
+    return Trace(path.stem, arrival, prompt, output, np.ones(len(prompt)), source, True, rate, burstiness)
+
+
+def pace(arrival: Array) -> tuple[float | None, float | None]:
+    """Arrival rate (1/s) and squared coefficient of variation of the gaps; None where no time passes."""
+    gaps = np.diff(arrival)
+    if not len(gaps) or arrival[-1] <= arrival[0]:
+        return None, None
+    return float(1 / gaps.mean()), float(gaps.var() / gaps.mean() ** 2)
+
+
+def trace_names() -> tuple[str, ...]:
+    """The summaries that come with weir."""
+    return tuple(sorted(path.stem for path in DATA.glob("*.toml")))
+
+
+def trace(name_or_path: str | Path) -> Trace:
+    """A summary by its name, or a file (.csv, .jsonl, or a summary of one's own in .toml) by its path."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        return _summary(path)
+    if path.suffix in (".csv", ".jsonl", ".json") or len(path.parts) > 1:
+        return read(path)
+    name = str(name_or_path)
+    if name not in trace_names():
+        raise WeirError(f"unknown trace {name!r}, neither shipped nor a .csv or .jsonl path{hint(name, trace_names())}")
+    return _summary(DATA / f"{name}.toml")
+
+
+def _summary(path: Path) -> Trace:
+    """A trace's summary file: totals of cells of like requests, or means alone."""
+    raw = _load(path)
+    raise_all(refuse_unknown(raw, SUMMARY_KEYS, path.name))
+    requests = _positive(raw, "requests", path.name)
+    if "cells" in raw:
+        cells = _cells(raw["cells"], path.name)
+        if cells[:, 0].sum() != requests:
+            raise WeirError(
+                f"{path.name}: the cells hold {cells[:, 0].sum():.0f} requests, 'requests' says {requests:.0f}"
+            )
+        weight, prompt, output = cells[:, 0], cells[:, 1] / cells[:, 0], cells[:, 2] / cells[:, 0]
+        kind = f"{len(cells)} cells of like requests"
+    else:
+        means = [[_positive(raw, key, path.name)] for key in ("mean_prompt", "mean_output")]
+        weight, prompt, output = np.array([requests]), np.array(means[0]), np.array(means[1])
+        kind = "means only: every request has the mean lengths"
+    rate = (requests - 1) / _positive(raw, "seconds", path.name) if "seconds" in raw and requests > 1 else None
+    burstiness = _positive(raw, "burstiness", path.name) if "burstiness" in raw else None
+    source = f"{raw.get('source', 'no source given')} ({kind})"
+    return Trace(path.stem, np.empty(0), prompt, output, weight, source, False, rate, burstiness)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The TOML of a summary file."""
+    try:
+        if path.is_dir():
+            raise WeirError(f"{path}: a folder, not a trace summary")
+        if path.stat().st_size > MAX_SUMMARY_BYTES:
+            raise WeirError(f"{path.name}: over the limit of 1 MiB for a trace summary")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeirError(f"{path}: no such trace summary") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise WeirError(f"{path.name}: not readable as TOML ({error})") from None
+
+
+def _positive(raw: dict[str, Any], key: str, where: str) -> float:
+    """A finite positive number of the file."""
+    value = raw.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+        raise WeirError(f"{where}: {key!r} is {'missing' if value is None else value}; a positive number is needed")
+    return float(value)
+
+
+def _cells(raw: object, where: str) -> Array:
+    """Rows of (requests, prompt tokens, output tokens), each a total over its cell."""
+    try:
+        cells = np.array(raw, dtype=float)
+    except (TypeError, ValueError):
+        cells = np.empty(0)
+    if cells.ndim != 2 or cells.shape[1] != 3 or not np.isfinite(cells).all() or (cells < 1).any():
+        raise WeirError(f"{where}: 'cells' must be rows of [requests, prompt tokens, output tokens], each at least 1")
+    return cells
+
+
+def _check_count(n: int) -> None:
+    """Refuse a number of requests that is none, or absurd."""
+    if not 1 <= n <= 5_000_000:
+        raise WeirError(f"{n} requests asked for; give 1 to 5,000,000")

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from einsum.errors import WeirError
+from sim.arch import bits, device, device_names
+from sim.arch.devices import FOLDER
+
+WHOLE = """
+title = "Toy"
+vendor = "Nobody"
+architecture = "Paper"
+year = 2026
+source = "invented for this test"
+
+[[memory]]
+name = "hbm"
+capacity = "80 GB"
+bandwidth = "2 TB/s"
+
+[[fanout]]
+name = "sm"
+under = "hbm"
+count = 4
+
+[[compute]]
+name = "tensor"
+under = "sm"
+[compute.device_rate.mac]
+bf16 = "400 TFLOP/s"
+
+[[link]]
+name = "nvlink"
+scope = "node"
+bandwidth = "450 GB/s"
+
+[power]
+tdp = "100 W"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "toy.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_every_shipped_device_loads_and_runs_a_transformer(name: str) -> None:
+    found = device(name)
+    assert found.name == name
+    assert found.source
+    assert found.capacity < float("inf")
+    assert found.memory.rate < float("inf")
+    assert found.rate("mac", "bf16") > found.rate("add", "bf16") >= found.rate("exp", "bf16") > 0
+    assert all(bits(dtype) for unit in found.computes for _, dtype, _ in unit.rates)
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_what_is_unverified_names_something_of_the_device(name: str) -> None:
+    found = device(name)
+    for field in found.unverified:
+        assert any(path == field or path.startswith(f"{field}.") for path in found.paths), field
+
+
+def test_names_and_aliases_are_unique() -> None:
+    files = [tomllib.loads(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.toml")]
+    names = [*device_names(), *(alias for raw in files for alias in raw["aliases"])]
+    assert len(set(names)) == len(names)
+    assert len(device_names()) >= 40
+
+
+@pytest.mark.parametrize(("alias", "name"), [("h100", "h100_sxm"), ("a100", "a100_sxm_80gb"), ("910b", "ascend_910b")])
+def test_aliases(alias: str, name: str) -> None:
+    assert device(alias) is device(alias)
+    assert device(alias) == device(name)
+
+
+def test_the_h100_ridge_point_by_hand() -> None:
+    h100 = device("h100")
+    assert h100.rate("mac", "bf16") / h100.memory.rate == pytest.approx(989 / 3.35)
+    assert h100.rate("mac", "fp8") == pytest.approx(1979e12)
+
+
+def test_special_functions_by_hand() -> None:
+    # 132 SMs x 16 results x 1.83 GHz
+    assert device("h100").rate("exp", "fp32") == pytest.approx(132 * 16 * 1.83e9, rel=1e-3)
+    assert device("h100").rate("max", "fp32") == pytest.approx(33.5e12)
+
+
+def test_the_h800_is_an_h100_with_less_link() -> None:
+    h100, h800 = device("h100").link("node"), device("h800").link("node")
+    assert h100 is not None
+    assert h800 is not None
+    assert (h100.bandwidth, h800.bandwidth) == (450e9, 200e9)
+    assert device("h800").memory == device("h100").memory
+
+
+def test_a_measured_idle_power_replaces_the_default_share() -> None:
+    b200, h100 = device("b200").power, device("h100").power
+    assert b200 is not None
+    assert h100 is not None
+    assert b200.idle == 270
+    assert h100.idle == pytest.approx(0.3 * 700)
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    own = device(write(tmp_path, WHOLE))
+    assert own == device(str(tmp_path / "toy.toml"))
+    assert own.name == "toy"
+    assert own.get("tensor.rate.mac.bf16") == 100e12  # 400 TFLOP/s over four SMs
+    assert own.rate("mac", "bf16") == 400e12
+    assert own.power is not None
+    assert (own.power.idle, own.power.compute) == (30.0, 40.0)
+
+
+def test_a_rate_may_be_given_per_instance(tmp_path: Path) -> None:
+    assert device(write(tmp_path, WHOLE.replace("device_rate", "rate"))).rate("mac", "bf16") == 1600e12
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("bandwidth = ", "bandwith = ", "toy.toml [[memory]] 'hbm': unknown key 'bandwith'; did you mean 'bandwidth'?"),
+        ("title = ", "titel = ", "toy.toml: unknown key 'titel'; did you mean 'title'?"),
+        ('title = "Toy"', "", "toy.toml: 'title' is missing"),
+        ('"Toy"', "7", "toy.toml: 'title' must be text, not 7"),
+        ("year = 2026", "year = 20.5", "toy.toml 'year': 20.5 is not a whole number"),
+        ("[[link]]", "[[lnik]]", "toy.toml: unknown key 'lnik'; did you mean 'link'?"),
+        ('"80 GB"', '"80 K"', "toy.toml [[memory]] 'hbm' 'capacity': '80 K' is ambiguous"),
+        ('"80 GB"', '"80 GB/s"', "toy.toml [[memory]] 'hbm' 'capacity': '80 GB/s' has the wrong unit"),
+        ('"80 GB"', "nan", "toy.toml [[memory]] 'hbm' 'capacity': nan is not a finite number"),
+        ('"2 TB/s"', '"-2 TB/s"', "'-2 TB/s' is negative"),
+        ('"2 TB/s"', '"0 TB/s"', "'0 TB/s' is zero; it must be more"),
+        ("count = 4", "count = 0", "toy.toml [[fanout]] 'sm' 'count': 0 is zero"),
+        ("count = 4", "count = 2.5", "2.5 is not a whole number"),
+        ("count = 4", "count = 1e12", "not a whole number below 1e9"),
+        ('under = "hbm"', 'under = "hmb"', "toy.toml 'sm': under unknown 'hmb'; did you mean 'hbm'?"),
+        ('under = "hbm"', 'under = "sm"', "toy.toml 'sm': is under itself"),
+        ('name = "sm"', 'name = "hbm"', "toy.toml: two components are called 'hbm'"),
+        ('name = "sm"', 'name = "s.m"', "toy.toml: a component's name cannot be 's.m'"),
+        ('name = "sm"', "", "toy.toml [[fanout]] 1: 'name' is missing"),
+        ('scope = "node"', 'scope = "rack"', "toy.toml [[link]] 'nvlink': unknown scope 'rack'; known: host, network"),
+        ('bandwidth = "450 GB/s"', "", "toy.toml [[link]] 'nvlink': 'bandwidth' is missing"),
+        ("[compute.device_rate.mac]", "[compute.device_rate.maac]", "unknown key 'maac'; did you mean 'mac'?"),
+        ("bf16 =", "half =", "toy.toml [[compute]] 'tensor' device_rate mac: data type 'half' is not letters and bits"),
+        (
+            '"400 TFLOP/s"',
+            '"400 TB/s"',
+            "toy.toml [[compute]] 'tensor' device_rate mac 'bf16': '400 TB/s' has the wrong",
+        ),
+        ("[compute.device_rate.mac]", "[compute.energy.mac]", "give either 'rate' (one instance) or 'device_rate'"),
+        ("[power]", "[powr]", "unknown key 'powr'; did you mean 'power'?"),
+        ('tdp = "100 W"', 'idle = "10 W"', "toy.toml [power]: 'tdp' is missing"),
+        ("[[memory]]", "[memory]", "toy.toml: 'memory' is written [[memory]], once for each entry"),
+        ('name = "hbm"', 'name = "hbm"\nunder = "sm"', "needs exactly one [[memory]] without 'under'; it has 0"),
+        ("[[compute]]", "[[compute]", "toy.toml: not valid TOML"),
+        ('source = "invented for this test"', "unverified = 3", "'unverified' must be a list of texts, not 3"),
+    ],
+)
+def test_a_malformed_file_is_refused_in_words(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert old in WHOLE
+    with pytest.raises(WeirError) as caught:
+        device(write(tmp_path, WHOLE.replace(old, new, 1)))
+    assert message in str(caught.value)
+
+
+def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+    text = WHOLE.replace("bandwidth = ", "bandwith = ", 1).replace('"Toy"', "7").replace("count = 4", "count = 0")
+    with pytest.raises(WeirError) as caught:
+        device(write(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("toy.toml") for line in lines)
+
+
+def test_what_is_not_a_readable_file(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "none.toml", "no such device file: "),
+        (tmp_path, " is a folder, not a device file"),
+        (tmp_path / "binary.toml", "binary.toml: not UTF-8 text"),
+        (tmp_path / "huge.toml", "huge.toml: larger than 1 MiB"),
+        (tmp_path / "deep.toml", "deep.toml: not valid TOML"),
+        ("nul\0.toml", "cannot read the device file"),
+    ):
+        (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+        (tmp_path / "huge.toml").write_text("#" * (2**20 + 1))
+        (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+        with pytest.raises(WeirError) as caught:
+            device(path)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("h101", "unknown device 'h101'; did you mean 'h100'?"),
+        ("", "unknown device ''; a file of your own is given by its path, ending .toml"),
+        ("zzzzzz", "unknown device 'zzzzzz'; a file of your own"),
+        ("../secrets", "unknown device '../secrets'"),
+    ],
+)
+def test_an_unknown_name_is_refused(name: str, message: str) -> None:
+    with pytest.raises(WeirError) as caught:
+        device(name)
+    assert message in str(caught.value)
