@@ -49,7 +49,8 @@ class _Counter:
             place = next(i for i, k in enumerate(chain) if k.at == at)
             if place and not any(leaf.einsum.output.tensor == tensor for leaf in leaves):
                 self.fill(chain[place - 1], chain[place], tensor)
-        return Counts(tuple(self.found), tuple(self.leaf(leaf) for leaf in self.mapped.leaves))
+        computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
+        return Counts(tuple(self.found), computes)
 
     def add(self, held: Held, tensor: str, kind: str, amount: Any) -> None:
         """One count at a keep's level."""

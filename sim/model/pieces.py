@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One loop over a rank: pieces of ``tile``, in time or in space; ``at`` is its place among all loops above a keep."""
+    """One loop over a rank: pieces of ``tile``, in time or in space; ``at`` is its place among all nodes."""
 
     tile: Any
     space: bool
@@ -53,13 +53,17 @@ def repeated(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> An
 
 def _states(length: Any, cuts: Iterable[Cut], lone: Collection[int]) -> list[tuple[Any, Any]]:
     """Innermost pieces as (how many, how long)."""
-    states = [(1, length)]
+    states: list[tuple[Any, Any]] = [(1, length)]
     for cut in cuts:
-        if cut.space and cut.at in lone:
-            states = [(w, np.minimum(cut.tile, n)) for w, n in states]
-        else:
-            states = [s for w, n in states for s in _pieces(w, n, cut)]
+        states = _divided(states, cut, cut.space and cut.at in lone)
     return states
+
+
+def _divided(states: list[tuple[Any, Any]], cut: Cut, alone: bool) -> list[tuple[Any, Any]]:
+    """Each piece cut again: into all its pieces, or the first one ``alone``."""
+    if alone:
+        return [(w, np.minimum(cut.tile, n)) for w, n in states]
+    return [s for w, n in states for s in _pieces(w, n, cut)]
 
 
 def instances(length: Any, cuts: Iterable[Cut], among: Collection[int]) -> Any:
@@ -74,13 +78,10 @@ def instances(length: Any, cuts: Iterable[Cut], among: Collection[int]) -> Any:
 
 
 def starts(length: Any, cuts: Iterable[Cut], lone: bool) -> list[Change]:
-    """The very first visit: all loops in time at their first piece; every instance (or instance 0 only, if ``lone``)."""
-    states = [(1, length)]
+    """The first visit: all loops in time at their first piece, at every instance (instance 0 only, if ``lone``)."""
+    states: list[tuple[Any, Any]] = [(1, length)]
     for cut in cuts:
-        if cut.space and not lone:
-            states = [s for w, n in states for s in _pieces(w, n, cut)]
-        else:
-            states = [(w, np.minimum(cut.tile, n)) for w, n in states]
+        states = _divided(states, cut, lone or not cut.space)
     return [Change(w, 0, n) for w, n in states]
 
 
@@ -93,8 +94,7 @@ def changes(length: Any, cuts: Iterable[Cut], moved: int, lone: bool) -> list[Ch
     pairs: list[Change] | None = None
     for cut in cuts:
         if cut.at < moved:
-            alone = cut.space and lone
-            single = [(w, np.minimum(cut.tile, n)) for w, n in single] if alone else [s for w, n in single for s in _pieces(w, n, cut)]  # fmt: skip
+            single = _divided(single, cut, cut.space and lone)
         elif cut.at == moved:
             pairs = [c for w, n in single for c in _steps(w, n, cut)]
         else:
@@ -127,7 +127,7 @@ def _steps(weight: Any, length: Any, cut: Cut) -> Iterator[Change]:
 
 
 def _inside(pair: Change, cut: Cut, lone: bool) -> Iterator[Change]:
-    """A loop inside the one that moved: in time, it begins again; in space, each instance goes on with its own piece."""
+    """A loop inside the one that moved: in time, it begins again; in space, each instance has its own piece."""
     if not cut.space or lone:
         old = np.minimum(cut.tile, pair.old) if cut.space else np.where(pair.old > cut.tile, 0, pair.old)
         yield Change(pair.weight, old, np.minimum(cut.tile, pair.new), pair.shift)
