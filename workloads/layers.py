@@ -6,7 +6,7 @@ from workloads.ffn import gated_lines, plain_lines
 from workloads.gates import gate_lines, logits
 from workloads.latent import latent_lines
 from workloads.moe import routed_lines, shared_lines
-from workloads.pieces import Norm, Piece, biased, normalise, piece, rotary, softmax_core
+from workloads.pieces import Piece, biased, normalise, piece, rotary, softmax_core
 from workloads.spec import Attention, Experts, FeedForward, Latent, Layer, Spec
 
 _SIZES = piece(b=1, p=1, c=0)
@@ -82,14 +82,19 @@ def _projected(kind: Attention | Latent, absorbed: bool) -> tuple[str, Piece]:
 
 
 def _grouped(kind: Attention) -> Piece:
-    """Queries first, then the new keys and values, appended to the cache; then the scores and their averages."""
+    """Projections, queries' first; then rotation, and the cache's new entries; then scores and averages."""
     sizes = piece(g=kind.kv_heads, r=kind.heads // kind.kv_heads, u=kind.head_dim)
     sizes += piece(e="2*I", i=kind.head_dim // 2) if kind.rotary else piece(e=kind.head_dim)
-    state = piece("K[b, g, m, e]: state", "V[b, g, m, u]: state")
-    core = softmax_core(
-        scale=kind.scale, softcap=kind.softcap, window=kind.window, query="QR" if kind.rotary else _ready("Q", kind)
+    projections = piece(
+        *("WQ[d, g, r, e]: weight", "WK[d, g, e]: weight", "WV[d, g, u]: weight"),
+        *("K[b, g, m, e]: state", "V[b, g, m, u]: state"),
+        "Q[b, g, r, p, e] = XN[b, p, d] * WQ[d, g, r, e]",
+        "KN[b, g, p, e] = XN[b, p, d] * WK[d, g, e]",
+        "VN[b, g, p, u] = XN[b, p, d] * WV[d, g, u]",
     )
-    return sizes + _queries(kind) + state + _keys(kind) + _values(kind) + core
+    query = "QR" if kind.rotary else _ready("Q", kind)
+    core = softmax_core(scale=kind.scale, softcap=kind.softcap, window=kind.window, query=query)
+    return sizes + projections + _queries(kind) + _keys(kind) + _values(kind) + core
 
 
 def _ready(name: str, kind: Attention) -> str:
@@ -109,8 +114,7 @@ def _prepared(kind: Attention, name: str, at: str, bias: str) -> Piece:
 
 
 def _queries(kind: Attention) -> Piece:
-    lines = piece("WQ[d, g, r, e]: weight", "Q[b, g, r, p, e] = XN[b, p, d] * WQ[d, g, r, e]")
-    lines += _prepared(kind, "Q", "b, g, r, p, e", "g, r, e")
+    lines = _prepared(kind, "Q", "b, g, r, p, e", "g, r, e")
     if not kind.rotary:
         return lines
     return lines + piece("QR[b, g, r, p, e]: stream") + rotary(_ready("Q", kind), "QR", at="b, g, r, p")
@@ -118,16 +122,14 @@ def _queries(kind: Attention) -> Piece:
 
 def _keys(kind: Attention) -> Piece:
     ready = _ready("KN", kind)
-    lines = piece("WK[d, g, e]: weight", "KN[b, g, p, e] = XN[b, p, d] * WK[d, g, e]")
-    lines += _prepared(kind, "KN", "b, g, p, e", "g, e")
+    lines = _prepared(kind, "KN", "b, g, p, e", "g, e")
     if kind.rotary:
         return lines + rotary(ready, "K", at="b, g, p", to="b, g, C + p")
     return lines + piece(f"K[b, g, C + p, e] = {ready}[b, g, p, e]")
 
 
 def _values(kind: Attention) -> Piece:
-    lines = piece("WV[d, g, u]: weight", "VN[b, g, p, u] = XN[b, p, d] * WV[d, g, u]")
-    lines += _prepared(kind, "VN", "b, g, p, u", "g, u")
+    lines = _prepared(kind, "VN", "b, g, p, u", "g, u")
     return lines + piece(f"V[b, g, C + p, u] = {_ready('VN', kind)}[b, g, p, u]")
 
 
@@ -159,8 +161,3 @@ def _experts(kind: Experts, source: str) -> tuple[str, Piece]:
         f"SG[b, p] = {source}[b, p, d] * WSG[d]",
         "ZZ[b, p, d] = Z[b, p, d] + sigmoid(SG[b, p]) * ZS[b, p, d]",
     )
-
-
-def head_norm(epsilon: float) -> Norm:
-    """The norm of queries and keys within a head."""
-    return Norm("rms", epsilon)

@@ -57,7 +57,7 @@ class FeedForward:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """``count`` gated networks of width ``hidden``, and one of width ``shared`` for every token, itself perhaps gated."""
+    """``count`` gated networks of width ``hidden``, and one of width ``shared`` for every token, perhaps gated."""
 
     count: int
     hidden: int
