@@ -1,8 +1,9 @@
 """Multi-head latent attention (DeepSeek-V2) as cascade text, in the two forms that give the same output.
 
 The cache ``CKV[b, m, c1]`` holds the latent and, behind it, the one key part that carries the position. ``naive``
-expands keys and values for every head (few operations for long prompts); ``absorbed`` multiplies the expansion into queries and
-outputs, so that all heads read the cache as it is (few bytes for decoding): ``g`` is one and ``r`` all heads.
+expands keys and values for every head (few operations for long prompts); ``absorbed`` multiplies the expansion into
+queries and outputs, so that all heads read the cache as it is (few bytes for decoding): ``g`` is one and ``r`` all
+heads.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Mixtures of experts as cascades: a gate writes a sparse routing tensor, dispatch and combine are Einsums over it.
 
 Ranks: ``b`` requests, ``p`` tokens, ``d`` model width, ``x`` experts, ``k`` experts chosen by a token, ``f`` hidden
-width of an expert, ``q`` slots of an expert, ``s`` hidden width of the shared experts. ``RT[b, p, x]`` holds the weight of
-each chosen expert and nothing elsewhere, so only chosen experts cost anything.
+width of an expert, ``q`` slots of an expert, ``s`` hidden width of the shared experts. ``RT[b, p, x]`` holds the
+weight of each chosen expert and nothing elsewhere, so only chosen experts cost anything.
 """
 
 from __future__ import annotations
