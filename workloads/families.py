@@ -75,6 +75,8 @@ def heads_of(fields: Fields, name: str = "num_attention_heads", kv: str = "num_k
 
 def head_width(fields: Fields, width: int, heads: int, *, rotary: bool = True) -> int:
     """A head's width: stated, or the model's divided by the heads."""
+    if fields.problems:  # what follows from a wrong number is not worth a line
+        return 2
     if not fields.given("head_dim") and width % heads:
         fields.problem(
             f"the model's width ({width}) is not a multiple of its heads ({heads}), and no 'head_dim' is given"

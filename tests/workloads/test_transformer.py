@@ -221,8 +221,8 @@ def test_a_window_forgets(running: Callable[[Program], Any]) -> None:
     np.testing.assert_allclose(one.seen["head"]["L"], other.seen["head"]["L"], rtol=1e-10)
 
 
-# Parameter counts.  Sure: stated by the publisher to the digit in the checkpoint's metadata (the total of safetensors,
-# tied weights once); all are recalled, and no two of a family's sizes share an adjustable quantity.
+# Totals in the published checkpoints' metadata, tied weights once.  Recalled, as the configurations are, and not looked up
+# again; the check is that widths recalled separately give these totals to the last digit.
 PUBLISHED = {
     "llama-1-33b": 32_528_943_616,
     "llama-1-65b": 65_285_660_672,
@@ -378,7 +378,7 @@ def test_building_is_fast() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda m: m.program("decoding"), "llama-3-8b: unknown phase 'decoding'; known: decode, prefill"),
+        (lambda m: m.program("decoding"), "llama-3-8b: unknown phase 'decoding'; did you mean 'decode'?"),
         (
             lambda m: m.program(dtype_weights="fp"),
             "llama-3-8b: unknown data type 'fp'; write letters and a width, as in bf16, int4",
