@@ -144,7 +144,7 @@ def test_passes_are_what_the_names_say(cascade: Cascade, rank: str, count: int) 
 
 
 def test_deferral_divides_outputs_instead_of_scores() -> None:
-    sizes = {"heads": 1, "query": 4, "context": 64, "head_dim": 8}
+    sizes: dict[str, Any] = {"heads": 1, "query": 4, "context": 64, "head_dim": 8}
     assert total_operations(attention.three_pass(**sizes))["div"] == 4 * 64
     assert total_operations(attention.multi_query(**sizes))["div"] == 4 * 8
 

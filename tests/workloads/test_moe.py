@@ -15,7 +15,7 @@ from einsum.counts import footprint, operations, touched, volume
 from workloads import moe
 
 Array = Any
-SIZES = {"batch": 2, "query": 6, "model": 4, "hidden": 3, "experts": 5}
+SIZES: dict[str, Any] = {"batch": 2, "query": 6, "model": 4, "hidden": 3, "experts": 5}
 
 
 def drawn(cascade: Cascade) -> dict[str, Array]:

@@ -221,8 +221,8 @@ def test_a_window_forgets(running: Callable[[Program], Any]) -> None:
     np.testing.assert_allclose(one.seen["head"]["L"], other.seen["head"]["L"], rtol=1e-10)
 
 
-# Totals in the published checkpoints' metadata, tied weights once.  Recalled, as the configurations are, and not looked up
-# again; the check is that widths recalled separately give these totals to the last digit.
+# Totals in the published checkpoints' metadata, tied weights once.  Recalled, as the configurations are, and not looked
+# up again; the check is that widths recalled separately give these totals to the last digit.
 PUBLISHED = {
     "llama-1-33b": 32_528_943_616,
     "llama-1-65b": 65_285_660_672,
