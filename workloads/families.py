@@ -16,6 +16,7 @@ from workloads.pieces import Norm
 from workloads.spec import Attention, Experts, FeedForward, Layer, Spec
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float8_e4m3fn": "fp8", "auto": "bf16"}
+# GELU by its error function and by its usual approximation count as one: they cost alike.
 _ACTIVATIONS = {
     **{"silu": "silu", "swish": "silu", "relu": "relu"},
     **dict.fromkeys(("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "gelu"),
@@ -147,8 +148,17 @@ def _llama_like(
     return whole(fields, width, layers, norm, tied=tied)
 
 
-def whole(fields: Fields, width: int, layers: tuple[Layer, ...], norm: Norm, *, tied: bool, **more: Any) -> Spec:
-    """What every family states in the same fields."""
+def whole(
+    fields: Fields,
+    width: int,
+    layers: tuple[Layer, ...],
+    norm: Norm,
+    *,
+    tied: bool,
+    positions: str = "max_position_embeddings",
+    **more: Any,
+) -> Spec:
+    """What every family states in the same fields, the longest context in the field ``positions``."""
     return Spec(
         name="",
         model=width,
@@ -156,7 +166,7 @@ def whole(fields: Fields, width: int, layers: tuple[Layer, ...], norm: Norm, *, 
         layers=layers,
         norm=norm,
         tied=fields.flag("tie_word_embeddings", tied),
-        longest=fields.count("max_position_embeddings", 1 << 17, high=1 << 32),
+        longest=fields.count(positions, 0, high=1 << 32),
         dtype=published_type(fields),
         source=str(fields.raw.get("source", fields.where)),
         **more,

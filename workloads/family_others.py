@@ -59,9 +59,10 @@ def dbrx(fields: Fields) -> Spec:
     network = Experts(count, ffn.count("ffn_hidden_size"), gate, activation(act, "name", "silu"))
     for part in (inner, ffn):
         part.leftover()
-    fields.raw.setdefault("max_position_embeddings", fields.take("max_seq_len", None))
     norm = Norm("layer", 1e-5)
-    return whole(fields, width, (Layer("layer", depth, attention, network, norm),), norm, tied=False)
+    return whole(
+        fields, width, (Layer("layer", depth, attention, network, norm),), norm, tied=False, positions="max_seq_len"
+    )
 
 
 def opt(fields: Fields) -> Spec:
@@ -88,19 +89,26 @@ def gpt2(fields: Fields) -> Spec:
         fields.count("n_inner", 4 * width), activation(fields, "activation_function", "gelu_new"), False, True
     )
     rows = fields.count("n_positions", 1024, high=1 << 32)
-    fields.raw.setdefault("max_position_embeddings", rows)
     norm = Norm("layer", fields.number("layer_norm_epsilon", 1e-5, high=1.0), bias=True)
-    return _biased(fields, width, depth, fields.count("n_head", high=1 << 16), network, rows, 0, norm)
+    return _biased(fields, width, depth, fields.count("n_head", high=1 << 16), network, rows, 0, norm, "n_positions")
 
 
 def _biased(
-    fields: Fields, width: int, depth: int, heads: int, network: FeedForward, rows: int, first: int, norm: Norm
+    fields: Fields,
+    width: int,
+    depth: int,
+    heads: int,
+    network: FeedForward,
+    rows: int,
+    first: int,
+    norm: Norm,
+    positions: str = "max_position_embeddings",
 ) -> Spec:
     """GPT-2 and its kin: as many key heads as heads, learned positions, biases."""
     head = head_width(fields, width, heads, rotary=False)
     attention = Attention(heads, heads, head, head**-0.5, rotary=False, bias=True, out_bias=True)
     layers = (Layer("layer", depth, attention, network, norm),)
-    return whole(fields, width, layers, norm, tied=True, positions=rows, first_position=first)
+    return whole(fields, width, layers, norm, tied=True, positions=positions, rows=rows, first_row=first)
 
 
 def falcon(fields: Fields) -> Spec:

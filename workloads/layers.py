@@ -1,4 +1,10 @@
-"""Cascade text of a transformer's parts: embedding, layers, head."""
+"""Cascade text of a transformer's parts: embedding, layers, head.
+
+Tensors have the same names in every model. In the stream: ``X`` comes in, ``XN`` normalised, ``A`` after attention,
+``AN`` normalised, ``XO`` goes out. In attention: ``Q KN VN`` projections, ``QR`` turned queries, ``K V`` caches,
+``QK GM SN SD AV O`` the softmax average, ``Y`` projected back. In the network: ``G U`` projections, ``H`` activated,
+``Z`` projected back.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +22,15 @@ def embedding(spec: Spec) -> Piece:
     """``X``: each token's row of the embedding ``WE``, scaled, its position's row added."""
     scale = f"{spec.embed_scale!r} * " if spec.embed_scale != 1.0 else ""
     lines = piece("T[b, p]: int32", "WE[v, d]: weight", b=1, p=1, d=spec.model, v=spec.vocabulary)
-    if not spec.positions:
+    if not spec.rows:
         return lines + piece(f"X[b, p, d] = {scale}WE[T[b, p], d]")
-    row = f"C + p + {spec.first_position}" if spec.first_position else "C + p"
+    row = f"C + p + {spec.first_row}" if spec.first_row else "C + p"
     return lines + piece(
         "WP[o, d]: weight",
         f"XE[b, p, d] = {scale}WE[T[b, p], d]",
         f"X[b, p, d] = XE[b, p, d] + WP[{row}, d]",
         c=0,
-        o=spec.positions,
+        o=spec.rows,
     )
 
 

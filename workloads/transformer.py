@@ -63,7 +63,7 @@ class Transformer:
 
     @property
     def longest(self) -> int:
-        """Tokens of context that the publisher states."""
+        """Tokens of context that the publisher states; zero if it states none."""
         return self.spec.longest
 
     @property
@@ -137,7 +137,11 @@ def from_config(source: str | Path, *, name: str | None = None) -> Transformer:
 
 
 def model(name: str) -> Transformer:
-    """The bundled transformer of that name; :class:`WeirError` with the nearest name if there is none."""
+    """The bundled transformer of that name; :class:`WeirError` with the nearest name if there is none.
+
+    >>> model("llama-3-70b").parameters
+    70553706496
+    """
     return Transformer(load(name, bundled=True))
 
 

@@ -224,7 +224,7 @@ def test_variants_are_read() -> None:
     assert attention({**FALCON, "multi_query": True}).kv_heads == 1
     assert attention({**GEMMA, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 50.0}).scale == 0.25
     assert read(GPT2, "x").layers[0].network == FeedForward(32, "gelu", gated=False, bias=True)
-    assert (read(OPT, "x").positions, read(OPT, "x").first_position) == (2050, 2)
+    assert (read(OPT, "x").rows, read(OPT, "x").first_row) == (2050, 2)
 
 
 def test_windows_by_layer() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from einsum import Program, WeirError
 from einsum.counts import footprint, operations, total_operations
@@ -171,6 +173,21 @@ def test_prefill_and_decode_equal_an_independent_implementation(
         run.step(ids[:, last : last + 1])
         want = [logits(run.program, run.weights, row[: last + 1], network) for row in ids]
         np.testing.assert_allclose(run.seen["head"]["L"], want, rtol=1e-8, atol=1e-10)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2), st.integers(1, 4), st.integers(0, 3))
+def test_any_shape_equals_an_independent_implementation(
+    running: Callable[[Program], Any], groups: int, each: int, half: int, layers: int, prompt: int, more: int
+) -> None:
+    heads = {"num_attention_heads": groups * each, "num_key_value_heads": groups, "head_dim": 2 * half}
+    run = running(built({**TINY, **heads, "num_hidden_layers": layers}).program())
+    ids = tokens(1, prompt + more)
+    run.step(ids[:, :prompt])
+    for i in range(prompt, prompt + more):
+        run.step(ids[:, i : i + 1])
+    want = logits(run.program, run.weights, ids[0], gated)
+    np.testing.assert_allclose(run.seen["head"]["L"][0], want, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("fields", [TINY, LATENT, *OTHERS], ids=lambda f: f["model_type"])
