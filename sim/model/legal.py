@@ -94,7 +94,7 @@ def _unfinished(mapped: Mapped, maker: Leaf, reader: Leaf, sizes: Mapping[str, A
                 f"mapping: {reader.einsum.name} reads {tensor} under {str(loop.node)!r}, over which {maker.einsum.name}"
                 f" is still reducing {rank}: {tensor} is complete only when all of {rank} has been traversed, so"
                 f" {reader.einsum.name} belongs to a later pass over {rank} ({_pass(mapped.cascade, reader, rank)});"
-                f" keep what it re-reads until then (spill it), or run its producers again in a loop of its own (recompute)"
+                f" keep what it reads again until then (spill it), or run its makers again in a later loop (recompute)"
             )
 
 
@@ -124,7 +124,8 @@ def _pass(cascade: Cascade, leaf: Leaf, rank: str) -> str:
 
 def _places(nest: Nest, device: Device) -> Iterator[str]:
     """Levels, fan-outs and units exist, and each path goes from the outside of the device inwards."""
-    parents = {part.name: part.under for part in (*device.memories, *device.fanouts, *device.computes)}
+    parents = {m.name: m.under for m in device.memories} | {f.name: f.under for f in device.fanouts}
+    parents |= {c.name: c.under for c in device.computes}
     kinds = {
         "level": [m.name for m in device.memories],
         "fan-out": [f.name for f in device.fanouts],
