@@ -1,0 +1,104 @@
+"""Work that a paper gives as operations and bytes, timed and priced on the catalogue's devices like any other task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from einsum.errors import WeirError, hint
+from sim.arch import Cluster, cluster, device, tier
+from sim.arch.prices import prices
+from sim.model.timing import Clock
+from sim.model.work import Task
+from sim.published.calls import pick
+from sim.units import si
+
+__all__ = ["minimum_sparsity", "scaled_throughput", "usd_per_byte", "usd_per_million", "usd_per_operation"]
+
+BOOK = "step3_2025"
+DEVICES = ("h800", "h20")  # those among which "cheapest" chooses
+PARTS = ("attention", "ffn", "total")
+DTYPE = "fp8"  # in which all the described work is done; what has no such unit runs it in a wider type
+
+
+def _hardware(inputs: Mapping[str, Any], text: str) -> Cluster:
+    """A device (``2x`` for two pools of one) with the paper's own figures where its inputs state them."""
+    made = cluster(text)
+    for pool in made.pools:
+        for name, changes in inputs.get("devices", {}).items():
+            if device(name).name == pool.device.name:
+                for path, value in changes.items():
+                    made = made.with_(f"{pool.name}.{path}", value)
+    return made
+
+
+def _clock(inputs: Mapping[str, Any], text: str) -> Clock:
+    return Clock(_hardware(inputs, text), tier("limit"))
+
+
+def _task(operations: float, size: float) -> Task:
+    return Task("described", "kernel", "model", size, (("mac", DTYPE, operations),))
+
+
+def _usd_per_second(name: str) -> float:
+    return prices([name], BOOK).of(name).usd_per_hour / 3600
+
+
+def usd_per_operation(inputs: Mapping[str, Any], *, device: str) -> float:
+    """USD of a device's time for one operation."""
+    return float(_clock(inputs, f"1x{device}").time(_task(1.0, 0.0)).seconds) * _usd_per_second(device)
+
+
+def usd_per_byte(inputs: Mapping[str, Any], *, device: str) -> float:
+    """USD of a device's time for one byte through its memory."""
+    return float(_clock(inputs, f"1x{device}").time(_task(0.0, 1.0)).seconds) * _usd_per_second(device)
+
+
+def usd_per_million(inputs: Mapping[str, Any], *, model: str, part: str, context: str, device: str) -> float:
+    """USD to decode a million tokens: ``attention`` with its linear layers, ``ffn``, or the ``total`` of both."""
+    if part not in PARTS:
+        raise WeirError(f"unknown part {part!r}{hint(part, PARTS)}")
+    devices = DEVICES if device == "cheapest" else (device,)
+    parts = ("attention", "ffn") if part == "total" else (part,)
+    return sum(min(_usd(inputs, model, one, context, name) for name in devices) for one in parts) * 1e6
+
+
+def _usd(inputs: Mapping[str, Any], model: str, part: str, context: str, device: str) -> float:
+    work = pick(inputs, "work", context, model)
+    clock = _clock(inputs, f"1x{device}")
+    todo = [_task(work["ffn"], 0.0)]
+    if part == "attention":
+        todo = [_task(work["attention"], work["kv"]), _task(work["linear"], 0.0)]
+    return sum(float(clock.time(task).seconds) for task in todo) * _usd_per_second(device)
+
+
+def minimum_sparsity(
+    inputs: Mapping[str, Any], *, device: str, network: str, width: int, layers: int, stage: str
+) -> float:
+    """Share of the experts a token must activate for computing on them to take as long as reading their weights.
+
+    Tokens come over ``network`` in one byte a value and return in two, as many as fit into one layer's share of ``stage``.
+    """
+    made = _hardware(inputs, f"1x{device}_1x{device}").with_("network.bandwidth", network).with_("network.latency", 0.0)
+    clock = Clock(made, tier("limit"))
+    sent = Task("dispatch", "transfer", "attention", float(width), source="model")
+    returned = Task("combine", "transfer", "model", 2.0 * width, source="attention")
+    token = sum(float(clock.time(task).seconds) for task in (sent, returned))
+    batch = si(stage, "s", "stage") / layers / token
+    weights = 1e9  # bytes, one a weight; any number gives the same ratio
+    experts = clock.time(_task(2 * weights * batch, weights))
+    return float(experts.memory / experts.compute)
+
+
+def scaled_throughput(
+    inputs: Mapping[str, Any], *, model: str, device: str, base: int, rate: float, attention: int, ffn: int, context: int
+) -> float:
+    """Tokens/s per device at ``context`` tokens, from ``rate`` at ``base``: the servers for attention grow with its time.
+
+    Keys, values and operations of attention are taken in proportion to the context, from the paper's at 8,192 tokens.
+    """
+    work = pick(inputs, "work", "8k", model)
+    clock = _clock(inputs, f"1x{device}")
+    at = {c: clock.time(_task(work["attention"] * c / 8192, work["kv"] * c / 8192)).seconds for c in (base, context)}
+    servers = attention * at[context] / at[base]
+    return float(rate * (attention + ffn) / (servers + ffn))

@@ -1,0 +1,132 @@
+"""Attention on other devices than the rest of the model: batches, throughput at a price, and the network between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from einsum.errors import WeirError, hint
+from mappings.parallel import layout as parallel
+from sim.arch import cluster as clustered
+from sim.arch import tier as tiers
+from sim.arch.prices import prices
+from sim.model.step import Work
+from sim.published.calls import pick
+from sim.serving.deploy import Choice, best, deployments
+from sim.serving.steady import lengths
+from sim.serving.trace import trace as shipped
+from sim.units import si
+from workloads.transformer import model as bundled
+
+__all__ = ["batch", "batch_ratio", "gain", "needed_bandwidth", "overlap", "round_trip", "usd_per_hour"]
+
+BOOK = "lamina_2024"
+TRACES = ("azure_conv", "azure_code", "kimi_conv")
+SYSTEMS = ("lamina", "baseline")
+EXTREMES = ("least", "largest")
+UNLIMITED = 1e18  # B/s, a network that takes no time
+
+
+def usd_per_hour(inputs: Mapping[str, Any], *, cluster: str, book: str) -> float:
+    """USD an hour for all devices of a cluster."""
+    made = clustered(cluster)
+    return prices([pool.device for pool in made.pools], book).usd_per_hour(made)
+
+
+def round_trip(inputs: Mapping[str, Any], *, cluster: str) -> float:
+    """Microseconds for a small message there and back."""
+    return 2 * clustered(cluster).network.latency * 1e6
+
+
+@lru_cache(maxsize=128)
+def _served(model: str, cluster: str, trace: str, tier: str, efficiency: float, host: float) -> Choice:
+    """The best deployment for a trace's mean request, prefill done elsewhere; ``efficiency`` scales its peak rates."""
+    made, load = clustered(cluster), shipped(trace)
+    at = tiers(tier)
+    at = replace(at, compute=at.compute * efficiency)
+    usd = prices([pool.device for pool in made.pools], BOOK).usd_per_hour(made)
+    options = deployments(bundled(model), made, at, usd, host=host)
+    return best(options, lengths(load.mean_prompt, load.mean_output), prefill="elsewhere")
+
+
+def _batch(model: str, cluster: str, trace: str) -> float:
+    """Requests in flight on the whole cluster, all replicas together."""
+    choice = _served(model, cluster, trace, "limit", 1.0, 0.0)
+    return choice.batch * choice.deployment.layout.replicas
+
+
+def _pairs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Every model on every trace, with the names of the two clusters compared."""
+    for model, systems in pick(inputs, "models").items():
+        for trace in TRACES:
+            yield model, trace, systems["lamina"], systems["baseline"]
+
+
+def batch(inputs: Mapping[str, Any], *, model: str, trace: str, system: str) -> float:
+    """The largest batch that fits, requests at the mean length they have while in flight."""
+    if system not in SYSTEMS:
+        raise WeirError(f"unknown system {system!r}{hint(system, SYSTEMS)}")
+    return _batch(model, pick(inputs, "models", model, system), trace)
+
+
+def batch_ratio(inputs: Mapping[str, Any]) -> float:
+    """Mean over models and traces of the largest batch with attention elsewhere over the baseline's."""
+    return float(np.mean([_batch(m, ours, t) / _batch(m, theirs, t) for m, t, ours, theirs in _pairs(inputs)]))
+
+
+def gain(
+    inputs: Mapping[str, Any], *, which: str, tier: str = "limit", efficiency: float = 1.0, host: str = "0 s"
+) -> float:
+    """Percent more tokens/s than the baseline, the ``least`` or ``largest`` over models and traces.
+
+    ``efficiency`` and ``host`` handicap the baseline alone: a fraction of its peak rates, and seconds in each step.
+    """
+    if which not in EXTREMES:
+        raise WeirError(f"unknown choice {which!r}{hint(which, EXTREMES)}")
+    seconds = si(host, "s", "host")
+    gains = []
+    for model, trace, ours, theirs in _pairs(inputs):
+        lamina = _served(model, ours, trace, tier, 1.0, 0.0).tokens_per_second
+        baseline = _served(model, theirs, trace, tier, float(efficiency), seconds).tokens_per_second
+        gains.append(100 * (lamina / baseline - 1))
+    return min(gains) if which == "least" else max(gains)
+
+
+def needed_bandwidth(
+    inputs: Mapping[str, Any], *, model: str, cluster: str, tier: str, batch: int, context: int, slack: float
+) -> float:
+    """GB/s between the pools with which no batch up to ``batch`` decodes more than ``slack`` slower than without limit.
+
+    One batch at a time, nothing sent early; found by bisection. Whether the weights fit does not matter here.
+    """
+    made = clustered(cluster).with_("network.latency", 0.0)
+    program = bundled(model).decode
+    laid = parallel(program, {pool.name: pool.count for pool in made.pools}, batches=1)
+    sizes = {"b": np.arange(1.0, batch + 1), "c": float(context), "p": 1}
+    work = Work.of(program, replace(laid, apart=()), **sizes)
+
+    def latency(bandwidth: float) -> Any:
+        return work.on(made.with_("network.bandwidth", bandwidth), tiers(tier)).latency
+
+    allowed = (1 + slack) * latency(UNLIMITED)
+    low, high = 1e6, 1e13
+    while high / low > 1 + 1e-4:
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if np.all(latency(middle) <= allowed) else (middle, high)
+    return high / 1e9
+
+
+def overlap(inputs: Mapping[str, Any], *, model: str, context: int, tier: str = "physical") -> float:
+    """Percent of a decode step saved, at the batch where it is most, by sending queries before keys and values are made."""
+    choice = _served(model, pick(inputs, "models", model, "lamina"), "azure_conv", tier, 1.0, 0.0)
+    made, laid = choice.deployment.cluster, replace(choice.deployment.layout, batches=1)
+    sizes = {"b": np.arange(1.0, choice.batch + 1), "c": float(context), "p": 1}
+    early, late = (
+        Work.of(bundled(model).decode, each, **sizes).on(made, tiers(tier)).latency
+        for each in (laid, replace(laid, apart=()))
+    )
+    return float(np.max(100 * (1 - early / late)))
