@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -75,3 +76,19 @@ def pick(inputs: Mapping[str, Any], *path: str) -> Any:
             raise WeirError(f"inputs: no {'.'.join(path)!r}{hint(key, known)}")
         at = at[key]
     return at
+
+
+def table(inputs: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """One of a paper's inputs that is a table."""
+    found = pick(inputs, *path)
+    if not isinstance(found, Mapping):
+        raise WeirError(f"inputs: {'.'.join(path)!r} must be a table, not {found!r:.60}")
+    return found
+
+
+def number(inputs: Mapping[str, Any], *path: str) -> float:
+    """One of a paper's inputs that is a number, zero or more."""
+    found = pick(inputs, *path)
+    if not isinstance(found, int | float) or isinstance(found, bool) or not 0 <= found < math.inf:
+        raise WeirError(f"inputs: {'.'.join(path)!r} must be a number of zero or more, not {found!r:.60}")
+    return float(found)

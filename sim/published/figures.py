@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import WeirError, hint, refuse_unknown
+from einsum.errors import WeirError, hint
 from sim.arch.files import Table, read
 from sim.published.calls import Call, call
 
@@ -107,10 +107,12 @@ def _many(entry: Table, inputs: dict[str, Any]) -> Iterator[Figure]:
         return
     for place, cell in enumerate(cells, start=1):
         if not isinstance(cell, list) or len(cell) != len(axes) + 1:
-            entry.problems.append(f"{entry.where}: cell {place} must be {len(axes)} of {', '.join(axes)}, and the figure")
+            entry.problems.append(
+                f"{entry.where}: cell {place} must be {len(axes)} of {', '.join(axes)}, and the figure"
+            )
             continue
         *at, value = cell
-        label = f"{quantity}: {' '.join(str(item) for item in at)}"
+        label = f"{' '.join(str(item) for item in at)}: {quantity}"
         made = _figure(entry, inputs, f"{name}.{place}", label, value, dict(zip(axes, at, strict=True)))
         if made is not None:
             yield made

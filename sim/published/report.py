@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from einsum.errors import WeirError
 from sim.published.figures import Figure, Paper
 
 WIDTH = 100  # columns of the printed table
@@ -55,7 +56,10 @@ def agree(theirs: float, ours: float, tolerance: float, relation: str) -> bool:
 
 def row(paper: Paper, figure: Figure) -> Row:
     """The figure asked of the general model and judged."""
-    ours = figure.call()
+    try:
+        ours = figure.call()
+    except WeirError as problem:
+        raise WeirError(f"{paper.name} {figure.id}: {problem}") from None
     return Row(
         paper.name, figure.id, figure.quantity, figure.value, ours, figure.unit, figure.tolerance, figure.relation,
         judge(figure, ours, paper.known), figure.why,
@@ -105,9 +109,9 @@ class Report:
 
     def _table(self, paper: Paper) -> str:
         rows = [row for row in self.rows if row.paper == paper.name]
-        head = [f"{paper.name}: {paper.title}", f"  {paper.source} (known from: {paper.known})"]
+        head = [*_fold(f"{paper.name}: {paper.title}"), *_fold(f"  {paper.source} (known from: {paper.known})")]
         columns = f"{'id':<9} {'quantity':<{_QUANTITY}} {'theirs':>10} {'ours':>10} {'off':>8} verdict"
-        return "\n".join([*_fold(" ".join(head)), columns, *map(_line, rows), *_reasons(paper, rows)])
+        return "\n".join([*head, columns, *map(_line, rows), *_reasons(paper, rows)])
 
 
 def _line(row: Row) -> str:
@@ -121,7 +125,7 @@ def _line(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e7 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) < 1e7 and (value == round(value) or abs(value) >= 1e4) else f"{value:.5g}"
 
 
 def _reasons(paper: Paper, rows: list[Row]) -> list[str]:

@@ -7,13 +7,26 @@ from typing import Any
 
 from einsum import Cascade, Einsum
 from einsum.counts import operations
+from einsum.counts import parameters as weights
 from einsum.errors import WeirError, hint
+from einsum.ops import bits
 from sim.units import si
 from workloads.transformer import model as bundled
 
-__all__ = ["active_parameters", "decoding", "inference", "parameters", "requests", "state", "stated", "training"]
+__all__ = [
+    "active_parameters",
+    "decoding",
+    "inference",
+    "parameters",
+    "requests",
+    "state",
+    "stated",
+    "stored",
+    "training",
+]
 
 PARTS = ("attention", "linear", "ffn")
+TABLES = ("counted", "left out")
 NETWORK = {"f", "s", "x"}  # ranks of feed-forward weights: hidden, shared hidden, experts
 
 
@@ -58,14 +71,23 @@ def requests(inputs: Mapping[str, Any], *, model: str, context: int, memory: str
     return si(memory, "B", "memory") / float(bundled(model).state_bytes(context))
 
 
+def stored(inputs: Mapping[str, Any], *, model: str, dtype: str) -> float:
+    """GB of weights, tied ones once."""
+    return bundled(model).parameters * bits(dtype) / 8e9
+
+
 def parameters(inputs: Mapping[str, Any], *, model: str) -> float:
     """Billions of weights, tied ones once."""
     return bundled(model).parameters / 1e9
 
 
-def active_parameters(inputs: Mapping[str, Any], *, model: str) -> float:
-    """Billions of weights that one token meets."""
-    return bundled(model).active_parameters / 1e9
+def active_parameters(inputs: Mapping[str, Any], *, model: str, embedding: str = "counted") -> float:
+    """Billions of weights that one token meets, its row's whole embedding table ``counted`` or ``left out``."""
+    if embedding not in TABLES:
+        raise WeirError(f"unknown choice {embedding!r}{hint(embedding, TABLES)}")
+    made = bundled(model)
+    table = 0 if embedding == "counted" else weights(made.decode.part("embed").cascade)
+    return (made.active_parameters - table) / 1e9
 
 
 def _per_token(model: str) -> float:

@@ -10,14 +10,23 @@ from sim.arch import Cluster, cluster, device, tier
 from sim.arch.prices import prices
 from sim.model.timing import Clock
 from sim.model.work import Task
-from sim.published.calls import pick
+from sim.published.calls import number, table
+from sim.published.kinds.counts import decoding, state
 from sim.units import si
 
-__all__ = ["minimum_sparsity", "scaled_throughput", "usd_per_byte", "usd_per_million", "usd_per_operation"]
+__all__ = [
+    "minimum_sparsity",
+    "scaled_throughput",
+    "usd_counted",
+    "usd_per_byte",
+    "usd_per_million",
+    "usd_per_operation",
+]
 
 BOOK = "step3_2025"
 DEVICES = ("h800", "h20")  # those among which "cheapest" chooses
 PARTS = ("attention", "ffn", "total")
+COUNTED = ("kv", "attention", "linear", "ffn")
 DTYPE = "fp8"  # in which all the described work is done; what has no such unit runs it in a wider type
 
 
@@ -25,9 +34,9 @@ def _hardware(inputs: Mapping[str, Any], text: str) -> Cluster:
     """A device (``2x`` for two pools of one) with the paper's own figures where its inputs state them."""
     made = cluster(text)
     for pool in made.pools:
-        for name, changes in inputs.get("devices", {}).items():
+        for name in table(inputs, "devices") if "devices" in inputs else ():
             if device(name).name == pool.device.name:
-                for path, value in changes.items():
+                for path, value in table(inputs, "devices", name).items():
                     made = made.with_(f"{pool.name}.{path}", value)
     return made
 
@@ -55,20 +64,34 @@ def usd_per_byte(inputs: Mapping[str, Any], *, device: str) -> float:
 
 
 def usd_per_million(inputs: Mapping[str, Any], *, model: str, part: str, context: str, device: str) -> float:
-    """USD to decode a million tokens: ``attention`` with its linear layers, ``ffn``, or the ``total`` of both."""
+    """USD to decode a million tokens by the paper's counts, on a device or the ``cheapest`` of two for each part.
+
+    ``attention`` is with its linear layers, ``ffn`` the feed-forward network, ``total`` both.
+    """
+    work = {key: number(inputs, "work", context, model, key) for key in COUNTED}
+    devices = DEVICES if device == "cheapest" else (device,)
+    return sum(min(_usd(inputs, work, one, name) for name in devices) for one in _parts(part)) * 1e6
+
+
+def usd_counted(inputs: Mapping[str, Any], *, model: str, part: str, context: int, device: str) -> float:
+    """USD to decode a million tokens by the counts of a bundled model's cascades, its keys and values in 8 bits."""
+    work = {key: decoding(inputs, model=model, part=key, context=context) for key in ("attention", "linear", "ffn")}
+    work["kv"] = state(inputs, model=model, context=context, dtype=DTYPE)
+    return sum(_usd(inputs, work, one, device) for one in _parts(part)) * 1e6
+
+
+def _parts(part: str) -> tuple[str, ...]:
     if part not in PARTS:
         raise WeirError(f"unknown part {part!r}{hint(part, PARTS)}")
-    devices = DEVICES if device == "cheapest" else (device,)
-    parts = ("attention", "ffn") if part == "total" else (part,)
-    return sum(min(_usd(inputs, model, one, context, name) for name in devices) for one in parts) * 1e6
+    return PARTS[:2] if part == "total" else (part,)
 
 
-def _usd(inputs: Mapping[str, Any], model: str, part: str, context: str, device: str) -> float:
-    work = pick(inputs, "work", context, model)
-    clock = _clock(inputs, f"1x{device}")
+def _usd(inputs: Mapping[str, Any], work: Mapping[str, float], part: str, device: str) -> float:
+    """USD of a device's time for one part of one token, kernels one after another."""
     todo = [_task(work["ffn"], 0.0)]
     if part == "attention":
         todo = [_task(work["attention"], work["kv"]), _task(work["linear"], 0.0)]
+    clock = _clock(inputs, f"1x{device}")
     return sum(float(clock.time(task).seconds) for task in todo) * _usd_per_second(device)
 
 
@@ -77,7 +100,7 @@ def minimum_sparsity(
 ) -> float:
     """Share of the experts a token must activate for computing on them to take as long as reading their weights.
 
-    Tokens come over ``network`` in one byte a value and return in two, as many as fit into one layer's share of ``stage``.
+    Tokens come over ``network`` in one byte a value and return in two, as many as fit in a layer's share of ``stage``.
     """
     made = _hardware(inputs, f"1x{device}_1x{device}").with_("network.bandwidth", network).with_("network.latency", 0.0)
     clock = Clock(made, tier("limit"))
@@ -91,14 +114,22 @@ def minimum_sparsity(
 
 
 def scaled_throughput(
-    inputs: Mapping[str, Any], *, model: str, device: str, base: int, rate: float, attention: int, ffn: int, context: int
+    inputs: Mapping[str, Any],
+    *,
+    model: str,
+    device: str,
+    base: int,
+    rate: float,
+    attention: int,
+    ffn: int,
+    context: int,
 ) -> float:
-    """Tokens/s per device at ``context`` tokens, from ``rate`` at ``base``: the servers for attention grow with its time.
+    """Tokens/s per device at ``context`` tokens, from ``rate`` at ``base``: attention's servers grow with its time.
 
     Keys, values and operations of attention are taken in proportion to the context, from the paper's at 8,192 tokens.
     """
-    work = pick(inputs, "work", "8k", model)
+    operations, size = (number(inputs, "work", "8k", model, key) / 8192 for key in ("attention", "kv"))
     clock = _clock(inputs, f"1x{device}")
-    at = {c: clock.time(_task(work["attention"] * c / 8192, work["kv"] * c / 8192)).seconds for c in (base, context)}
+    at = {c: clock.time(_task(operations * c, size * c)).seconds for c in (base, context)}
     servers = attention * at[context] / at[base]
     return float(rate * (attention + ffn) / (servers + ffn))

@@ -15,7 +15,8 @@ from sim.arch import cluster as clustered
 from sim.arch import tier as tiers
 from sim.arch.prices import prices
 from sim.model.step import Work
-from sim.published.calls import pick
+from sim.model.work import Task
+from sim.published.calls import pick, table
 from sim.serving.deploy import Choice, best, deployments
 from sim.serving.steady import lengths
 from sim.serving.trace import trace as shipped
@@ -61,9 +62,9 @@ def _batch(model: str, cluster: str, trace: str) -> float:
 
 def _pairs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Every model on every trace, with the names of the two clusters compared."""
-    for model, systems in pick(inputs, "models").items():
+    for model in table(inputs, "models"):
         for trace in TRACES:
-            yield model, trace, systems["lamina"], systems["baseline"]
+            yield model, trace, *(pick(inputs, "models", model, system) for system in SYSTEMS)
 
 
 def batch(inputs: Mapping[str, Any], *, model: str, trace: str, system: str) -> float:
@@ -120,13 +121,61 @@ def needed_bandwidth(
     return high / 1e9
 
 
-def overlap(inputs: Mapping[str, Any], *, model: str, context: int, tier: str = "physical") -> float:
-    """Percent of a decode step saved, at the batch where it is most, by sending queries before keys and values are made."""
-    choice = _served(model, pick(inputs, "models", model, "lamina"), "azure_conv", tier, 1.0, 0.0)
+def overlap(inputs: Mapping[str, Any], *, model: str, tier: str) -> float:
+    """Percent of a decode step saved, where it is most, by attending to the cached keys as soon as queries come.
+
+    Compared with sending queries, keys and values together once all are made; one batch at a time, over the traces at
+    their mean contexts and over every batch up to the largest.
+    """
+    return max(float(np.max(_saved(model, pick(inputs, "models", model, "lamina"), trace, tier))) for trace in TRACES)
+
+
+def _saved(model: str, cluster: str, trace: str, tier: str) -> Any:
+    """Percent of a decode step saved at each batch up to the largest."""
+    choice = _served(model, cluster, trace, tier, 1.0, 0.0)
     made, laid = choice.deployment.cluster, replace(choice.deployment.layout, batches=1)
-    sizes = {"b": np.arange(1.0, choice.batch + 1), "c": float(context), "p": 1}
+    sizes = {"b": np.arange(1.0, choice.batch + 1), "c": shipped(trace).mean_context, "p": 1}
+    work = Work.of(bundled(model).decode, laid, **sizes)
     early, late = (
-        Work.of(bundled(model).decode, each, **sizes).on(made, tiers(tier)).latency
-        for each in (laid, replace(laid, apart=()))
+        replace(work, parts=tuple((part, order(found, laid.places[-1].pool)) for part, found in work.parts))
+        for order in (sent_early, sent_together)
     )
-    return float(np.max(100 * (1 - early / late)))
+    at = tiers(tier)
+    return 100 * (1 - early.on(made, at).latency / late.on(made, at).latency)
+
+
+def sent_early(found: tuple[Task, ...], pool: str) -> tuple[Task, ...]:
+    """Attention waits for the queries alone; a last kernel adds the new keys' share (such sums combine exactly)."""
+    sent = _sent(found, pool)
+    if not sent:
+        return found
+    first, merge = sent[0], len(found)  # queries are made, and sent, before keys and values
+    core = max(n for n, task in enumerate(found) if task.kind == "kernel" and task.pool == pool)
+    order = [*range(first + 1), core, *range(first + 1, core), merge, *range(core + 1, merge)]
+    waits = {n: tuple(merge if b == core else b for b in task.after) for n, task in enumerate(found)}
+    waits |= {core: (first,), merge: (core, *found[core].after)}
+    return _arranged((*found, Task("merge", "kernel", pool, 0.0)), order, waits)
+
+
+def sent_together(found: tuple[Task, ...], pool: str) -> tuple[Task, ...]:
+    """All that a pool is sent leaves together, once the last of it is made."""
+    sent = _sent(found, pool)
+    if not sent:
+        return found
+    there = [n for n, task in enumerate(found) if task.pool == pool and n not in sent]
+    before = [n for n in range(sent[-1]) if n not in sent and n not in there]
+    order = [*before, *sent, *(n for n in range(len(found)) if n not in sent and n not in before)]
+    ready = tuple({b for n in sent for b in found[n].after})
+    waits = {n: ready if n in sent else task.after for n, task in enumerate(found)}
+    return _arranged(found, order, waits)
+
+
+def _sent(found: tuple[Task, ...], pool: str) -> list[int]:
+    """The tasks that send something to a pool, in program order."""
+    return [n for n, task in enumerate(found) if task.kind == "transfer" and task.pool == pool]
+
+
+def _arranged(found: tuple[Task, ...], order: list[int], waits: Mapping[int, tuple[int, ...]]) -> tuple[Task, ...]:
+    """The tasks in another order, each waiting for what ``waits`` says (numbers of the order before)."""
+    now = {old: new for new, old in enumerate(order)}
+    return tuple(replace(found[n], after=tuple(sorted({now[b] for b in waits[n]}))) for n in order)

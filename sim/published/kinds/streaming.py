@@ -16,7 +16,6 @@ from sim.model.timing import Clock
 from sim.model.work import Task
 from sim.published.calls import pick
 from sim.serving import Service, largest_batch
-from sim.units import si
 from workloads.moe import top_k
 from workloads.spec import Experts
 from workloads.transformer import model as bundled
@@ -49,8 +48,10 @@ def _experts(model: str) -> Cascade:
     experts = next((kind.network for kind in spec.layers if isinstance(kind.network, Experts)), None)
     if experts is None:
         raise WeirError(f"{model} has no experts to stream; name a mixture of experts, for example mixtral-8x7b")
-    sizes = {"hidden": experts.hidden, "experts": experts.count, "chosen": experts.gate.chosen}
-    return top_k(batch=int(MOST), query=1, model=spec.model, **sizes)
+    chosen = experts.gate.chosen
+    return top_k(
+        batch=int(MOST), query=1, model=spec.model, hidden=experts.hidden, experts=experts.count, chosen=chosen
+    )
 
 
 def _computing(cascade: Cascade, made: Cluster, tokens: float) -> float:
