@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import WeirError, hint
+from einsum.errors import WeirError, hint, raise_all
 from sim.arch.files import Table, read
 from sim.published.calls import Call, call
 
@@ -77,7 +77,7 @@ def paper(name_or_path: str | Path) -> Paper:
     made = Paper(path.stem, top.text("title"), top.text("source"), known, notes, _ordered(single + many))
     repeated = {f.id for f in made.figures if sum(g.id == f.id for g in made.figures) > 1}
     top.problems.extend(f"{top.where}: id {name!r} is given more than once" for name in sorted(repeated))
-    top.finish()
+    raise_all(list(dict.fromkeys(top.problems)))  # what is wrong with a table would be said for each of its cells
     return made
 
 

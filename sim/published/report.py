@@ -116,12 +116,18 @@ class Report:
 
 def _line(row: Row) -> str:
     sign = {"equal": "", "at most": "<=", "at least": ">="}[row.relation]
-    quantity = f"{row.quantity} [{row.unit}]" if row.unit != "1" else row.quantity
-    if len(quantity) > _QUANTITY:
-        quantity = quantity[: _QUANTITY - 3] + "..."
+    quantity = _label(row)
     off = "0" if row.deviation == 0 else f"{row.deviation:+.2%}"
     theirs = f"{sign}{_number(row.theirs)}"
     return f"{row.id:<9} {quantity:<{_QUANTITY}} {theirs:>10} {_number(row.ours):>10} {off:>8} {row.verdict}"
+
+
+def _label(row: Row) -> str:
+    """The quantity with its unit, or as much of it as there is room for."""
+    whole = f"{row.quantity} [{row.unit}]" if row.unit != "1" else row.quantity
+    if len(whole) <= _QUANTITY:
+        return whole
+    return row.quantity if len(row.quantity) <= _QUANTITY else row.quantity[: _QUANTITY - 3] + "..."
 
 
 def _number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -102,13 +102,13 @@ def needed_bandwidth(
 ) -> float:
     """GB/s between the pools with which no batch up to ``batch`` decodes more than ``slack`` slower than without limit.
 
-    One batch at a time, nothing sent early; found by bisection. Whether the weights fit does not matter here.
+    One batch at a time, queries, keys and values sent together; found by bisection. Whether the weights fit does not matter here.
     """
     made = clustered(cluster).with_("network.latency", 0.0)
     program = bundled(model).decode
     laid = parallel(program, {pool.name: pool.count for pool in made.pools}, batches=1)
     sizes = {"b": np.arange(1.0, batch + 1), "c": float(context), "p": 1}
-    work = Work.of(program, replace(laid, apart=()), **sizes)
+    work = _ordered(Work.of(program, laid, **sizes), sent_together)
 
     def latency(bandwidth: float) -> Any:
         return work.on(made.with_("network.bandwidth", bandwidth), tiers(tier)).latency
@@ -136,12 +136,15 @@ def _saved(model: str, cluster: str, trace: str, tier: str) -> Any:
     made, laid = choice.deployment.cluster, replace(choice.deployment.layout, batches=1)
     sizes = {"b": np.arange(1.0, choice.batch + 1), "c": shipped(trace).mean_context, "p": 1}
     work = Work.of(bundled(model).decode, laid, **sizes)
-    early, late = (
-        replace(work, parts=tuple((part, order(found, laid.places[-1].pool)) for part, found in work.parts))
-        for order in (sent_early, sent_together)
-    )
+    early, late = (_ordered(work, order) for order in (sent_early, sent_together))
     at = tiers(tier)
     return 100 * (1 - early.on(made, at).latency / late.on(made, at).latency)
+
+
+def _ordered(work: Work, order: Callable[[tuple[Task, ...], str], tuple[Task, ...]]) -> Work:
+    """The work with the tasks of every part ordered for the pool that attention runs on."""
+    pool = work.layout.places[-1].pool
+    return replace(work, parts=tuple((part, order(found, pool)) for part, found in work.parts))
 
 
 def sent_early(found: tuple[Task, ...], pool: str) -> tuple[Task, ...]:
