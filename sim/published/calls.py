@@ -86,6 +86,22 @@ def table(inputs: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return found
 
 
+def text(inputs: Mapping[str, Any], *path: str) -> str:
+    """One of a paper's inputs that is text."""
+    found = pick(inputs, *path)
+    if not isinstance(found, str):
+        raise WeirError(f"inputs: {'.'.join(path)!r} must be text, not {found!r:.60}")
+    return found
+
+
+def texts(inputs: Mapping[str, Any], *path: str) -> tuple[str, ...]:
+    """One of a paper's inputs that is a list of texts, not empty."""
+    found = pick(inputs, *path)
+    if not isinstance(found, list) or not found or not all(isinstance(item, str) for item in found):
+        raise WeirError(f"inputs: {'.'.join(path)!r} must be a list of texts, not {found!r:.60}")
+    return tuple(found)
+
+
 def number(inputs: Mapping[str, Any], *path: str) -> float:
     """One of a paper's inputs that is a number, zero or more."""
     found = pick(inputs, *path)

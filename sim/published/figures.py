@@ -112,7 +112,7 @@ def _many(entry: Table, inputs: dict[str, Any]) -> Iterator[Figure]:
             )
             continue
         *at, value = cell
-        label = f"{' '.join(str(item) for item in at)}: {quantity}"
+        label = f"{' '.join(map(_shown, at))}: {quantity}"
         made = _figure(entry, inputs, f"{name}.{place}", label, value, dict(zip(axes, at, strict=True)))
         if made is not None:
             yield made
@@ -149,6 +149,11 @@ def _tolerance(entry: Table, where: str, value: float) -> float:
         return 0.0
     size = float(entry.raw[given[0]])
     return size * abs(value) if given[0] == "tolerance" else size
+
+
+def _shown(item: Any) -> str:
+    """A number as people write it."""
+    return f"{item:.6g}" if isinstance(item, int | float) else str(item)
 
 
 def _finite(value: Any) -> bool:

@@ -11,7 +11,7 @@ from einsum.errors import WeirError
 from sim.published.figures import Figure, Paper
 
 WIDTH = 100  # columns of the printed table
-_QUANTITY = 46
+_QUANTITY = 47
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Report:
     def _table(self, paper: Paper) -> str:
         rows = [row for row in self.rows if row.paper == paper.name]
         head = [*_fold(f"{paper.name}: {paper.title}"), *_fold(f"  {paper.source} (known from: {paper.known})")]
-        columns = f"{'id':<9} {'quantity':<{_QUANTITY}} {'theirs':>10} {'ours':>10} {'off':>8} verdict"
+        columns = f"{'id':<8} {'quantity':<{_QUANTITY}} {'theirs':>10} {'ours':>10} {'off':>8} verdict"
         return "\n".join([*head, columns, *map(_line, rows), *_reasons(paper, rows)])
 
 
@@ -119,7 +119,7 @@ def _line(row: Row) -> str:
     quantity = _label(row)
     off = "0" if row.deviation == 0 else f"{row.deviation:+.2%}"
     theirs = f"{sign}{_number(row.theirs)}"
-    return f"{row.id:<9} {quantity:<{_QUANTITY}} {theirs:>10} {_number(row.ours):>10} {off:>8} {row.verdict}"
+    return f"{row.id:<8} {quantity:<{_QUANTITY}} {theirs:>10} {_number(row.ours):>10} {off:>8} {row.verdict}"
 
 
 def _label(row: Row) -> str:

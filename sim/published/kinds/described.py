@@ -10,7 +10,7 @@ from sim.arch import Cluster, cluster, device, tier
 from sim.arch.prices import prices
 from sim.model.timing import Clock
 from sim.model.work import Task
-from sim.published.calls import number, table
+from sim.published.calls import number, table, text, texts
 from sim.published.kinds.counts import decoding, state
 from sim.units import si
 
@@ -23,16 +23,14 @@ __all__ = [
     "usd_per_operation",
 ]
 
-BOOK = "step3_2025"
-DEVICES = ("h800", "h20")  # those among which "cheapest" chooses
 PARTS = ("attention", "ffn", "total")
 COUNTED = ("kv", "attention", "linear", "ffn")
 DTYPE = "fp8"  # in which all the described work is done; what has no such unit runs it in a wider type
 
 
-def _hardware(inputs: Mapping[str, Any], text: str) -> Cluster:
-    """A device (``2x`` for two pools of one) with the paper's own figures where its inputs state them."""
-    made = cluster(text)
+def _hardware(inputs: Mapping[str, Any], written: str) -> Cluster:
+    """A cluster with the paper's own figures where its inputs state them."""
+    made = cluster(written)
     for pool in made.pools:
         for name in table(inputs, "devices") if "devices" in inputs else ():
             if device(name).name == pool.device.name:
@@ -41,35 +39,36 @@ def _hardware(inputs: Mapping[str, Any], text: str) -> Cluster:
     return made
 
 
-def _clock(inputs: Mapping[str, Any], text: str) -> Clock:
-    return Clock(_hardware(inputs, text), tier("limit"))
+def _clock(inputs: Mapping[str, Any], written: str) -> Clock:
+    return Clock(_hardware(inputs, written), tier("limit"))
 
 
 def _task(operations: float, size: float) -> Task:
     return Task("described", "kernel", "model", size, (("mac", DTYPE, operations),))
 
 
-def _usd_per_second(name: str) -> float:
-    return prices([name], BOOK).of(name).usd_per_hour / 3600
+def _usd_per_second(inputs: Mapping[str, Any], name: str) -> float:
+    """USD of a second of a device, in the book of prices that the paper's inputs name."""
+    return prices([name], text(inputs, "book")).of(name).usd_per_hour / 3600
 
 
 def usd_per_operation(inputs: Mapping[str, Any], *, device: str) -> float:
     """USD of a device's time for one operation."""
-    return float(_clock(inputs, f"1x{device}").time(_task(1.0, 0.0)).seconds) * _usd_per_second(device)
+    return float(_clock(inputs, f"1x{device}").time(_task(1.0, 0.0)).seconds) * _usd_per_second(inputs, device)
 
 
 def usd_per_byte(inputs: Mapping[str, Any], *, device: str) -> float:
     """USD of a device's time for one byte through its memory."""
-    return float(_clock(inputs, f"1x{device}").time(_task(0.0, 1.0)).seconds) * _usd_per_second(device)
+    return float(_clock(inputs, f"1x{device}").time(_task(0.0, 1.0)).seconds) * _usd_per_second(inputs, device)
 
 
 def usd_per_million(inputs: Mapping[str, Any], *, model: str, part: str, context: str, device: str) -> float:
-    """USD to decode a million tokens by the paper's counts, on a device or the ``cheapest`` of two for each part.
+    """USD to decode a million tokens by the paper's counts, on a device or the ``cheapest`` of some for each part.
 
     ``attention`` is with its linear layers, ``ffn`` the feed-forward network, ``total`` both.
     """
     work = {key: number(inputs, "work", context, model, key) for key in COUNTED}
-    devices = DEVICES if device == "cheapest" else (device,)
+    devices = texts(inputs, "cheapest") if device == "cheapest" else (device,)
     return sum(min(_usd(inputs, work, one, name) for name in devices) for one in _parts(part)) * 1e6
 
 
@@ -92,7 +91,7 @@ def _usd(inputs: Mapping[str, Any], work: Mapping[str, float], part: str, device
     if part == "attention":
         todo = [_task(work["attention"], work["kv"]), _task(work["linear"], 0.0)]
     clock = _clock(inputs, f"1x{device}")
-    return sum(float(clock.time(task).seconds) for task in todo) * _usd_per_second(device)
+    return sum(float(clock.time(task).seconds) for task in todo) * _usd_per_second(inputs, device)
 
 
 def minimum_sparsity(

@@ -16,7 +16,7 @@ from sim.arch import tier as tiers
 from sim.arch.prices import prices
 from sim.model.step import Work
 from sim.model.work import Task
-from sim.published.calls import pick, table
+from sim.published.calls import table, text, texts
 from sim.serving.deploy import Choice, best, deployments
 from sim.serving.steady import lengths
 from sim.serving.trace import trace as shipped
@@ -25,8 +25,6 @@ from workloads.transformer import model as bundled
 
 __all__ = ["batch", "batch_ratio", "gain", "needed_bandwidth", "overlap", "round_trip", "usd_per_hour"]
 
-BOOK = "lamina_2024"
-TRACES = ("azure_conv", "azure_code", "kimi_conv")
 SYSTEMS = ("lamina", "baseline")
 EXTREMES = ("least", "largest")
 UNLIMITED = 1e18  # B/s, a network that takes no time
@@ -44,39 +42,43 @@ def round_trip(inputs: Mapping[str, Any], *, cluster: str) -> float:
 
 
 @lru_cache(maxsize=128)
-def _served(model: str, cluster: str, trace: str, tier: str, efficiency: float, host: float) -> Choice:
+def _served(
+    book: str, model: str, cluster: str, trace: str, tier: str, efficiency: float = 1.0, host: float = 0.0
+) -> Choice:
     """The best deployment for a trace's mean request, prefill done elsewhere; ``efficiency`` scales its peak rates."""
     made, load = clustered(cluster), shipped(trace)
     at = tiers(tier)
     at = replace(at, compute=at.compute * efficiency)
-    usd = prices([pool.device for pool in made.pools], BOOK).usd_per_hour(made)
+    usd = prices([pool.device for pool in made.pools], book).usd_per_hour(made)
     options = deployments(bundled(model), made, at, usd, host=host)
     return best(options, lengths(load.mean_prompt, load.mean_output), prefill="elsewhere")
 
 
-def _batch(model: str, cluster: str, trace: str) -> float:
+def _batch(book: str, model: str, cluster: str, trace: str) -> float:
     """Requests in flight on the whole cluster, all replicas together."""
-    choice = _served(model, cluster, trace, "limit", 1.0, 0.0)
+    choice = _served(book, model, cluster, trace, "limit")
     return choice.batch * choice.deployment.layout.replicas
 
 
 def _pairs(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Every model on every trace, with the names of the two clusters compared."""
     for model in table(inputs, "models"):
-        for trace in TRACES:
-            yield model, trace, *(pick(inputs, "models", model, system) for system in SYSTEMS)
+        for trace in texts(inputs, "traces"):
+            yield model, trace, text(inputs, "models", model, "lamina"), text(inputs, "models", model, "baseline")
 
 
 def batch(inputs: Mapping[str, Any], *, model: str, trace: str, system: str) -> float:
     """The largest batch that fits, requests at the mean length they have while in flight."""
     if system not in SYSTEMS:
         raise WeirError(f"unknown system {system!r}{hint(system, SYSTEMS)}")
-    return _batch(model, pick(inputs, "models", model, system), trace)
+    return _batch(text(inputs, "book"), model, text(inputs, "models", model, system), trace)
 
 
 def batch_ratio(inputs: Mapping[str, Any]) -> float:
     """Mean over models and traces of the largest batch with attention elsewhere over the baseline's."""
-    return float(np.mean([_batch(m, ours, t) / _batch(m, theirs, t) for m, t, ours, theirs in _pairs(inputs)]))
+    book = text(inputs, "book")
+    ratios = [_batch(book, m, ours, t) / _batch(book, m, theirs, t) for m, t, ours, theirs in _pairs(inputs)]
+    return float(np.mean(ratios))
 
 
 def gain(
@@ -88,11 +90,11 @@ def gain(
     """
     if which not in EXTREMES:
         raise WeirError(f"unknown choice {which!r}{hint(which, EXTREMES)}")
-    seconds = si(host, "s", "host")
+    book, seconds = text(inputs, "book"), si(host, "s", "host")
     gains = []
     for model, trace, ours, theirs in _pairs(inputs):
-        lamina = _served(model, ours, trace, tier, 1.0, 0.0).tokens_per_second
-        baseline = _served(model, theirs, trace, tier, float(efficiency), seconds).tokens_per_second
+        lamina = _served(book, model, ours, trace, tier).tokens_per_second
+        baseline = _served(book, model, theirs, trace, tier, float(efficiency), seconds).tokens_per_second
         gains.append(100 * (lamina / baseline - 1))
     return min(gains) if which == "least" else max(gains)
 
@@ -102,7 +104,7 @@ def needed_bandwidth(
 ) -> float:
     """GB/s between the pools with which no batch up to ``batch`` decodes more than ``slack`` slower than without limit.
 
-    One batch at a time, queries, keys and values sent together; found by bisection. Whether the weights fit does not matter here.
+    One batch at a time, queries, keys and values sent together; found by bisection. Whether weights fit is not asked.
     """
     made = clustered(cluster).with_("network.latency", 0.0)
     program = bundled(model).decode
@@ -127,12 +129,13 @@ def overlap(inputs: Mapping[str, Any], *, model: str, tier: str) -> float:
     Compared with sending queries, keys and values together once all are made; one batch at a time, over the traces at
     their mean contexts and over every batch up to the largest.
     """
-    return max(float(np.max(_saved(model, pick(inputs, "models", model, "lamina"), trace, tier))) for trace in TRACES)
+    book, cluster = text(inputs, "book"), text(inputs, "models", model, "lamina")
+    return max(float(np.max(_saved(book, model, cluster, trace, tier))) for trace in texts(inputs, "traces"))
 
 
-def _saved(model: str, cluster: str, trace: str, tier: str) -> Any:
+def _saved(book: str, model: str, cluster: str, trace: str, tier: str) -> Any:
     """Percent of a decode step saved at each batch up to the largest."""
-    choice = _served(model, cluster, trace, tier, 1.0, 0.0)
+    choice = _served(book, model, cluster, trace, tier)
     made, laid = choice.deployment.cluster, replace(choice.deployment.layout, batches=1)
     sizes = {"b": np.arange(1.0, choice.batch + 1), "c": shipped(trace).mean_context, "p": 1}
     work = Work.of(bundled(model).decode, laid, **sizes)

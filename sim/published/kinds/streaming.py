@@ -14,7 +14,7 @@ from mappings.kernels import weighted
 from sim.arch import Cluster, cluster, tier
 from sim.model.timing import Clock
 from sim.model.work import Task
-from sim.published.calls import pick
+from sim.published.calls import text
 from sim.serving import Service, largest_batch
 from workloads.moe import top_k
 from workloads.spec import Experts
@@ -29,7 +29,7 @@ CAPACITY = 1e9  # tokens that fit in memory; any large number gives the same rat
 
 def tokens_to_saturate(inputs: Mapping[str, Any], *, model: str, gpu: str, link: str) -> float:
     """Tokens at which the experts' products take as long as all experts' weights need to cross the host link."""
-    made = cluster(GPU).with_("model.tensor.device_rate.mac.bf16", pick(inputs, "rates", gpu))
+    made = cluster(GPU).with_("model.tensor.device_rate.mac.bf16", text(inputs, "rates", gpu))
     made = made.with_("model.pcie.bandwidth", link)
     cascade = _experts(model)
     host = made.pool("model").device.link("host")
