@@ -8,7 +8,8 @@ from math import gcd
 
 from einsum import Cascade, Program, WeirError, hint
 from mappings.kernels import kernels, weighted
-from mappings.layout import Layout, Place, Spatial
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
 
 OPTIONS = ("tp", "pp", "dp", "ep", "replicas", "batches", "attention")
 
