@@ -41,16 +41,17 @@ class Timed:
         return "network" if self.task.kind == "transfer" else self.task.pool
 
     @property
+    def limits(self) -> Any:
+        """What takes longest in it at every design point, as a place in ``BOUNDS``."""
+        if self.task.kind != "kernel":
+            return BOUNDS.index("network" if self.task.kind == "transfer" else "collective")
+        longest = np.where(self.memory > self.compute, BOUNDS.index("memory"), BOUNDS.index("compute"))
+        return np.where(self.launch > self.seconds - self.launch, BOUNDS.index("launch"), longest)
+
+    @property
     def bound(self) -> str:
         """What takes longest in it, at the last design point."""
-        if self.task.kind == "transfer":
-            return "network"
-        if self.task.kind != "kernel":
-            return "collective"
-        parts = {"compute": self.compute, "memory": self.memory}
-        largest = max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
-        rest = float(np.ravel(self.seconds - self.launch)[-1])
-        return "launch" if float(np.ravel(self.launch)[-1]) > rest else largest
+        return BOUNDS[int(np.ravel(self.limits)[-1])]
 
     @property
     def ideal(self) -> Any:
