@@ -1,8 +1,8 @@
 """Mapping trees: loops over rank tiles in time and space, what each level keeps, which unit runs which Einsum.
 
 A nest is a chain of nodes from the outermost inwards. It ends in a ``Run`` (one Einsum on one unit) or in a branch,
-whose children are nests: one after another (``sequence``), overlapped as stages (``pipeline``), or taking turns on units of
-their own (``interleave``). Levels, fan-outs and units are names only; an architecture says what they are.
+whose children are nests: one after another (``sequence``), overlapped as stages (``pipeline``), or side by side on
+units of their own (``interleave``). Levels, fan-outs and units are names only; an architecture says what they are.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def heads_of(fields: Fields, name: str = "num_attention_heads", kv: str = "num_k
 def head_width(fields: Fields, width: int, heads: int, *, rotary: bool = True) -> int:
     """A head's width: stated, or the model's divided by the heads."""
     if not fields.given("head_dim") and width % heads:
-        fields.problem(f"the model's width ({width}) is not a multiple of its heads ({heads}), and no 'head_dim' is given")
+        fields.problem(
+            f"the model's width ({width}) is not a multiple of its heads ({heads}), and no 'head_dim' is given"
+        )
         return 2
     head = fields.count("head_dim", max(width // heads, 1), high=1 << 16)
     if rotary and head % 2:
@@ -348,7 +350,9 @@ def dbrx(fields: Fields) -> Spec:
     ffn.ignored("model_type", "moe_jitter_eps", "moe_loss_weight", "uniform_expert_assignment")
     kv_heads = inner.count("kv_n_heads", heads, high=1 << 16)
     if heads % kv_heads or width % heads:
-        fields.problem(f"{kv_heads} key heads ('kv_n_heads'), {heads} heads ('n_heads') and width {width} do not divide")
+        fields.problem(
+            f"{kv_heads} key heads ('kv_n_heads'), {heads} heads ('n_heads') and width {width} do not divide"
+        )
         heads = kv_heads = 1
     head = width // heads
     attention = Attention(heads, kv_heads, head, max(head, 1) ** -0.5, clip=inner.number("clip_qkv", 0.0))

@@ -68,8 +68,8 @@ def _naive(kind: Latent) -> Piece:
 
 
 def _absorbed(kind: Latent) -> Piece:
-    queries = piece(
-        "WUK[u, g, r, n]: weight", f"QR[{_AT}, u] = Q[{_AT}, n] * WUK[u, g, r, n]", e="U + 2*I"
-    ) + rotary("QP", "QR", at=_AT, width="j", shift="U")
+    queries = piece("WUK[u, g, r, n]: weight", f"QR[{_AT}, u] = Q[{_AT}, n] * WUK[u, g, r, n]", e="U + 2*I") + rotary(
+        "QP", "QR", at=_AT, width="j", shift="U"
+    )
     output = piece("WUV[u, g, r, t]: weight", f"OV[{_AT}, t] = O[{_AT}, u] * WUV[u, g, r, t]")
     return queries + _append(kind, "u") + softmax_core(scale=kind.scale, keys="CKV") + output

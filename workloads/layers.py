@@ -76,9 +76,7 @@ def _projected(kind: Attention | Latent, absorbed: bool) -> tuple[str, Piece]:
     source, width = ("OV", "t") if isinstance(kind, Latent) and absorbed else ("O", "u")
     out, add = biased("Y", "b, p, d", "d", isinstance(kind, Attention) and kind.out_bias)
     return out, (
-        piece(
-            f"WO[g, r, {width}, d]: weight", f"Y[b, p, d] = {source}[b, g, r, p, {width}] * WO[g, r, {width}, d]"
-        )
+        piece(f"WO[g, r, {width}, d]: weight", f"Y[b, p, d] = {source}[b, g, r, p, {width}] * WO[g, r, {width}, d]")
         + add
     )
 

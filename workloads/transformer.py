@@ -99,7 +99,9 @@ class Transformer:
         types = (dtype_weights or self.dtype, dtype_state, dtype_activations)
         for dtype in types:
             if not is_dtype(dtype):
-                raise WeirError(f"{self.name}: unknown data type {dtype!r}; write letters and a width, as in bf16, int4")
+                raise WeirError(
+                    f"{self.name}: unknown data type {dtype!r}; write letters and a width, as in bf16, int4"
+                )
         return _program(self.spec, self.phased and phase == "decode", types)
 
     @property

@@ -102,7 +102,9 @@ leaves = st.one_of(
 bodies = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.builds("({} {} {})".format, inner, st.sampled_from(["+", "-", "*", "/", "**", "<", "<=", ">=", "==", ">"]), inner),
+        st.builds(
+            "({} {} {})".format, inner, st.sampled_from(["+", "-", "*", "/", "**", "<", "<=", ">=", "==", ">"]), inner
+        ),
         st.builds("{}({})".format, st.sampled_from(["exp", "silu", "one"]), inner),
         st.builds("max({}, {})".format, inner, inner),
     ),
