@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -41,6 +41,8 @@ def axis(name: str, given: Any) -> Axis:
     """An axis from a list, range, array or anything else that is iterated; text and single values stand alone."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         values: tuple[Any, ...] = (given,)
+    elif isinstance(given, Sized) and len(given) > MOST:
+        raise WeirError(f"sweep: axis {name!r} has {len(given):,} values; at most {MOST:,} points are swept at once")
     else:
         values = tuple(given.ravel().tolist()) if isinstance(given, np.ndarray) else tuple(given)
     if not values:

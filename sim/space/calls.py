@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from einsum.errors import Infeasible, WeirError, hint
-from sim.arch import Cluster, Device, Prices, cluster
+from sim.arch import Device, Prices
 from sim.arch.prices import prices
+from sim.model.estimate import placed
 from sim.serving.answer import flat
 from sim.space.axes import Axis, changed, dotted, label, points, repriced, size
 from sim.space.progress import tracked
@@ -45,11 +46,7 @@ def _priced(function: Callable[..., Any], axes: Sequence[Axis]) -> tuple[Device,
     places = [one for a in axes if a.name == "on" for one in a.values]
     if not places or not {"on", "prices"} <= set(_parameters(function)):
         return ()
-    return tuple(p.device for one in places for p in _cluster(one).pools)
-
-
-def _cluster(one: Any) -> Cluster:
-    return one if isinstance(one, Cluster) else cluster(one)
+    return tuple(p.device for one in places for p in placed(one).pools)
 
 
 def _check(function: Callable[..., Any], axes: Sequence[Axis]) -> None:
@@ -60,7 +57,7 @@ def _check(function: Callable[..., Any], axes: Sequence[Axis]) -> None:
     for one in axes:
         wanted = one.name
         if dotted(one.name):
-            wanted = "price" if one.name.startswith("price.") else "on"
+            wanted = ("prices" if "prices" in named else "price") if one.name.startswith("price.") else "on"
         if wanted not in named and not (wanted == one.name and free):
             raise WeirError(f"sweep: {title} takes no {wanted!r}{hint(wanted, named)} (axis {one.name!r})")
         if wanted == "on" and "on" not in [a.name for a in axes]:
@@ -80,7 +77,7 @@ def _arguments(point: dict[str, Any], priced: tuple[Device, ...]) -> dict[str, A
     """The point as keyword arguments, its dotted names worked into the cluster and the prices."""
     arguments: dict[str, Any] = {name: value for name, value in point.items() if not dotted(name)}
     if any(dotted(name) and not name.startswith("price.") for name in point):
-        arguments["on"] = changed(_cluster(point["on"]), point)
+        arguments["on"] = changed(placed(point["on"]), point)
     overrides = {**(point.get("price") or {}), **repriced(point)}
     if priced and not isinstance(point.get("prices"), Prices):
         arguments["prices"] = prices(priced, point.get("prices"), overrides)

@@ -25,7 +25,7 @@ UNITS = {
 
 
 def sweep(
-    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], *, on: Any = (), **axes: Any
+    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, on: Any = (), **axes: Any
 ) -> pd.DataFrame:
     """A tidy table, one row for every combination of the axes' values, the last axis moving fastest.
 
