@@ -1,8 +1,8 @@
 """Speed of the vectorised model: phase-points a second over batch x context x sharding x device, on one core.
 
 A phase-point is one step of one phase (decode or prefill) at one batch and context, in one layout on one cluster, with
-its time, energy and what binds it; times are CPU seconds. ``python -m benchmarks.model_speed`` also recomputes a sample of the points
-one at a time, prints the ratio of the speeds, and fails unless both ways agree to 1e-12.
+its time, energy and what binds it; speeds are per second of CPU time. ``python -m benchmarks.model_speed`` also
+recomputes a sample of the points one at a time, and fails unless both ways agree to 1e-12.
 """
 
 from __future__ import annotations
