@@ -20,6 +20,7 @@ from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Expr, T
 from einsum.errors import WeirError, hint
 from einsum.order import Group, groups
 from einsum.places import Fixed, Stored, free, injective, load, store
+from einsum.sparsity import Sparsity
 
 Mask = NDArray[np.bool_]
 LIMIT = 4 * 2**30  # bytes of the largest intermediate, unless the caller says otherwise
@@ -128,12 +129,18 @@ class _Run:
         every = (a for e in self.cascade.einsums for a in (e.output, *e.reads))
         return any(a.tensor == name and isinstance(a.indices[axis], Access) for a in every)
 
-    def mask(self, tensor: Tensor, patterns: tuple[Any, ...]) -> Mask | None:
+    def mask(self, tensor: Tensor, patterns: tuple[Sparsity, ...]) -> Mask | None:
         """Where a tensor with these patterns is present, broadcastable to its shape."""
         names = [t.name for t in self.cascade.tensors]
         rng = np.random.default_rng([self.seed, names.index(tensor.name)])
         ranks = tuple(r or "" for r in tensor.ranks)
-        drawn = [Ranked(p.ranks, p.mask(self.space.sizes, rng)).aligned(ranks).data for p in patterns]
+        drawn: list[Mask | None] = []
+        for pattern in patterns:
+            found, wanted = pattern.mask(self.space.sizes, rng), tuple(self.space.sizes[r] for r in pattern.ranks)
+            if found.shape != wanted:
+                raise WeirError(f"{self.cascade.name}: the sparsity of {tensor.name} has shape {found.shape}; "
+                                f"its ranks ({', '.join(pattern.ranks)}) have {wanted}")  # fmt: skip
+            drawn.append(Ranked(pattern.ranks, found).aligned(ranks).data)
         return both(drawn)
 
     # -- what happens

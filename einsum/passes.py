@@ -120,7 +120,8 @@ class Passes:
 
     @cached_property
     def _levels(self) -> dict[str, tuple[dict[str, int], tuple[Extra, ...]]]:
-        return {name: _level(self.cascade, rank) for name, rank in self._ranks.items()}
+        flows = _flows(self.cascade)
+        return {name: _level(self.cascade, rank, flows) for name, rank in self._ranks.items()}
 
 
 def passes(cascade: Cascade) -> Passes:
@@ -165,44 +166,51 @@ def _stem(index: Affine, cascade: Cascade) -> str:
     return stems.pop() if len(stems) == 1 and not stems & set(cascade.ranks) else str(index)
 
 
-def _level(cascade: Cascade, rank: _Rank) -> tuple[dict[str, int], tuple[Extra, ...]]:
+Flow = tuple[Einsum, Access, Einsum]  # who reads, through what, and who wrote it
+
+
+def _flows(cascade: Cascade) -> tuple[Flow, ...]:
+    """Every value that passes from one Einsum to another, by reader in program order."""
+    makers: dict[str, list[Einsum]] = {}
+    for einsum in cascade.einsums:
+        makers.setdefault(einsum.output.tensor, []).append(einsum)
+    return tuple((e, a, m) for e in cascade.einsums for a in e.reads for m in makers.get(a.tensor, ()))
+
+
+def _level(cascade: Cascade, rank: _Rank, flows: tuple[Flow, ...]) -> tuple[dict[str, int], tuple[Extra, ...]]:
     """The earliest pass of each Einsum, by relaxation (recurrences feed back), and what forced each later one."""
     level = dict.fromkeys((e.name for e in cascade.einsums), 1)
-    depends = _depends(cascade, rank)
+    depends = _depends(cascade, rank, flows)
+    steps = [
+        (reader.name, access.tensor, maker.name,
+         rank.touched(reader.ranks) and _completes(rank, access, maker, depends))
+        for reader, access, maker in flows
+    ]  # fmt: skip
     forced: dict[str, Extra] = {}
     for _ in range(len(cascade.einsums) + 1):
         before = dict(level)
-        for einsum in cascade.einsums:
-            for access in einsum.reads:
-                for maker in _makers(cascade, access):
-                    extra = rank.touched(einsum.ranks) and _completes(cascade, rank, access, maker, depends)
-                    if level[maker.name] + extra > level[einsum.name]:
-                        level[einsum.name] = level[maker.name] + extra
-                        if extra:
-                            forced[einsum.name] = Extra(rank.name, level[einsum.name], einsum.name, access.tensor)
+        for reader, tensor, maker, extra in steps:
+            if level[maker] + extra > level[reader]:
+                level[reader] = level[maker] + extra
+                if extra:
+                    forced[reader] = Extra(rank.name, level[reader], reader, tensor)
         if level == before:
-            return level, tuple(forced[e.name] for e in cascade.einsums if e.name in forced)
+            made = (forced[e.name] for e in cascade.einsums if e.name in forced)
+            return level, tuple(extra for extra in made if extra.number == level[extra.einsum])
     raise WeirError(f"{cascade.name}: along {rank.name!r} a recurrence needs its own complete result")
 
 
-def _makers(cascade: Cascade, access: Access) -> list[Einsum]:
-    """The Einsums that write what an access reads."""
-    return [e for e in cascade.einsums if e.output.tensor == access.tensor]
-
-
-def _depends(cascade: Cascade, rank: _Rank) -> set[str]:
+def _depends(cascade: Cascade, rank: _Rank, flows: tuple[Flow, ...]) -> set[str]:
     """Einsums whose values follow from places along the rank."""
-    found: set[str] = set()
-    for _ in cascade.einsums:
-        found |= {
-            e.name
-            for e in cascade.einsums
-            if rank.touched(e.ranks) or any(m.name in found for a in e.reads for m in _makers(cascade, a))
-        }
+    found = {e.name for e in cascade.einsums if rank.touched(e.ranks)}
+    before: set[str] = set()
+    while found != before:
+        before = set(found)
+        found |= {reader.name for reader, _, maker in flows if maker.name in found}
     return found
 
 
-def _completes(cascade: Cascade, rank: _Rank, access: Access, maker: Einsum, depends: set[str]) -> bool:
+def _completes(rank: _Rank, access: Access, maker: Einsum, depends: set[str]) -> bool:
     """Whether reading ``access``, which ``maker`` wrote, waits for the whole rank."""
     if maker.name not in depends:
         return False

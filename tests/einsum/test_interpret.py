@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import signal, sparse
 
 from einsum import WeirError, interpret, parse
+from einsum.sparsity import Actual
 
 RNG = np.random.default_rng(3)
 
@@ -277,3 +279,12 @@ def test_what_would_not_fit_is_refused_before_it_is_made() -> None:
 def test_a_declared_rank_that_is_too_short_for_an_access() -> None:
     with pytest.raises(WeirError, match=r"A\[m \+ 2\] reaches place 3 of dimension 0, which has 2 places"):
         run("A[m]: bf16\nZ[m] = A[m + 2]", {"A": np.ones(2)}, m=2)
+
+
+def test_a_matrix_in_hand_as_sparsity() -> None:
+    cascade = parse("Z[m] = A[m, k]", m=2, k=2)
+    held = replace(cascade.tensor("A"), ranks=("m", "k"), patterns=(Actual.of(np.eye(2), "m", "k"),))
+    cascade = replace(cascade, tensors=(held, cascade.tensor("Z")))
+    assert interpret(cascade, {"A": [[1, 2], [3, 4]]})["Z"].tolist() == [1, 4]
+    with pytest.raises(WeirError, match=r"the sparsity of A has shape \(2, 2\); its ranks \(m, k\) have \(3, 2\)"):
+        interpret(cascade.with_sizes(m=3), {"A": np.ones((3, 2))})

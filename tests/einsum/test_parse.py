@@ -99,12 +99,11 @@ leaves = st.one_of(
     st.floats(0.001, 1e6, allow_nan=False).map(repr),
     st.sampled_from(["M", "inf", "-2.5"]),
 )
+infix = st.sampled_from(["+", "-", "*", "/", "**", "<", "<=", ">=", "==", ">"])
 bodies = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.builds(
-            "({} {} {})".format, inner, st.sampled_from(["+", "-", "*", "/", "**", "<", "<=", ">=", "==", ">"]), inner
-        ),
+        st.builds("({} {} {})".format, inner, infix, inner),
         st.builds("{}({})".format, st.sampled_from(["exp", "silu", "one"]), inner),
         st.builds("max({}, {})".format, inner, inner),
     ),
