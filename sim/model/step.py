@@ -134,7 +134,7 @@ class Step:
         for part, timed in self.rows:
             for one in timed:
                 limits = one.limits
-                for limit in np.unique(limits):
+                for limit in np.flatnonzero(np.bincount(np.ravel(limits))):
                     key = (one.resource, BOUNDS[limit])
                     total[key] = total.get(key, 0.0) + part.times * one.seconds * (limits == limit)
         return total
