@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.arch import Cluster, Device, Tier
+from sim.arch import Cluster, Tier
 from sim.model.collectives import collective
 from sim.model.work import Task
 
@@ -72,9 +72,10 @@ class Clock:
             return self._kernel(task)
         return self._transfer(task) if task.kind == "transfer" else self._collective(task)
 
-    def _rate(self, device: Device, op: str, dtype: str) -> tuple[str, float]:
-        key = (device.name, op, dtype)
+    def _rate(self, pool: str, op: str, dtype: str) -> tuple[str, float]:
+        key = (pool, op, dtype)  # two pools may hold devices of one name with different numbers
         if key not in self._rates:
+            device = self.cluster.pool(pool).device
             self._rates[key] = (device.runs_as(op, dtype)[1], device.rate(op, dtype))
         return self._rates[key]
 
@@ -82,7 +83,7 @@ class Clock:
         device = self.cluster.pool(task.pool).device
         units: dict[str, Any] = {}
         for op, dtype, count in task.ops:
-            unit, rate = self._rate(device, op, dtype)
+            unit, rate = self._rate(task.pool, op, dtype)
             units[unit] = units.get(unit, 0.0) + count / rate
         compute: Any = 0.0
         for seconds in units.values():
