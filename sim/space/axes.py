@@ -36,6 +36,13 @@ class Axis:
             raise WeirError(f"sweep: axis {self.name!r} has {found[wrong][0]:g}; its values are at least {least:g}")
         return found
 
+    def check(self, kinds: tuple[type, ...]) -> None:
+        """Refuse values of other kinds than these."""
+        for value in self.values:
+            if not isinstance(value, kinds):
+                known = " or ".join(k.__name__ for k in kinds if k is not type(None))
+                raise WeirError(f"sweep: axis {self.name!r} has {value!r:.80}; its values are {known}")
+
 
 def axis(name: str, given: Any) -> Axis:
     """An axis from a list, range, array or anything else that is iterated; text and single values stand alone."""

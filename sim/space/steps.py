@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 SIZES = {"decode": ("batch", "context"), "prefill": ("batch", "prompt")}
 AXES = ("model", "on", "layout", "tier", "host", "prices", "batch", "context", "prompt")
+KINDS: dict[str, tuple[type, ...]] = {
+    "layout": (str, Layout, type(None)),
+    "tier": (str, Tier),
+    "prices": (str, type(None)),
+}
 CHUNK = 1 << 16  # points timed at once: the intermediate arrays of one call stay around a hundred megabytes
 FIGURES = ("seconds", "tokens_per_second", "joules_per_token")
 COSTS = ("usd_per_hour", "usd_per_million_tokens", "tokens_per_dollar")
@@ -66,6 +71,8 @@ def space(axes: Sequence[Axis]) -> Space:
     cells = [a for a in axes if a not in costs and a not in sizes]
     for one in sizes:
         one.numbers(least=1)
+    for one in axes:
+        one.check(KINDS.get(one.name, (object,)))
     return Space(phase, tuple(cells), tuple(costs), tuple(sizes))
 
 

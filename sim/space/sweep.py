@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einsum.errors import WeirError
-from sim.arch import Cluster, cluster
+from sim.arch import Cluster, Device, cluster
 from sim.serving.deploy import Model
 from sim.space.axes import Axis, axis, dotted, unit_of
 from sim.space.calls import calls
@@ -25,7 +25,7 @@ UNITS = {
 
 
 def sweep(
-    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, on: Any = (), **axes: Any
+    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, on: Any = None, **axes: Any
 ) -> pd.DataFrame:
     """A tidy table, one row for every combination of the axes' values, the last axis moving fastest.
 
@@ -39,12 +39,13 @@ def sweep(
     the units.
     """
     made = [axis(name, values) for name, values in axes.items()]
-    places = [on] if isinstance(on, str | Path | Cluster) else list(on)
+    front = [] if on is None else [axis("on", on)]
+    for one in front:
+        one.check((str, Path, Cluster, Device) if callable(what) else (str, Path, Cluster))
     if callable(what):
-        front = [Axis("on", tuple(places))] if places else []
         frame = calls(what, [*front, *made])
     else:
-        frame = steps([Axis("model", _models(what)), Axis("on", _clusters(places)), *made])
+        frame = steps([Axis("model", _models(what)), _clusters(front), *made])
     frame.attrs["units"] = {str(c): unit for c in frame.columns if (unit := _unit(str(c)))}
     return frame
 
@@ -68,10 +69,10 @@ def _model(one: Any) -> Model:
     return made
 
 
-def _clusters(places: list[Any]) -> tuple[Cluster, ...]:
-    if not places:
+def _clusters(given: list[Axis]) -> Axis:
+    if not given:
         raise WeirError("sweep: no cluster; give at least one with on=[...], for example on=['4xh100']")
-    return tuple(one if isinstance(one, Cluster) else cluster(one) for one in places)
+    return Axis("on", tuple(one if isinstance(one, Cluster) else cluster(one) for one in given[0].values))
 
 
 def _unit(name: str) -> str | None:

@@ -195,7 +195,12 @@ def test_estimate_takes_ranks_as_axes() -> None:
         ({"batch": range(1, 100_001), "context": range(1, 1002)}, "100,100,000 points .* at most 100,000,000"),
         ({"batch": range(10**12), "context": 1}, "axis 'batch' has 1,000,000,000,000 values"),
         ({"batch": 1, "context": 1, "on": ["2xh10"]}, "unknown device 'h10'"),
-        ({"batch": 1, "context": 1, "on": []}, "no cluster; give at least one"),
+        ({"batch": 1, "context": 1, "on": []}, "axis 'on' has no values"),
+        ({"batch": 1, "context": 1, "on": None}, "no cluster; give at least one"),
+        ({"batch": 1, "context": 1, "on": 4}, "axis 'on' has 4; its values are str or Path or Cluster"),
+        ({"batch": 1, "context": 1, "tier": 4}, "axis 'tier' has 4; its values are str or Tier"),
+        ({"batch": 1, "context": 1, "layout": 4}, "axis 'layout' has 4; its values are str or Layout"),
+        ({"batch": 1, "context": 1, "prices": 4}, "axis 'prices' has 4; its values are str"),
     ],
 )
 def test_refused(terms: dict[str, Any], message: str) -> None:
@@ -210,6 +215,7 @@ def test_refused(terms: dict[str, Any], message: str) -> None:
         (serve, {"model.hbm.bandwidth": [1]}, "changes a cluster; give at least one"),
         (lambda x: x, {"price.h100": [1], "x": 1}, "takes no 'price'"),
         (lambda x: [x], {"x": 1}, "returned a list; a number, a mapping or a result"),
+        (serve, {"on": [4]}, "axis 'on' has 4; its values are str or Path or Cluster or Device"),
         (3, {"on": "1xh100"}, "a int is neither a model nor a function"),
         ([], {"on": "1xh100"}, "no model"),
         ("llama-3-7b", {"on": "1xh100"}, "llama-3-7b"),
