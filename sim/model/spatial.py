@@ -137,8 +137,8 @@ class MappedEstimate:
 
         cost = f"{fmt(_last(self.seconds), 's')}, {fmt(_last(self.joules), 'J')}"
         lines = [f"{self.mapped.cascade.name} on {self.device.name}: {cost}, bound by {self.bound}"]
-        for unit in dict.fromkeys(b.unit for b in self.leaves):
-            lines.append(f"  {unit:12} utilisation {_last(self.utilisation(unit)):6.1%}")
+        units = dict.fromkeys(b.unit for b in self.leaves)
+        lines += [f"  {unit:12} utilisation {_last(self.utilisation(unit)):6.1%}" for unit in units]
         for level, seconds in self.level_seconds.items():
             size, joules = self.traffic(level), self.joules_by[level]
             cells = (fmt(_last(size), "B"), fmt(_last(seconds), "s"), fmt(_last(joules), "J"))
