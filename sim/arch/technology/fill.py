@@ -63,18 +63,16 @@ def _memory(memory: Memory, device: Device, technology: Technology, dram: str | 
 
 
 def _on_chip(memory: Memory, technology: Technology) -> tuple[float, str]:
-    """J/B of an access, the mean of a read and a write, of whichever of the two circuits spends less."""
+    """J/B, the mean of a read and a write, of an SRAM, or of flip-flops where the words are too few for an array."""
     word = min(memory.line or WORD, memory.capacity)
-    width = max(1, round(word * BITS))
-    sram = technology.sram(memory.capacity, width)
-    words = max(1, int(memory.capacity // word))
-    note = "" if sram_model().covers(memory.capacity, width) else ", beyond the range it was fitted to"
-    choices = [(float(sram.read + sram.write) / 2, f"sram of {width}-bit words at {technology.node:g} nm{note}")]
-    if words <= 2**20:
-        flops = technology.register_file(words, width)
-        choices.append((float(flops.read + flops.write) / 2, f"register file at {technology.node:g} nm"))
-    energy, model = min(choices)
-    return energy / word, model
+    width, words = max(1, round(word * BITS)), int(memory.capacity // word)
+    if words < sram_model().rows:
+        cell, model = technology.register_file(words, width), "register file"
+    else:
+        cell, model = technology.sram(memory.capacity, width), f"sram of {width}-bit words"
+    beyond = words >= sram_model().rows and not sram_model().covers(memory.capacity, width)
+    note = ", beyond the range it was fitted to" if beyond else ""
+    return float(cell.read + cell.write) / 2 / word, f"{model} at {technology.node:g} nm{note}"
 
 
 def _unstated(unit: Compute) -> list[tuple[str, str]]:

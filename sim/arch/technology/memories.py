@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,12 @@ class Sram:
     """Constants of the model at its own node; ``models.toml`` says where they come from."""
 
     node: float  # nm
-    read: tuple[float, float, float]  # J per bit of width, per side, per bit of width and side
+    read: tuple[float, float, float]  # J per side, J per bit of width and side to a power, that power
     write: tuple[float, float, float]
     area: tuple[float, float]  # m^2 per bit held, per bit of width and side
     leakage: tuple[float, float]  # W per bit held, per side
     port: float  # share of its side that a cell grows by for each further port
+    rows: int  # the fewest words that are worth an array
     span: tuple[float, float, float, float]  # capacity in B and width in bits that the fit covers
 
     def cell(self, capacity: Values, width: Values, ports: int, node: float, scaling: str) -> Cell:
@@ -44,7 +46,7 @@ class Sram:
         side, grown = np.sqrt(capacity), 1 + self.port * (ports - 1)
         joules = nodes.energy(scaling).factor(node, self.node) * grown
         metres = nodes.cell().factor(node, self.node) * grown**2
-        read, write = (a * width + b * side + c * width * side for a, b, c in (self.read, self.write))
+        read, write = (a * side + b * width * side**power for a, b, power in (self.read, self.write))
         area = self.area[0] * 8 * capacity + self.area[1] * width * side
         idle = self.leakage[0] * 8 * capacity + self.leakage[1] * side
         return _cell(read * joules, write * joules, area * metres, idle * nodes.leakage().factor(node, self.node))
@@ -65,17 +67,22 @@ def _cell(*values: Values) -> Cell:
 def sram_model() -> Sram:
     """The SRAM model in the package's data."""
     table = raw("models")["sram"]
-    read, write = (row(table[key], "J") for key in ("read", "write"))
     area, idle = row(table["area"], "m^2"), row(table["leakage"], "W")
     return Sram(
         node=float(table["node"]),
-        read=(read["per_bit"], read["per_side"], read["per_wire"]),
-        write=(write["per_bit"], write["per_side"], write["per_wire"]),
+        read=_access(table["read"]),
+        write=_access(table["write"]),
         area=(area["per_bit"], area["per_wire"]),
         leakage=(idle["per_bit"], idle["per_side"]),
         port=float(table["port"]),
+        rows=int(table["rows"]),
         span=(si(table["smallest"], "B"), si(table["largest"], "B"), table["narrowest"], table["widest"]),
     )
+
+
+def _access(entry: dict[str, Any]) -> tuple[float, float, float]:
+    """Constants of one kind of access."""
+    return si(entry["per_side"], "J"), si(entry["per_wire"], "J"), float(entry["power"])
 
 
 def fits(capacity: Values, width: Values) -> None:

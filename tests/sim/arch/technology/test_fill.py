@@ -104,6 +104,12 @@ def test_a_memory_beyond_the_fit_says_so(toy: Device) -> None:
     assert row.model == "sram of 64-bit words at 45 nm, beyond the range it was fitted to"
 
 
+@pytest.mark.parametrize(("capacity", "kind"), [("126 B", "register file"), ("128 B", "sram of 16-bit words")])
+def test_an_array_takes_64_words(toy: Device, capacity: str, kind: str) -> None:
+    row = next(row for row in fill(toy.with_("file.capacity", capacity), T45).modelled if row.path == "file.energy")
+    assert row.model.startswith(f"{kind} at 45 nm")
+
+
 def test_an_outermost_memory_of_unknown_kind_is_reported_missing(toy: Device) -> None:
     filled = fill(toy, T45)
     assert filled.missing == ("dram.energy", "pe.energy.lookup.int8")
