@@ -96,8 +96,8 @@ class Run:
             return np.asarray(self.mask_of(expr.tensor).reshape(-1)[self.flat(expr, at)])
         parts = [self.there(a, at) for a in expr.args if not isinstance(a, Const)]
         if expr.op in ("add", "max"):
-            return np.logical_or.reduce(parts)
-        return parts[0] if expr.op == "sub" else np.logical_and.reduce(parts)
+            return np.asarray(np.logical_or.reduce(parts))
+        return np.asarray(parts[0] if expr.op == "sub" else np.logical_and.reduce(parts))
 
     def execute(self) -> Run:
         for einsum in self.cascade.einsums:
@@ -183,16 +183,18 @@ class Run:
         for call in _calls(einsum.expr):
             mac = call is einsum.expr and einsum.contraction
             at_all = set(call.ranks) == set(einsum.ranks)
-            live = self.there(call, at) & (allowed if at_all or set(einsum.output.ranks) <= set(call.ranks) else True)
+            live: Mask = self.there(call, at)
+            if at_all or set(einsum.output.ranks) <= set(call.ranks):
+                live = live & allowed
             key = np.ravel_multi_index([at[r] for r in call.ranks], [self.sizes[r] for r in call.ranks])
             for device, here in enumerate(mine):
                 points = len(np.unique(key[here & live]))
                 for kind, each in ({"mac": 2} if mac else COST[call.op]).items():
                     found[device][kind] += each * points
         if einsum.reduced and not einsum.contraction:
-            live = self.there(einsum.expr, at) & allowed
+            whole: Mask = self.there(einsum.expr, at) & allowed
             for device, here in enumerate(mine):
-                found[device]["max" if einsum.reduction == "max" else "add"] += int((here & live).sum())
+                found[device]["max" if einsum.reduction == "max" else "add"] += int((here & whole).sum())
         self.ops[einsum.name] = found
 
     def kernel_bytes(self, task: Task, width: int = 2) -> list[int]:

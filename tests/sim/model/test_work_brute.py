@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from einsum import Cascade, parse
-from mappings.layout import Layout, Place, Spatial
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
 from sim.model.work import tasks
 
 KW = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -56,8 +57,8 @@ Y[b, p, d] = O[b, g, r, p, e] * WO[g, r, e, d]
 Z[b, p, d] = X[b, p, d] + Y[b, p, d]
 """
 CORE = ("K", "V", "QK", "GM", "SN", "SD", "AV", "O")
-MLP = {"b": 4, "p": 4, "d": 8, "f": 8}
-HEADS = {"b": 4, "p": 1, "c": 3, "m": "C + P", "d": 4, "g": 2, "r": 2, "e": 4}
+MLP: dict[str, Any] = {"b": 4, "p": 4, "d": 8, "f": 8}
+HEADS: dict[str, Any] = {"b": 4, "p": 1, "c": 3, "m": "C + P", "d": 4, "g": 2, "r": 2, "e": 4}
 
 
 def compare(cascade: Cascade, layout: Layout, brute: Any, moved: Any, *, exact: bool = True) -> None:
