@@ -104,10 +104,16 @@ class Step:
 
     @cached_property
     def joules(self) -> Any:
-        """Joules that the replica's pools draw in one period for all batches in flight."""
+        """Joules that a replica's share of all pools draws in one period for all batches in flight."""
         total: Any = 0.0
+        layout = self.work.layout
+        used = {place.pool: place.count for place in layout.places}
+        used[layout.places[0].pool] *= layout.stages
         for pool in self.cluster.pools:
-            total = total + pool.count / self.work.layout.replicas * self._joules_each(pool.name)
+            works = used.get(pool.name, 0)
+            rests = pool.count / layout.replicas - works  # devices that the layout leaves out draw their idle power
+            idle = pool.device.power.idle if pool.device.power else np.nan
+            total = total + works * self._joules_each(pool.name) + rests * idle * self.period
         return total
 
     def _joules_each(self, pool: str) -> Any:
@@ -146,6 +152,6 @@ class Step:
         busiest = {r: float(np.ravel(s)[-1]) * self.in_flight for r, s in self.busy.items()}
         top = max(busiest, key=lambda r: busiest[r])
         alone = busiest[top] >= 0.98 * float(np.ravel(self.latency)[-1])  # one resource never waits: only it matters
-        relevant = {k: float(np.ravel(s)[-1]) for k, s in shares.items() if not alone or k[0] == top}
+        relevant = {k: float(np.ravel(s)[-1]) for k, s in shares.items() if not alone or k[0] in (top, "host")}
         resource, limit = max(relevant, key=lambda k: relevant[k])
         return limit if resource == limit else f"{resource} {limit}"

@@ -115,7 +115,7 @@ class Run:
             ways = place.ways(einsum)[rank]
             mine &= (at[rank] * ways // self.sizes[rank])[None, :] == part[:, None]
         out = self.flat(einsum.output, at)
-        allowed = self.declared(einsum.output.tensor).reshape(-1)[out]
+        allowed: Mask = self.declared(einsum.output.tensor).reshape(-1)[out]
         live = mine & (self.there(einsum.expr, at) & allowed)[None, :]
         self.read[einsum.name] = {}
         for access in einsum.reads:
@@ -150,7 +150,7 @@ class Run:
         if name not in self.parts:
             return
         maker, made, which = self.parts[name]
-        need = need & made.any(axis=0)[None, :]
+        need = need & np.asarray(made.any(axis=0))[None, :]
         if (name, maker.pool) not in self.holds:
             self.combine(name, maker, made, which, need if place.pool == maker.pool else None)
         held = self.holds.get((name, place.pool), np.zeros_like(need))
@@ -183,9 +183,9 @@ class Run:
         for call in _calls(einsum.expr):
             mac = call is einsum.expr and einsum.contraction
             at_all = set(call.ranks) == set(einsum.ranks)
-            live: Mask = self.there(call, at)
+            live = np.array(self.there(call, at))
             if at_all or set(einsum.output.ranks) <= set(call.ranks):
-                live = live & allowed
+                live &= allowed
             key = np.ravel_multi_index([at[r] for r in call.ranks], [self.sizes[r] for r in call.ranks])
             for device, here in enumerate(mine):
                 points = len(np.unique(key[here & live]))
