@@ -167,9 +167,9 @@ def candidates(program: Program, pools: Mapping[str, int]) -> Iterator[Layout]:
     layers = max(part.times for part in program.parts)
     experts = _extent(program, "x")
     for wide, stages, copies in _splits(program, count, layers, bool(rest)):
-        options = [{"tp": wide}] if not experts or wide == 1 else [{"tp": wide}, {"tp": wide, "ep": wide}]
-        if experts and 1 < wide <= experts:
-            options.append({"tp": 1, "dp": wide, "ep": wide})
+        options = [{"tp": wide}]
+        if 1 < wide <= experts:
+            options += [{"tp": wide, "ep": wide}, {"tp": 1, "dp": wide, "ep": wide}]
         for degrees in options:
             for extra in _offloads(program, rest[0][1]) if rest else [{}]:
                 yield layout(program, pools, pp=stages, replicas=copies, **degrees, **extra)  # type: ignore[arg-type]

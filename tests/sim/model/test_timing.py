@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heappop, heappush
 from itertools import count
 
 import numpy as np
@@ -74,24 +75,21 @@ def test_collectives_stay_in_the_node_while_they_fit() -> None:
 Loads = list[tuple[int, float]]  # (resource, seconds) of one batch's tasks, a cycle
 
 
-def simulated_period(loads: Sequence[tuple[int, float]], batches: int, rounds: int = 60) -> float:
-    """Seconds a round, when batches run the cycle over shared resources, each served in order of arrival."""
-    ready, stage, free = [0.0] * batches, [0] * batches, dict.fromkeys({r for r, _ in loads}, 0.0)
-    finished: list[float] = []
+def simulated_period(loads: Sequence[tuple[int, float]], batches: int, rounds: int = 100) -> float:
+    """Seconds a round, fill and drain shared out, when batches run the cycle over resources, first come first served."""
+    stage, free = [0] * batches, dict.fromkeys({r for r, _ in loads}, 0.0)
     order = count()
     queue = [(0.0, next(order), b) for b in range(batches)]
-    while len(finished) < rounds * batches:
-        queue.sort()
-        at, _, batch = queue.pop(0)
-        resource, seconds = loads[stage[batch]]
-        end = max(at, free[resource]) + seconds
-        free[resource] = ready[batch] = end
-        stage[batch] = (stage[batch] + 1) % len(loads)
-        if stage[batch] == 0:
-            finished.append(end)
-        queue.append((end, next(order), batch))
-    half = len(finished) // 2
-    return (finished[-1] - finished[half - 1]) / (len(finished) - half) * batches
+    end = 0.0
+    while queue:
+        at, _, batch = heappop(queue)
+        resource, seconds = loads[stage[batch] % len(loads)]
+        done = free[resource] = max(at, free[resource]) + seconds
+        stage[batch] += 1
+        end = max(end, done)
+        if stage[batch] < rounds * len(loads):
+            heappush(queue, (done, next(order), batch))
+    return end / rounds
 
 
 def law(loads: Sequence[tuple[int, float]], batches: int) -> float:
@@ -115,7 +113,7 @@ def test_no_order_of_service_beats_the_law_of_the_period(loads: Loads, batches: 
 def test_balanced_pools_reach_the_law(batches: int) -> None:
     """Model, link, attention, link in turn, as long each: staggered batches never wait."""
     for loads in ([(0, 1.0), (1, 1.0)], [(0, 1.0), (1, 0.5), (2, 1.0)], [(0, 2.0), (1, 1.0), (2, 3.0)]):
-        assert simulated_period(loads, batches) == pytest.approx(law(loads, batches))
+        assert simulated_period(loads, batches) == pytest.approx(law(loads, batches), rel=0.03)
 
 
 def test_resources_that_come_round_twice_may_fall_short_of_the_law() -> None:
