@@ -134,7 +134,7 @@ def estimate(
     Raises :class:`WeirError` for names, ranks or layouts that are not there.
     """
     program = what if isinstance(what, Program) else Program(what.name, (Part(what),))
-    where = _cluster(on)
+    where = placed(on)
     pools = {p.name: p.count for p in where.pools}
     laid = _layout(layout, program, pools)
     check(laid, program, pools)
@@ -154,7 +154,8 @@ def _tier(name: str) -> Tier:
     return tier(name)
 
 
-def _cluster(on: Cluster | Device | str | Path) -> Cluster:
+def placed(on: Cluster | Device | str | Path) -> Cluster:
+    """The cluster that a name, a file or a device alone stands for."""
     if isinstance(on, Cluster):
         return on
     if isinstance(on, Device):
