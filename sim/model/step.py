@@ -104,10 +104,16 @@ class Step:
 
     @cached_property
     def joules(self) -> Any:
-        """Joules that the replica's pools draw in one period for all batches in flight."""
+        """Joules that a replica's share of all pools draws in one period for all batches in flight."""
         total: Any = 0.0
+        layout = self.work.layout
+        used = {place.pool: place.count for place in layout.places}
+        used[layout.places[0].pool] *= layout.stages
         for pool in self.cluster.pools:
-            total = total + pool.count / self.work.layout.replicas * self._joules_each(pool.name)
+            works = used.get(pool.name, 0)
+            rests = pool.count / layout.replicas - works  # devices that the layout leaves out draw their idle power
+            idle = pool.device.power.idle if pool.device.power else np.nan
+            total = total + works * self._joules_each(pool.name) + rests * idle * self.period
         return total
 
     def _joules_each(self, pool: str) -> Any:
