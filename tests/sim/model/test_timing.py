@@ -76,7 +76,7 @@ Loads = list[tuple[int, float]]  # (resource, seconds) of one batch's tasks, a c
 
 
 def simulated_period(loads: Sequence[tuple[int, float]], batches: int, rounds: int = 100) -> float:
-    """Seconds a round of batches that run a cycle over resources, first come first served; fill and drain shared out."""
+    """Seconds a round of batches that cycle over resources, first come first served; fill and drain shared out."""
     stage, free = [0] * batches, dict.fromkeys({r for r, _ in loads}, 0.0)
     order = count()
     queue = [(0.0, next(order), b) for b in range(batches)]
