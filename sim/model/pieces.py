@@ -7,7 +7,7 @@ exact, because a level of tiling has at most one full and a few shorter lengths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One loop over a rank: pieces of ``tile``, in time or in space; ``at`` is its place among all loops above a keep."""
+    """One loop over a rank: pieces of ``tile``, in time or in space; ``at`` is its place among all nodes."""
 
     tile: Any
     space: bool
@@ -25,7 +25,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """``weight`` visits in which a piece of length ``old`` is followed by one of ``new``, ``shift`` further on."""
+    """``weight`` visits in which a piece of length ``old`` is followed by one of ``new``, ``shift`` further on.
+
+    ``old`` is 0 where nothing of the old piece can be used again: a loop inside the one that moved began again.
+    """
 
     weight: Any
     old: Any
@@ -33,42 +36,71 @@ class Change:
     shift: Any = 0
 
 
+def least(one: Any, other: Any) -> Any:
+    """The smaller of two numbers, point by point over arrays (plain numbers take a quicker way)."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one if one < other else other
+    return np.minimum(one, other)
+
+
+def divided(length: Any, tile: Any) -> tuple[Any, Any]:
+    """How many whole pieces a length has, and what is left over.
+
+    Over arrays the division is done in floating point, several times faster and exact below 2**52.
+    """
+    if isinstance(length, int) and isinstance(tile, int):
+        return divmod(length, tile)
+    whole = np.floor(length / tile)
+    return whole, length - whole * tile
+
+
 def used(cut: Cut, length: Any) -> Any:
     """Pieces that a loop makes of a length."""
-    return -(-length // cut.tile)
+    whole, rest = divided(length, cut.tile)
+    return whole + (rest > 0)
 
 
-def first_instance(length: Any, cuts: Iterable[Cut]) -> Any:
-    """Elements of a rank that fall to instance 0 of the given loops in space (those in time cover all they are given)."""
-    states = [(1, length)]
+def covered(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
+    """Elements of a rank run in all visits and instances; of the loops in space at ``lone``, by instance 0 only."""
+    return sum((w * n for w, n in _states(length, cuts, lone)), start=0)
+
+
+def repeated(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
+    """Number of innermost pieces: how often something without the rank is run under loops over it."""
+    return sum((w for w, _ in _states(length, cuts, lone)), start=0)
+
+
+def _states(length: Any, cuts: Iterable[Cut], lone: Collection[int]) -> list[tuple[Any, Any]]:
+    """Innermost pieces as (how many, how long)."""
+    states: list[tuple[Any, Any]] = [(1, length)]
     for cut in cuts:
-        if cut.space:
-            states = [(w, np.minimum(cut.tile, n)) for w, n in states]
-        else:
-            states = [s for w, n in states for s in _pieces(w, n, cut)]
-    return sum(w * n for w, n in states)
+        states = _divided(states, cut, cut.space and cut.at in lone)
+    return states
 
 
-def instances(length: Any, cuts: Iterable[Cut], upto: Iterable[Cut]) -> Any:
-    """Instances used by the loops in space among ``upto``, each as many as its longest piece needs."""
-    wanted = tuple(upto)
+def _divided(states: list[tuple[Any, Any]], cut: Cut, alone: bool) -> list[tuple[Any, Any]]:
+    """Each piece cut again: into all its pieces, or the first one ``alone``."""
+    if alone:
+        return [(w, least(cut.tile, n)) for w, n in states]
+    return [s for w, n in states for s in _pieces(w, n, cut)]
+
+
+def instances(length: Any, cuts: Iterable[Cut], among: Collection[int]) -> Any:
+    """Instances used by the loops in space at ``among``, each as many as its longest piece needs."""
     total: Any = 1
     longest = length
     for cut in cuts:
-        if cut.space and cut in wanted:
+        if cut.space and cut.at in among:
             total = total * used(cut, longest)
-        longest = np.minimum(cut.tile, longest)
+        longest = least(cut.tile, longest)
     return total
 
 
 def starts(length: Any, cuts: Iterable[Cut], lone: bool) -> list[Change]:
-    """The very first visit: all loops in time at their first piece; every instance (or instance 0 only, if ``lone``)."""
-    states = [(1, length)]
+    """The first visit: all loops in time at their first piece, at every instance (instance 0 only, if ``lone``)."""
+    states: list[tuple[Any, Any]] = [(1, length)]
     for cut in cuts:
-        if cut.space and not lone:
-            states = [s for w, n in states for s in _pieces(w, n, cut)]
-        else:
-            states = [(w, np.minimum(cut.tile, n)) for w, n in states]
+        states = _divided(states, cut, lone or not cut.space)
     return [Change(w, 0, n) for w, n in states]
 
 
@@ -81,8 +113,7 @@ def changes(length: Any, cuts: Iterable[Cut], moved: int, lone: bool) -> list[Ch
     pairs: list[Change] | None = None
     for cut in cuts:
         if cut.at < moved:
-            alone = cut.space and lone
-            single = [(w, np.minimum(cut.tile, n)) for w, n in single] if alone else [s for w, n in single for s in _pieces(w, n, cut)]  # fmt: skip
+            single = _divided(single, cut, cut.space and lone)
         elif cut.at == moved:
             pairs = [c for w, n in single for c in _steps(w, n, cut)]
         else:
@@ -93,13 +124,13 @@ def changes(length: Any, cuts: Iterable[Cut], moved: int, lone: bool) -> list[Ch
 
 def _some(weight: Any) -> bool:
     """Whether any design point has such visits; branches that none has are not followed."""
-    return bool(np.any(weight))
+    return weight != 0 if isinstance(weight, int) else bool(np.any(weight))
 
 
 def _pieces(weight: Any, length: Any, cut: Cut) -> Iterator[tuple[Any, Any]]:
     """The full pieces of a length, and the short one."""
-    rest = length % cut.tile
-    if _some(full := weight * (length // cut.tile)):
+    whole, rest = divided(length, cut.tile)
+    if _some(full := weight * whole):
         yield full, cut.tile
     if _some(short := weight * (rest > 0)):
         yield short, rest
@@ -107,24 +138,23 @@ def _pieces(weight: Any, length: Any, cut: Cut) -> Iterator[tuple[Any, Any]]:
 
 def _steps(weight: Any, length: Any, cut: Cut) -> Iterator[Change]:
     """Steps of a loop: from full to full piece, and from the last full to the short one."""
-    full, rest = length // cut.tile, length % cut.tile
-    if _some(whole := weight * np.maximum(full - 1, 0)):
+    full, rest = divided(length, cut.tile)
+    if _some(whole := weight * (full - (full > 0))):
         yield Change(whole, cut.tile, cut.tile, cut.tile)
     if _some(last := weight * ((rest > 0) & (full > 0))):
         yield Change(last, cut.tile, rest, cut.tile)
 
 
 def _inside(pair: Change, cut: Cut, lone: bool) -> Iterator[Change]:
-    """A loop inside the one that moved: in time, the old piece is its last and the new one its first."""
+    """A loop inside the one that moved: in time, it begins again; in space, each instance has its own piece."""
     if not cut.space or lone:
-        skipped = 0 if cut.space else np.maximum(used(cut, pair.old) - 1, 0) * cut.tile
-        old = np.minimum(cut.tile, pair.old) if cut.space else pair.old - skipped
-        yield Change(pair.weight, old, np.minimum(cut.tile, pair.new), pair.shift - skipped)
+        old = least(cut.tile, pair.old) if cut.space else pair.old * (pair.old <= cut.tile)
+        yield Change(pair.weight, old, least(cut.tile, pair.new), pair.shift)
         return
-    whole_old, rest_old = pair.old // cut.tile, pair.old % cut.tile
-    whole_new, rest_new = pair.new // cut.tile, pair.new % cut.tile
+    whole_old, rest_old = divided(pair.old, cut.tile)
+    whole_new, rest_new = divided(pair.new, cut.tile)
     w = pair.weight
-    if _some(both := w * np.minimum(whole_old, whole_new)):
+    if _some(both := w * least(whole_old, whole_new)):
         yield Change(both, cut.tile, cut.tile, pair.shift)
     edge_old = np.where(whole_old > whole_new, cut.tile, rest_old)
     edge_new = np.where(whole_new > whole_old, cut.tile, rest_new)
