@@ -16,19 +16,14 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Loop:
-    """A loop over pieces of ``tile`` elements; ``trips`` is how many its longest piece has, ``below`` what it repeats."""
+    """A loop over pieces of ``tile`` elements; ``trips`` is how many its longest piece has."""
 
     number: int
     rank: str
     tile: int
     space: bool
     trips: int
-    below: tuple[Einsum, ...]
 
-    def repeats(self, tensor: str) -> bool:
-        """Whether it runs in time and makes the tensor again: written below, by Einsums that lack the rank."""
-        writers = [e for e in self.below if e.output.tensor == tensor]
-        return not self.space and bool(writers) and all(self.rank not in e.ranks for e in writers)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Slot:
@@ -60,6 +55,10 @@ class Slot:
     def reduced(self) -> tuple[str, ...]:
         """Ranks that the writers sum away."""
         return tuple(dict.fromkeys(r for e in self.writers for r in e.reduced))
+
+    def repeated(self, loop: Loop) -> bool:
+        """Whether a loop runs in time and makes the tensor again: over a rank that what writes it here lacks."""
+        return not loop.space and bool(self.writers) and all(loop.rank not in e.ranks for e in self.writers)
 
     @property
     def between(self) -> tuple[Loop, ...]:
@@ -136,8 +135,7 @@ def _loop(flat: Flat, node: Temporal | Spatial, nest: Nest, at: int, here: _Here
     space = isinstance(node, Spatial)
     longest = here.longest(node.rank, flat.sizes[node.rank])
     tile = _share(node, longest) if isinstance(node, Spatial) else node.tile
-    below = tuple(flat.cascade.einsum(run.einsum) for run in nest.runs)
-    loop = Loop(len(flat.loops), node.rank, tile, space, -(-longest // tile), below)
+    loop = Loop(len(flat.loops), node.rank, tile, space, -(-longest // tile))
     flat.loops.append(loop)
     inside = _Here((*here.loops, loop), here.chain, here.taken)
     if isinstance(node, Spatial):

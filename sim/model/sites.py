@@ -60,14 +60,14 @@ class Port:
     """How a slot asks its parent, or an access its innermost slot.
 
     ``merged`` are ranks whose instances share a transfer, ``span`` the things that can be moved at once, ``marks``
-    whether first touches matter.
+    the ranks of what writes through it, if first touches matter.
     """
 
     site: Site
     keep: Slot
     merged: frozenset[str]
     span: int
-    marks: bool
+    marks: frozenset[str] | None = None
 
     @property
     def inside(self) -> tuple[Loop, ...]:
@@ -81,8 +81,10 @@ class Port:
 
     def keys(self) -> tuple[Loop, ...]:
         """Loops in time that repeat the making of the tensor: each repetition has first touches of its own."""
-        outer = self.keep.outer.loops
-        return tuple(p for p in self.site.loops[len(outer) :] if p.repeats(self.keep.tensor)) if self.marks else ()
+        if self.marks is None:
+            return ()
+        inside = self.site.loops[len(self.keep.outer.loops) :]
+        return tuple(p for p in inside if not p.space and p.rank not in self.marks)
 
 
 def lacking(loops: Sequence[Loop], ranks: Iterable[str]) -> frozenset[str]:

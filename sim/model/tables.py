@@ -93,15 +93,16 @@ class _Builder:
 
     def _of_slot(self, slot: Slot) -> Port:
         ranks = slot.reduced if slot.writers else lacking(slot.between, slot.ranks)
-        writes = bool(slot.writers and slot.parent)
+        made = frozenset(r for e in slot.writers for r in e.ranks) if slot.writers and slot.parent else None
         span = 2 * self.cells(slot) if slot.parent else 0
-        return Port(self.site(slot.loops), slot.parent or slot, frozenset(ranks), span, writes)
+        return Port(self.site(slot.loops), slot.parent or slot, frozenset(ranks), span, made)
 
     def _of_point(self, point: Point) -> list[Port]:
         site, span = self.site(point.loops), prod(self._left(point).values())
         *reads, (_, out) = point.served
-        found = [Port(site, s, lacking(point.loops, a.ranks), span, marks=False) for a, s in reads]
-        return [*found, Port(site, out, frozenset(point.einsum.reduced), span, bool(point.einsum.reduced))]
+        found = [Port(site, s, lacking(point.loops, a.ranks), span) for a, s in reads]
+        made = frozenset(point.einsum.ranks) if point.einsum.reduced else None
+        return [*found, Port(site, out, frozenset(point.einsum.reduced), span, made)]
 
     def _left(self, point: Point) -> dict[str, int]:
         """The longest piece of each rank that is left to an Einsum."""
@@ -125,7 +126,7 @@ class _Builder:
         return port.site.count * port.span
 
     def _marks(self, port: Port) -> int:
-        if not port.marks:
+        if port.marks is None:
             return 0
         return self.site(port.keep.loops).count * prod(p.trips for p in port.keys()) * self.cells(port.keep)
 
@@ -160,7 +161,8 @@ class _Builder:
     def _keeps(self) -> dict[str, Ints]:
         slots = self.flat.slots
         has_at, has = ragged([[self.ranks[r] for r in s.ranks] for s in slots])
-        anew_at, anew = ragged([[p.number for p in s.loops if p.repeats(s.tensor)] for s in slots])
+        renewing = [[p for p in s.loops if not p.space and (p.rank in s.ranks or s.repeated(p))] for s in slots]
+        anew_at, anew = ragged([[p.number for p in loops] for loops in renewing])
         spread = [{p.rank for p in s.between if p.space} for s in slots]
         return {
             "KEEP_COUNT": ints([len(slots)]),
@@ -173,6 +175,7 @@ class _Builder:
             "HAS": has,
             "ANEW_AT": anew_at,
             "ANEW_LOOP": anew,
+            "ANEW_MOVED": ints(s.repeated(p) for s, loops in zip(slots, renewing, strict=True) for p in loops),
         }
 
     def _dims(self) -> dict[str, Ints]:

@@ -30,13 +30,14 @@ LIVE, GROUP, TARGET, OUTER = range(4)  # rows of ``instances``: works ever; shar
 (SITE_AT, SITE_LOOP, SITE_RADIX, LIVE_AT) = range(10, 14)  # sites: the loops above something, with their instances
 (KEEP_COUNT, KEEP_SITE, KEEP_CELLS, KEEP_PARENT, KEEP_WRITES, KEEP_REDUCES) = range(14, 20)  # cells: of the tensor
 (KEEP_HELD, KEEP_ERA, KEEP_BOX) = range(20, 23)
-(HAS_AT, HAS, ANEW_AT, ANEW_LOOP) = range(23, 27)  # ranks of a keep's tensor; loops above that make it again
-(DIM_AT, DIM_LEAST, DIM_MOST, DIM_STEP, TERM_AT, TERM_RANK, TERM_SCALE) = range(27, 34)  # a keep's tile
-(PORT_KEEP, PORT_MAP, PORT_SPAN, PORT_KEYS, PORT_OLD, PORT_STAMP, PORT_MARK) = range(34, 41)  # map: its instances
-(KEY_AT, KEY_LOOP, KEY_RADIX) = range(41, 44)  # the repetition that a port is in
-(RUN_SITE, RUN_BASE, RUN_SUMS, PORT_AT) = range(44, 48)  # base: the output's cell at the origin; ports: output last
-(POINT_AT, POINT_RANK, POINT_RADIX, POINT_STEP) = range(48, 52)  # ranks of a run; step: in cells of the output
-RANK_COUNT = 52
+(HAS_AT, HAS) = range(23, 25)  # ranks that a keep's tensor has
+(ANEW_AT, ANEW_LOOP, ANEW_MOVED) = range(25, 28)  # loops above that can make a tile new: if they move, or begin again
+(DIM_AT, DIM_LEAST, DIM_MOST, DIM_STEP, TERM_AT, TERM_RANK, TERM_SCALE) = range(28, 35)  # a keep's tile
+(PORT_KEEP, PORT_MAP, PORT_SPAN, PORT_KEYS, PORT_OLD, PORT_STAMP, PORT_MARK) = range(35, 42)  # map: its instances
+(KEY_AT, KEY_LOOP, KEY_RADIX) = range(42, 45)  # the repetition that a port is in
+(RUN_SITE, RUN_BASE, RUN_SUMS, PORT_AT) = range(45, 49)  # base: the output's cell at the origin; ports: output last
+(POINT_AT, POINT_RANK, POINT_RADIX, POINT_STEP) = range(49, 53)  # ranks of a run; step: in cells of the output
+RANK_COUNT = 53
 NEW = 1  # where in the memory a tile is put together; the tick is at 0
 
 
@@ -193,13 +194,13 @@ def change(m: Machine, keep: int, instance: int, old: int, anew: bool) -> None:
 
 
 @compiled
-def repeated(m: Machine, keep: int) -> bool:
-    """Whether a loop that makes the tensor again has moved since the last visit."""
+def renewed(m: Machine, keep: int) -> bool:
+    """Whether, since the last visit, a loop over a rank of the tensor began again, or one that repeats it moved."""
     anew = False
     for k in range(m.facts[ANEW_AT, keep], m.facts[ANEW_AT, keep + 1]):
-        loop = m.facts[ANEW_LOOP, k]
-        anew = anew or m.now[EPOCH, k] != m.now[NOW, loop]
-        m.now[EPOCH, k] = m.now[NOW, loop]
+        now, before = m.now[NOW, m.facts[ANEW_LOOP, k]], m.now[EPOCH, k]
+        anew = anew or now < before or (now != before and m.facts[ANEW_MOVED, k] == 1)
+        m.now[EPOCH, k] = now
     return anew
 
 
@@ -208,18 +209,17 @@ def visit(m: Machine, keep: int, last: bool) -> None:
     """Every instance of a keep is given its tile; at the end of the run, an empty one."""
     site = m.facts[KEEP_SITE, keep]
     size = 2 * (m.facts[DIM_AT, keep + 1] - m.facts[DIM_AT, keep])
-    again = repeated(m, keep)
+    anew = renewed(m, keep)
     for i in range(m.facts[LIVE_AT, site + 1] - m.facts[LIVE_AT, site]):
         if not m.instances[LIVE, m.facts[LIVE_AT, site] + i]:
             continue
         place(m, site, i)
         fit(m, keep)
         old = m.facts[KEEP_BOX, keep] + i * size
-        anew, same = again, not again
+        same = not anew
         for k in range(size):
             m.memory[NEW + k] *= not last
             same = same and m.memory[NEW + k] == m.memory[old + k]
-            anew = anew or (k % 2 == 0 and m.memory[NEW + k] < m.memory[old + k])  # a tile that moves back
         if not same:
             change(m, keep, i, old, anew)
         for k in range(size):
