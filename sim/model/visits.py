@@ -72,6 +72,15 @@ def place(m: Machine, site: int, instance: int) -> None:
 
 
 @compiled
+def working(m: Machine, site: int) -> int:
+    """1 if the instance that was placed last has a piece of every rank looped over, 0 if it idles."""
+    work = 1
+    for k in range(m.facts[SITE_AT, site], m.facts[SITE_AT, site + 1]):
+        work *= m.now[LENGTH, m.facts[LOOP_RANK, m.facts[SITE_LOOP, k]]] > 0
+    return work
+
+
+@compiled
 def pieces(m: Machine, site: int, loop: int) -> int:
     """Pieces that a loop makes at the instance that has most."""
     most = 0
@@ -250,7 +259,7 @@ def run_points(m: Machine, run: int) -> None:
         if not m.instances[LIVE, m.facts[LIVE_AT, site] + i]:
             continue
         place(m, site, i)
-        count, origin = 1, m.facts[RUN_BASE, run]
+        count, origin = working(m, site), m.facts[RUN_BASE, run]
         for k in range(first, end):
             count *= m.now[LENGTH, m.facts[POINT_RANK, k]]
             origin += m.now[START, m.facts[POINT_RANK, k]] * m.facts[POINT_STEP, k]
