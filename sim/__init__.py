@@ -1,1 +1,40 @@
-"""The front door: on what, how fast, how much energy, at what price."""
+"""The front door: on what, how fast, how much energy, at what price.
+
+Everything public is here, loaded when first used: ``sim.device("h100")``, ``sim.cluster("2xh100_4xh20")``,
+``sim.estimate(cascade, device)``, ``sim.serve(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``,
+``sim.validate``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sim.arch import cluster, device, tier
+    from sim.model.estimate import estimate
+    from sim.serving.answer import compare, serve
+    from sim.serving.trace import trace
+
+_WHERE = {
+    "cluster": "sim.arch",
+    "compare": "sim.serving.answer",
+    "device": "sim.arch",
+    "estimate": "sim.model.estimate",
+    "serve": "sim.serving.answer",
+    "tier": "sim.arch",
+    "trace": "sim.serving.trace",
+}
+
+__all__ = ["cluster", "compare", "device", "estimate", "serve", "tier", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from where it lives (PEP 562): importing ``sim`` costs nothing until it is used."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'sim' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

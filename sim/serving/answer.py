@@ -1,0 +1,308 @@
+"""The main question answered: what a model on a cluster serves, how fast, for how much, and what that rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einsum import WeirError
+from sim.arch import Cluster, Tier, cluster, tier
+from sim.arch.prices import Prices, prices
+from sim.serving.deploy import Choice, Model, best, deployments, idle
+from sim.serving.sensitivity import Sensitivity, sensitivities
+from sim.serving.served import Served, percentiles
+from sim.serving.simulate import Rules, respecting, simulate
+from sim.serving.steady import Lengths, Prefill, lengths, steady
+from sim.serving.trace import Trace, constant, trace
+from sim.units import fmt, si
+
+SCHEMA = "weir.estimate/1"
+DEFAULT_LENGTHS = (1024, 256)  # tokens of prompt and output when no load is given; every report says so
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model served on a cluster: the deployment chosen, the simulated service, and the terms it was asked on."""
+
+    model: str
+    choice: Choice
+    load: Trace
+    served: Served
+    prefill: Prefill
+    prices: Prices
+    bound: str
+    limit_tokens_per_second: float  # the same deployment and batch with every rate at its peak
+    sensitivities: tuple[Sensitivity, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster it runs on."""
+        return self.choice.deployment.cluster
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the model that serve side by side."""
+        return self.choice.deployment.layout.replicas
+
+    @property
+    def batch(self) -> int:
+        """Requests in flight, all replicas together."""
+        return self.choice.batch * self.replicas
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Price of all devices of the cluster, used or not."""
+        return self.choice.deployment.usd_per_hour
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Output tokens a second, all replicas together."""
+        return self.served.tokens_per_second * self.replicas
+
+    @property
+    def tokens_per_dollar(self) -> float:
+        """Output tokens for one US dollar."""
+        return self.tokens_per_second * 3600 / self.usd_per_hour
+
+    @property
+    def usd_per_million_tokens(self) -> float:
+        """US dollars for a million output tokens."""
+        return 1e6 / self.tokens_per_dollar
+
+    def per_dollar(self, what: str = "tokens") -> float:
+        """How many ``tokens`` or ``requests`` one US dollar buys."""
+        if what not in ("tokens", "requests"):
+            raise WeirError(f"per_dollar counts 'tokens' or 'requests', not {what!r}")
+        return self.tokens_per_dollar / (1 if what == "tokens" else self.load.mean_output)
+
+    def summary(self) -> dict[str, Any]:
+        """Every figure under stable names (the JSON schema ``weir.estimate/1``), SI units and US dollars."""
+        deployment = self.choice.deployment
+        latencies = {name: percentiles(getattr(self.served, name)) for name in ("ttft", "tpot", "e2e")}
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "cluster": self.cluster.name,
+            "layout": deployment.layout.name,
+            "tier": deployment.tier.name,
+            "load": self.load.name,
+            "prefill": self.prefill,
+            "batch": self.batch,
+            "tokens_per_second": self.tokens_per_second,
+            "tokens_per_dollar": self.tokens_per_dollar,
+            "usd_per_million_tokens": self.usd_per_million_tokens,
+            "usd_per_hour": self.usd_per_hour,
+            **latencies,
+            "joules_per_token": self.served.joules_per_token,
+            "bound": self.bound,
+            "limit_tokens_per_second": self.limit_tokens_per_second,
+            "sensitivities": [{"parameter": s.parameter, "elasticity": s.elasticity} for s in self.sensitivities],
+            "prices": {p.device: p.usd_per_hour for p in self.prices.prices},
+            "price_book": self.prices.book,
+            "notes": list(self.notes),
+        }
+
+    def frame(self) -> Any:
+        """The summary as a one-row pandas DataFrame, percentiles flattened (``ttft_p95``)."""
+        import pandas as pd
+
+        return pd.DataFrame([flat(self.summary())])
+
+    def __str__(self) -> str:
+        """A few lines to read."""
+        s = self.served
+        hardware = [x for x in self.sensitivities if not x.parameter.startswith("price")]
+        top = ", ".join(f"{x.parameter} {x.elasticity:+.2f}" for x in hardware[:2])
+        where = f"{self.cluster.name} ({self.choice.deployment.layout.name})"
+        rows = [
+            f"{self.model} on {where}, {self.load.name}, prefill {self.prefill}",
+            f"  {self.tokens_per_second:,.0f} tokens/s   {self.tokens_per_dollar:,.0f} tokens/USD"
+            f"   {self.usd_per_million_tokens:.3g} USD/Mtoken",
+            *(_latencies(name, percentiles(getattr(s, name))) for name in ("ttft", "tpot")),
+            f"  batch {self.batch}, {s.joules_per_token:.3g} J/token, bound by {self.bound}",
+        ]
+        return "\n".join(rows + ([f"  most sensitive to {top}"] if top else []))
+
+
+def _latencies(name: str, found: Mapping[str, float]) -> str:
+    return f"  {name:5}" + "".join(f"  {key} {fmt(value, 's')}" for key, value in found.items())
+
+
+def flat(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with nested figures under joined names and lists left out."""
+    row: dict[str, Any] = {}
+    for key, value in summary.items():
+        if isinstance(value, Mapping):
+            row |= {f"{key}_{k}": v for k, v in value.items()}
+        elif not isinstance(value, list):
+            row[key] = value
+    return row
+
+
+def serve(
+    model: Model | str | Path, on: Cluster | str | Path, *, trace: Trace | str | Path | None = None,
+    prompt: int | None = None, output: int | None = None, batch: int | None = None, tpot: float | str | None = None,
+    ttft: float | str | None = None, rate: float | None = None, layout: str | None = None,
+    tier: Tier | str = "physical", prices: Prices | str | None = None, price: Mapping[str, str | float] | None = None,
+    prefill: Prefill = "here", host: float | str = 0.0, requests: int | None = None, seed: int = 0,
+    sensitive: bool = True,
+) -> Answer:  # fmt: skip
+    """Serve a model on a cluster and price it.
+
+    ``model`` is a catalogue name, the path of a ``config.json`` or a Transformer; ``on`` a cluster or its name. The
+    load is a ``trace`` (name, path or value) or constant ``prompt`` and ``output`` lengths in tokens. Unless ``batch``
+    is given, the largest that fits in memory and within ``tpot`` and ``ttft`` (seconds, p95) is taken, and unless
+    ``layout`` is given (``tp=4,pp=2``), the best of those worth trying. ``rate`` is Poisson arrivals a second; without
+    it the batch is a closed loop. ``prefill`` may be ``elsewhere``: then prompts cost nothing here.
+    Raises :class:`WeirError` for what is not understood and :class:`Infeasible` for what does not fit.
+    """
+    resolved = _model(model)
+    where = on if isinstance(on, Cluster) else cluster(on)
+    level = tier if isinstance(tier, Tier) else _tier(tier)
+    load, note = _load(trace, prompt, output)
+    book = prices if isinstance(prices, Prices) else _prices([where], prices, price)
+    limits = {k: _seconds(v, k) for k, v in (("tpot", tpot), ("ttft", ttft))}
+    usd = book.usd_per_hour(where)
+    options = deployments(resolved, where, level, usd, layout=layout, host=_seconds(host, "host") or 0.0)
+    span = lengths(load.prompt, load.output, load.weight)
+    choice = best(options, span, prefill=prefill, batch=batch, limits=limits)
+    served, choice = _run(choice, load, limits, Rules(prefill=prefill, reserve="mean"), rate, requests, seed)
+    step = choice.deployment.decoding(np.array([float(choice.batch)]), np.array([span.mean_context]))
+    found = sensitivities(choice, span, prefill, fixed=batch is not None) if sensitive else ()
+    ideal = choice.deployment.on(where, _tier("limit"))
+    top = steady(ideal.service(), span.mean_prompt, span.mean_output, choice.batch, prefill=prefill)
+    limit = float(top.tokens_per_second[0]) * choice.deployment.layout.replicas
+    bound = _bound(choice, span, prefill, step.bound)
+    notes = (*note, *_notes(choice, book, served))
+    return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes)
+
+
+def _run(
+    choice: Choice, load: Trace, limits: Mapping[str, float | None], rules: Rules, rate: float | None,
+    requests: int | None, seed: int,
+) -> tuple[Served, Choice]:  # fmt: skip
+    """The service simulated; where its p95 misses a limit that the mean met, the most users that do meet it."""
+    service = choice.deployment.service()
+    copies = choice.deployment.layout.replicas
+    if rate is not None:
+        return simulate(service, load, rate=rate / copies, requests=requests, rules=rules, seed=seed), choice
+    served = simulate(service, load, concurrency=choice.batch, requests=requests, rules=rules, seed=seed)
+    pairs = ((served.tpot, limits.get("tpot")), (served.ttft, limits.get("ttft")))
+    if all(limit is None or not len(x) or np.percentile(x, 95) <= limit for x, limit in pairs):
+        return served, choice
+    tpot, ttft = limits.get("tpot"), limits.get("ttft")
+    served = respecting(service, load, tpot=tpot, ttft=ttft, rules=rules, requests=requests, seed=seed)
+    users = int(served.load.rsplit(" ", 1)[-1])
+    return served, Choice(choice.deployment, users, served.tokens_per_second * copies)
+
+
+def _bound(choice: Choice, load: Lengths, prefill: Prefill, decode: str) -> str:
+    """What most of the time goes into: prefilling, or what binds a decode step."""
+    if prefill == "elsewhere":
+        return f"decode: {decode}"
+    at = steady(choice.deployment.service(), load.mean_prompt, load.mean_output, choice.batch)
+    step, whole = float(at.step[0]) / choice.batch, 1.0 / float(at.tokens_per_second[0])
+    if whole < 2 * step:
+        return f"decode: {decode}"
+    filling = choice.deployment.prefilling(np.array([1.0]), np.array([load.mean_prompt]))
+    return f"prefill: {filling.bound} ({1 - step / whole:.0%} of the time)"
+
+
+def _notes(choice: Choice, book: Prices, served: Served) -> tuple[str, ...]:
+    """Everything the figures rest on."""
+    d = choice.deployment
+    t, network = d.tier, d.cluster.network
+    notes = [
+        f"tier {t.name}: {fmt(t.launch, 's')} per kernel, {t.compute:.0%} of peak compute,"
+        f" {t.memory:.0%} of peak bandwidth, {fmt(t.collective, 's')} per collective ({t.source})",
+        book.describe(),
+        f"network: {fmt(network.bandwidth, 'B/s')} per device, {fmt(network.latency, 's')} one way; {d.cluster.source}",
+        f"memory: {d.reserve:.0%} of each device kept for activations and the engine",
+        *served.notes,
+    ]
+    if d.host:
+        notes.append(f"host: {fmt(d.host, 's')} added to every step")
+    if spare := idle(d):
+        notes.append(f"{spare} of {d.cluster.devices} devices are not used by this layout, but paid for")
+    doubtful = [pool.device for pool in d.cluster.pools if pool.device.unverified]
+    return (*notes, *(f"{one.name}: unverified figures: {', '.join(one.unverified)}" for one in doubtful))
+
+
+def _load(given: Trace | str | Path | None, prompt: int | None, output: int | None) -> tuple[Trace, tuple[str, ...]]:
+    if given is not None:
+        if prompt is not None or output is not None:
+            raise WeirError("give a trace, or prompt and output lengths, not both")
+        return (given if isinstance(given, Trace) else trace(given)), ()
+    note = () if prompt and output else (f"load: no trace given; lengths not given are {DEFAULT_LENGTHS} tokens",)
+    sizes = (DEFAULT_LENGTHS[0] if prompt is None else prompt, DEFAULT_LENGTHS[1] if output is None else output)
+    return constant(*sizes), note
+
+
+def _model(model: Model | str | Path) -> Model:
+    if not isinstance(model, str | Path):
+        return model
+    from workloads.transformer import from_config
+
+    return from_config(model)
+
+
+def _tier(name: str) -> Tier:
+    return tier(name)
+
+
+def _prices(clusters: Iterable[Cluster], book: str | None, overrides: Mapping[str, str | float] | None) -> Prices:
+    return prices([pool.device for c in clusters for pool in c.pools], book, overrides)
+
+
+def _seconds(value: float | str | None, where: str) -> float | None:
+    return None if value is None else si(value, "s", where)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same load on several clusters, priced from one book; the first is what the others are compared with."""
+
+    answers: tuple[Answer, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Tokens per dollar of each over the first's."""
+        return tuple(a.tokens_per_dollar / self.answers[0].tokens_per_dollar for a in self.answers)
+
+    def summary(self) -> dict[str, Any]:
+        """Each answer's summary and the ratios, under the JSON schema ``weir.compare/1``."""
+        return {
+            "schema": "weir.compare/1",
+            "answers": [a.summary() for a in self.answers],
+            "tokens_per_dollar_ratio": list(self.ratios),
+        }
+
+    def frame(self) -> Any:
+        """A pandas DataFrame, one row a cluster, with the ratio of tokens per dollar."""
+        import pandas as pd
+
+        rows = [flat(a.summary()) | {"ratio": r} for a, r in zip(self.answers, self.ratios, strict=True)]
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        """Each answer, with its ratio to the first."""
+        pairs = zip(self.answers, self.ratios, strict=True)
+        return "\n".join(f"{answer}\n  {ratio:.2f} x the first's tokens per dollar" for answer, ratio in pairs)
+
+
+def compare(
+    model: Model | str | Path, clusters: Iterable[Cluster | str | Path], *, prices: str | None = None,
+    price: Mapping[str, str | float] | None = None, **terms: Any,
+) -> Comparison:  # fmt: skip
+    """Serve a model on several clusters on the same terms (those of :func:`serve`) and from one price book."""
+    resolved = _model(model)
+    places = [c if isinstance(c, Cluster) else cluster(c) for c in clusters]
+    if not places:
+        raise WeirError("nothing to compare: name at least one cluster")
+    book = _prices(places, prices, price)
+    return Comparison(tuple(serve(resolved, place, prices=book, **terms) for place in places))
