@@ -86,13 +86,16 @@ def _books() -> list[str]:
 
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.", autocompletion=_models)
+    str,
+    typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.", autocompletion=_models),
 ]
 On = Annotated[
-    str, typer.Option("--on", metavar="CLUSTER", help="4xh100, 2xh100_4xh20, a name, a .toml.", autocompletion=_clusters)
+    str,
+    typer.Option("--on", metavar="CLUSTER", help="4xh100, 2xh100_4xh20, a name, a .toml.", autocompletion=_clusters),
 ]
 Ons = Annotated[
-    list[str], typer.Option("--on", metavar="CLUSTER", help="A cluster; give it twice or more.", autocompletion=_clusters)
+    list[str],
+    typer.Option("--on", metavar="CLUSTER", help="A cluster; give it twice or more.", autocompletion=_clusters),
 ]
 TraceName = Annotated[
     str | None, typer.Option("--trace", metavar="TRACE", help="A name, or a .csv or .jsonl.", autocompletion=_traces)
@@ -138,7 +141,7 @@ def _weir(
         typer.echo(context.get_help())
 
 
-@app.command(help=ESTIMATE)
+@app.command(help=ESTIMATE, short_help="One model on one cluster: speed, cost, what binds.")
 def estimate(
     model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
     slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
@@ -146,15 +149,16 @@ def estimate(
     host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
 ) -> None:  # fmt: skip
     from sim.cli import answers, ask
+    from sim.cli.data import Form
 
     asked = ask.terms(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,
     )  # fmt: skip
-    answers.estimate(model, on, asked, answers.Form.of(json, csv), prices, price or (), setting or ())
+    answers.estimate(model, on, asked, Form.of(json, csv), prices, price or (), setting or ())
 
 
-@app.command(help=COMPARE)
+@app.command(help=COMPARE, short_help="One model on several clusters, side by side.")
 def compare(
     model: Model, on: Ons, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
     slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
@@ -162,22 +166,25 @@ def compare(
     host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
 ) -> None:  # fmt: skip
     from sim.cli import answers, ask
+    from sim.cli.data import Form
 
     asked = ask.terms(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,
     )  # fmt: skip
-    answers.compare(model, on, asked, answers.Form.of(json, csv), prices, price or (), setting or ())
+    answers.compare(model, on, asked, Form.of(json, csv), prices, price or (), setting or ())
 
 
-@app.command("list", help=LIST)
-def list_(kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind; else all, counted.")] = None) -> None:
+@app.command("list", help=LIST, short_help="What there is to name.")
+def list_(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind; else all, counted.")] = None,
+) -> None:
     from sim.cli import catalogue, text
 
     text.show(catalogue.listing(kind) if kind else catalogue.kinds())
 
 
-@app.command(help=SHOW)
+@app.command(help=SHOW, short_help="Everything known about one name.")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What 'weir list' names.")],
     file: Annotated[bool, typer.Option("--file", help="Print the data file itself, its comments with it.")] = False,
@@ -190,7 +197,7 @@ def show(
         text.show(*describe.describe(name))
 
 
-@app.command(help=VALIDATE)
+@app.command(help=VALIDATE, short_help="Published figures, recomputed.")
 def validate(
     paper: Annotated[str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.")] = None,
     json: Json = False,

@@ -43,7 +43,7 @@ def terms(
 def whole(text: str, option: str, other: str = "") -> int:
     """A whole number of tokens or requests."""
     digits = text.strip().replace("_", "").replace(",", "")
-    if digits.isascii() and digits.isdigit() and 1 <= int(digits[:9]) and int(digits) <= MOST:
+    if digits.isascii() and digits.isdigit() and int(digits[:9]) >= 1 and int(digits) <= MOST:
         return int(digits)
     raise WeirError(f"{option} must be a whole number from 1 to {MOST:,}{other}, not {text!r:.40}")
 
