@@ -16,17 +16,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``weir`` with the arguments of the command line, or those given, and return its exit code."""
     # The estimates never call BLAS: starting its threads would cost more than an estimate does.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    given = sys.argv[1:] if argv is None else argv
     try:
         from sim.cli.app import run
 
-        code = run(sys.argv[1:] if argv is None else argv)
+        code = run(given)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _closed(CLOSED)
     except Exception as error:
-        return _report(error)
+        return _report(error, given)
     return code
 
 
@@ -44,7 +45,7 @@ def _closed(code: int) -> int:
     return code
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, argv: Sequence[str]) -> int:
     """Say what went wrong, by whose fault it was."""
     from einsum.errors import Infeasible, WeirError
 
@@ -53,7 +54,7 @@ def _report(error: Exception) -> int:
     if hasattr(error, "format_message"):  # typer's own, under whichever name this version of it has
         from sim.cli.usage import explain
 
-        return _say(explain(error), WRONG)
+        return _say(explain(error, argv), WRONG)
     if isinstance(error, OSError):
         return _closed(_say(f"cannot write the output: {error.strerror or error}", FAILED))
     return _crash(error)

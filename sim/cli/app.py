@@ -90,12 +90,8 @@ Model = Annotated[
     typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.", autocompletion=_models),
 ]
 On = Annotated[
-    str,
-    typer.Option("--on", metavar="CLUSTER", help="4xh100, 2xh100_4xh20, a name, a .toml.", autocompletion=_clusters),
-]
-Ons = Annotated[
     list[str],
-    typer.Option("--on", metavar="CLUSTER", help="A cluster; give it twice or more.", autocompletion=_clusters),
+    typer.Option("--on", metavar="CLUSTER", help="4xh100, 2xh100_4xh20, a name or a .toml.", autocompletion=_clusters),
 ]
 TraceName = Annotated[
     str | None, typer.Option("--trace", metavar="TRACE", help="A name, or a .csv or .jsonl.", autocompletion=_traces)
@@ -133,12 +129,19 @@ def _weir(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"weir {installed('weir')}")
+        typer.echo(f"weir {_installed()}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+def _installed() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("weir")
+    except PackageNotFoundError:
+        return "run from its sources, not installed"
 
 
 @app.command(help=ESTIMATE, short_help="One model on one cluster: speed, cost, what binds.")
@@ -155,12 +158,12 @@ def estimate(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,
     )  # fmt: skip
-    answers.estimate(model, on, asked, Form.of(json, csv), prices, price or (), setting or ())
+    answers.estimate(ask.model(model), ask.one(on), asked, Form.of(json, csv), prices, price or (), setting or ())
 
 
 @app.command(help=COMPARE, short_help="One model on several clusters, side by side.")
 def compare(
-    model: Model, on: Ons, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
+    model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
     slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
     tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
     host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
@@ -172,7 +175,7 @@ def compare(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,
     )  # fmt: skip
-    answers.compare(model, on, asked, Form.of(json, csv), prices, price or (), setting or ())
+    answers.compare(ask.model(model), on, asked, Form.of(json, csv), prices, price or (), setting or ())
 
 
 @app.command("list", help=LIST, short_help="What there is to name.")

@@ -40,6 +40,20 @@ def terms(
     }
 
 
+def model(text: str) -> str:
+    """The name or path of a model; an empty one would be taken for the folder one is in."""
+    if not text.strip():
+        raise WeirError("MODEL is empty; 'weir list models' has the names, or give the path of a config.json")
+    return text
+
+
+def one(texts: list[str]) -> str:
+    """The only cluster of an estimate."""
+    if len(texts) != 1:
+        raise WeirError("estimate takes one --on; weir compare puts several clusters side by side")
+    return texts[0]
+
+
 def whole(text: str, option: str, other: str = "") -> int:
     """A whole number of tokens or requests."""
     digits = text.strip().replace("_", "").replace(",", "")
@@ -62,8 +76,8 @@ def per_second(text: str) -> float:
         rate = float(text.strip().removesuffix("/s"))
     except ValueError:
         rate = math.nan
-    if not 0 < rate < math.inf:
-        raise WeirError(f"--rate must be requests a second, such as 2.5, not {text!r:.40}")
+    if not 0 < rate <= MOST:
+        raise WeirError(f"--rate must be requests a second, such as 2.5 and at most {MOST:,}, not {text!r:.40}")
     return rate
 
 
@@ -84,8 +98,8 @@ def clusters(names: Iterable[str], settings: dict[str, str]) -> tuple[Cluster, .
     """The clusters named, each number of ``settings`` changed wherever a cluster has it."""
     made = [cluster(name) for name in names]
     for path, value in settings.items():
-        having = [one for one in made if path in one.paths]
-        if not having:
+        having = [path in c.paths for c in made]
+        if not any(having):
             made[0].with_(path, value)  # raises, naming the nearest path
-        made = [one.with_(path, value) if one in having else one for one in made]
+        made = [c.with_(path, value) if has else c for c, has in zip(made, having, strict=True)]
     return tuple(made)

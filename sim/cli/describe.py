@@ -62,15 +62,18 @@ def everything() -> list[str]:
 
 def file(name: str) -> str:
     """The data file behind a name, with the source of each number beside it."""
+    files = {path.stem: path for folder in _folders() for path in folder.glob("*.toml")}
+    path = files.get(canonical(name) or name)
+    if path is None:
+        raise WeirError(f"no data file is called {name!r:.80}{hint(name, files)}")
+    return path.read_text(encoding="utf-8")
+
+
+def _folders() -> tuple[Path, ...]:
     from sim.serving.trace import DATA as TRACES
     from workloads.config import FOLDER as MODELS
 
-    folders = (DEVICES, CLUSTERS, BOOKS, TRACES, MODELS)
-    stem = canonical(name) or name
-    for path in (folder / f"{stem}.toml" for folder in folders):
-        if Path(stem).name == stem and path.is_file():
-            return path.read_text(encoding="utf-8")
-    raise WeirError(f"no data file is called {name!r:.80}{hint(name, everything())}")
+    return DEVICES, CLUSTERS, BOOKS, TRACES, MODELS
 
 
 def _kinds() -> Iterator[tuple[Callable[[str], bool], Callable[[str], Parts]]]:
@@ -120,8 +123,9 @@ def _device(one: Device, path: Path) -> Parts:
 
 def _numbers(one: Device) -> Iterator[tuple[str, str]]:
     """Paths of the numbers a device states, once each, with their SI units."""
-    parts: dict[str, Memory | Fanout | Compute | Link]
-    parts = {part.name: part for part in (*one.memories, *one.fanouts, *one.computes, *one.links)}
+    nodes: tuple[Memory | Fanout | Compute | Link, ...]
+    nodes = (*one.memories, *one.fanouts, *one.computes, *one.links)
+    parts = {part.name: part for part in nodes}
     for path in one.paths:
         name, attribute, *row = path.split(".")
         part = one.power if name == "power" else parts.get(name)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from einsum.errors import hint
 
 
-def explain(error: Any) -> str:
+def explain(error: Any, argv: Sequence[str]) -> str:
     """What was wrong with the command line, and where to read more."""
     context = getattr(error, "ctx", None)
-    message = _message(error, context)
-    path = context.command_path if context is not None else "weir"
-    return f"{message}; see {path} --help"
+    # An error from within the option parser does not say in which command; the command line does.
+    path = context.command_path if context is not None else " ".join(["weir", *argv[:1]])
+    return f"{_message(error, context)} (see {path} --help)"
 
 
 def _message(error: Any, context: Any) -> str:
