@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
+    except SystemExit as left:  # typer's own way out: 1 when the reader has gone, 0 after printing a completion
+        return _closed(CLOSED) if left.code == 1 else 0
     except BrokenPipeError:
         return _closed(CLOSED)
     except Exception as error:
