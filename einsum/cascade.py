@@ -61,6 +61,14 @@ class Affine:
             total = total + term.coefficient(sizes) * top
         return total
 
+    def least(self, sizes: Sizes) -> Any:
+        """The smallest value it takes."""
+        total: Any = 0
+        for term in self.terms:
+            top = (sizes[term.rank] - 1) * (term.scale < 0) if term.rank else 1  # a rising term is smallest at zero
+            total = total + term.coefficient(sizes) * top
+        return total
+
     def value(self, sizes: Sizes, at: Mapping[str, Any]) -> Any:
         """The index at the point ``at`` (rank -> position, arrays allowed)."""
         total: Any = 0
@@ -80,7 +88,7 @@ class Const:
     size: str | None = None
 
     def __str__(self) -> str:
-        return self.size.upper() if self.size else f"{self.value:g}"
+        return self.size.upper() if self.size else repr(self.value).removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,12 @@ class Einsum:
         """Ranks read and not written, which the reduction (or the operator) removes."""
         return tuple(r for r in ranks_of(self.expr) if r not in self.output.ranks)
 
+    @property
+    def scattered(self) -> tuple[str, ...]:
+        """Ranks that reach the output only through an index tensor: points of theirs may land on one place."""
+        direct = {r for i in self.output.indices if isinstance(i, Affine) for r in i.ranks}
+        return tuple(r for r in self.output.ranks if r not in direct)
+
     @cached_property
     def reads(self) -> tuple[Access, ...]:
         """Every access read, those in indices on either side included."""
@@ -185,7 +199,7 @@ class Einsum:
         if self.operator:
             body = f"{self.operator}[{', '.join(self.along)}]({body})"
         elif self.reduction != "sum":
-            body = f"{self.reduction}[{', '.join(self.reduced)}]({body})"
+            body = f"{self.reduction}[{', '.join(self.reduced + self.scattered)}]({body})"
         elif body.startswith("(") and body.endswith(")"):
             body = body[1:-1]
         return f"{self.output} = {body}"
@@ -196,7 +210,8 @@ class Tensor:
     """A named array: its ranks (one per dimension, or ``None`` for a computed dimension), type, kind and sparsity.
 
     ``kind`` is ``weight`` (the same for every request), ``state`` (kept between runs for each request, such as a KV
-    cache) or ``stream`` (everything else). ``patterns`` are independent factors whose product is the sparsity.
+    cache) or ``stream`` (everything else). ``patterns`` are independent factors whose product is the sparsity;
+    ``derived`` says that they follow from the operands of the Einsum that writes it, and were not declared.
     """
 
     name: str
@@ -204,6 +219,7 @@ class Tensor:
     dtype: str = "bf16"
     kind: str = "stream"
     patterns: tuple[Sparsity, ...] = ()
+    derived: bool = False
 
 
 @dataclass(frozen=True)
@@ -265,7 +281,7 @@ class Cascade:
     @cached_property
     def iterative(self) -> tuple[str, ...]:
         """Ranks along which a tensor is computed from its own previous value: ``RM[m1 + 1] = ... RM[m1] ...``."""
-        return tuple(dict.fromkeys(r for e in self.einsums for r in _carried(e)))
+        return tuple(dict.fromkeys(r for e in self.einsums for r in carried(e)))
 
     @cached_property
     def patterns(self) -> dict[str, tuple[Sparsity, ...]]:
@@ -282,16 +298,22 @@ class Cascade:
             raise WeirError(f"{self.name}: no rank {unknown[0]!r} to size{hint(unknown[0], own)}")
         given = {**own, **sizes}
         known = {r: s for r, s in given.items() if not isinstance(s, Affine)}
-        for rank, size in given.items():
-            if isinstance(size, Affine):
-                known[rank] = size.value(known, {})
+        waiting = {r: s for r, s in given.items() if isinstance(s, Affine)}
+        while waiting:
+            ready = {r: s for r, s in waiting.items() if all(n in known for t in s.terms for n in t.extents)}
+            if not ready:
+                raise WeirError(f"{self.name}: sizes of ranks {', '.join(waiting)} depend on each other")
+            known |= {r: s.value(known, {}) for r, s in ready.items()}
+            waiting = {r: s for r, s in waiting.items() if r not in ready}
         return known
 
     def with_sizes(self, **sizes: int) -> Cascade:
         """The same cascade at other sizes."""
         check_sizes(sizes, self.name)
         self.bind(**sizes)
-        return replace(self, sizes=tuple((r, sizes.get(r, s)) for r, s in self.sizes))
+        resized = replace(self, sizes=tuple((r, sizes.get(r, s)) for r, s in self.sizes))
+        check_extents(resized)
+        return resized
 
     def shape(self, name: str, sizes: Sizes | None = None) -> tuple[Any, ...]:
         """Extent of each dimension of a tensor: the declared rank's, or the furthest that any access reaches."""
@@ -321,7 +343,7 @@ class Cascade:
         return "\n".join([f"# {self.name}: {sizes}", *map(str, self.einsums)])
 
 
-def _carried(einsum: Einsum) -> Iterator[str]:
+def carried(einsum: Einsum) -> Iterator[str]:
     """Ranks at which an Einsum writes one place after the one it (or another line) reads."""
     for index in einsum.output.indices:
         if isinstance(index, Affine) and len(index.terms) == 2:
@@ -335,3 +357,18 @@ def check_sizes(sizes: Mapping[str, Any], where: str) -> None:
     for rank, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 <= size < 2**62:
             raise WeirError(f"{where}: size of rank {rank!r} must be a whole number from 0 to 2**62, not {size!r}")
+
+
+def check_extents(cascade: Cascade) -> None:
+    """Refuse sizes that come to nothing: an empty rank that is iterated, a derived size or an index below zero."""
+    sizes = cascade.bind()
+    check_sizes(sizes, cascade.name)
+    for rank in cascade.ranks:
+        if sizes[rank] == 0:
+            raise WeirError(f"{cascade.name}: rank {rank!r} is empty: its size must be at least 1")
+    for einsum in cascade.einsums:
+        for access in (einsum.output, *einsum.reads):
+            for index in access.indices:
+                if isinstance(index, Affine) and index.least(sizes) < 0:
+                    raise WeirError(f"{cascade.name}: line {einsum.line}: {access} reaches place {index.least(sizes)}; "
+                                    "places count from 0")  # fmt: skip

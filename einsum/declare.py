@@ -28,21 +28,27 @@ def declared(reader: Reader, statement: ast.AnnAssign) -> Tensor:
     if not isinstance(base, ast.Name) or not base.id[0].isupper():
         reader.fail("expected a tensor, as in K[b, m]: fp8", target)
     ranks = _ranks(reader, target.slice) if isinstance(target, ast.Subscript) else ()
-    dtype, kind, patterns = "", "stream", []
+    dtype, kind, patterns = "", "", []
     note = statement.annotation
     for item in note.elts if isinstance(note, ast.Tuple) else [note]:
         if isinstance(item, ast.Call):
             patterns.append(_pattern(reader, item, ranks))
         elif isinstance(item, ast.Name) and item.id in KINDS:
-            kind = item.id
+            kind = _once(reader, "kind", kind, item)
         elif isinstance(item, ast.Name) and is_dtype(item.id):
-            dtype = item.id
+            dtype = _once(reader, "type", dtype, item)
         else:
             name = item.id if isinstance(item, ast.Name) else ast.unparse(item)
             reader.fail(
                 f"unknown kind, type or sparsity {name!r}{hint(name, (*KINDS, *PATTERNS, 'bf16', 'fp8'))}", item
             )
-    return Tensor(base.id, ranks, dtype, kind, tuple(patterns))
+    return Tensor(base.id, ranks, dtype, kind or "stream", tuple(patterns))
+
+
+def _once(reader: Reader, what: str, old: str, item: ast.Name) -> str:
+    if old:
+        reader.fail(f"a second {what}: the tensor is {old} already", item)
+    return item.id
 
 
 def _ranks(reader: Reader, node: ast.expr) -> tuple[str, ...]:
@@ -58,6 +64,10 @@ def _pattern(reader: Reader, node: ast.Call, ranks: tuple[str, ...]) -> Sparsity
         reader.fail(f"{name} takes ({', '.join(kinds)})", node)
     args = [_argument(reader, n, k.rstrip("?"), ranks) for n, k in zip(node.args, kinds, strict=False)]
     made: Sparsity = build(ranks, *args)
+    if len(set(made.ranks)) < len(made.ranks):
+        reader.fail(f"{name} needs different ranks", node)
+    if isinstance(made, Structured) and made.count > made.group:
+        reader.fail(f"{made.count} places of a group of {made.group} cannot be present", node)
     return made
 
 
@@ -72,11 +82,13 @@ def _argument(reader: Reader, node: ast.expr, kind: str, ranks: tuple[str, ...])
             reader.fail(f"rank {rank!r} is not one of the tensor's ({', '.join(ranks)})", node)
         return rank
     value = node.value if isinstance(node, ast.Constant) else None
-    good = isinstance(value, int | float) and not isinstance(value, bool)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**62
     if kind == "fraction" and not (good and 0 < value <= 1):  # type: ignore[operator]
         reader.fail("expected a fraction above 0 and at most 1", node)
     if kind == "count" and not (isinstance(value, int) and good and value > 0):
         reader.fail("expected a whole number above 0", node)
+    if kind == "natural" and not (isinstance(value, int) and good):
+        reader.fail("expected a whole number", node)
     if not good:
         reader.fail("expected a number", node)
     return value  # type: ignore[return-value]
@@ -88,7 +100,7 @@ PATTERNS: dict[str, tuple[Callable[..., Sparsity], tuple[str, ...]]] = {
     "causal": (lambda _, q, k, offset="": Band(q, k, offset), ("rank", "rank", "offset?")),
     "window": (
         lambda _, q, k, width, sinks=0, offset="": Band(q, k, offset, width, sinks),
-        ("rank", "rank", "count", "number?", "offset?"),
+        ("rank", "rank", "count", "natural?", "offset?"),
     ),
     "per_row": (
         lambda ranks, along, count: PerRow(tuple(r for r in ranks if r != along), along, count),

@@ -9,12 +9,25 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from textwrap import dedent
 from typing import Any, NoReturn
 
-from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Expr, Tensor, Term, check_sizes, ranks_of
+from einsum.cascade import (
+    Access,
+    Affine,
+    Call,
+    Cascade,
+    Const,
+    Einsum,
+    Expr,
+    Tensor,
+    Term,
+    check_extents,
+    check_sizes,
+    ranks_of,
+)
 from einsum.declare import declared
 from einsum.errors import WeirError, hint
 from einsum.ops import MAPS, OPERATORS, REDUCTIONS
@@ -38,11 +51,14 @@ def parse(text: str, *, name: str = "cascade", dtype: str = "bf16", **sizes: int
     Raises :class:`WeirError` with the line and a caret under the culprit.
     """
     source = dedent(text).strip("\n")
-    reader = _Reader(source, name)
+    reader = _Reader(source, name, sizes)
     numbers = {r: s for r, s in sizes.items() if not isinstance(s, str)}
     check_sizes(numbers, name)
     sums = {r: _sum(s, r, name) for r, s in sizes.items() if isinstance(s, str)}
-    einsums, tensors = reader.read()
+    try:
+        einsums, tensors = reader.read()
+    except RecursionError:
+        raise WeirError(f"{name}: an expression is nested too deep to be read") from None
     cascade = Cascade(einsums, _complete(einsums, tensors, dtype), (*numbers.items(), *sums.items()), name)
     _check_ranks(cascade, reader)
     return replace(cascade, tensors=inferred(cascade))
@@ -62,28 +78,34 @@ def _sum(text: str, rank: str, where: str) -> Affine:
 class _Reader:
     """One text being read; it exists to place carets."""
 
-    def __init__(self, source: str, where: str) -> None:
+    def __init__(self, source: str, where: str, sized: Iterable[str] = ()) -> None:
         if len(source) > LIMIT:
             raise WeirError(f"{where}: {len(source)} characters of cascade; at most {LIMIT} are read")
         self.source, self.where, self.lines = source, where, source.split("\n")
+        self.sized = set(sized)  # ranks whose names in capitals are sizes
 
     def fail(self, message: str, node: Any) -> NoReturn:
         """Raise the message with the line and a caret run under the node."""
         line = self.lines[node.lineno - 1] if 0 < node.lineno <= len(self.lines) else ""
-        start = len(line.encode()[: node.col_offset].decode(errors="ignore"))
-        end = node.end_col_offset if node.end_lineno == node.lineno else len(line)
-        carets = " " * start + "^" * max(1, min(end or 0, len(line)) - start)
+        coded = line.encode()  # the tree counts bytes
+        start = len(coded[: node.col_offset].decode(errors="ignore"))
+        end = len(coded[: node.end_col_offset].decode(errors="ignore")) if node.end_lineno == node.lineno else len(line)
+        carets = " " * start + "^" * max(1, end - start)
         raise WeirError(f"{self.where}: line {node.lineno}: {message}\n  {line}\n  {carets}")
 
     def statements(self) -> list[ast.stmt]:
         """Python's own parse of the text, its refusals turned into ours."""
+        import warnings
+
         try:
-            tree = ast.parse(self.source)
+            with warnings.catch_warnings():  # Python warns of odd escapes and literals; ours are the errors that matter
+                warnings.simplefilter("ignore")
+                tree = ast.parse(self.source)
         except SyntaxError as error:
             line = self.lines[(error.lineno or 1) - 1] if (error.lineno or 1) <= len(self.lines) else ""
             caret = " " * max(0, (error.offset or 1) - 1) + "^"
             raise WeirError(
-                f"{self.where}: line {error.lineno}: not an expression ({error.msg})\n  {line}\n  {caret}"
+                f"{self.where}: line {error.lineno or 1}: not an expression ({error.msg})\n  {line}\n  {caret}"
             ) from None
         except (RecursionError, MemoryError, ValueError) as error:
             raise WeirError(f"{self.where}: not readable as a cascade ({error})") from None
@@ -93,7 +115,9 @@ class _Reader:
         """Every Einsum in order, and every tensor that the text declares."""
         einsums: list[Einsum] = []
         tensors: dict[str, Tensor] = {}
-        for statement in self.statements():
+        statements = self.statements()
+        self.sized |= {n.id for n in _names(statements) if n.id.islower()}
+        for statement in statements:
             if isinstance(statement, ast.AnnAssign) and statement.value is None:
                 tensor = declared(self, statement)
                 if tensor.name in tensors:
@@ -116,9 +140,10 @@ class _Reader:
         if kind in OPERATORS:
             self.check_operator(str(kind), ranks, einsum, statement.value)
             return replace(einsum, operator=kind, along=ranks, reduction="none")
-        if kind and set(ranks) != set(einsum.reduced):
+        gone = einsum.reduced + einsum.scattered
+        if kind and not set(einsum.reduced) <= set(ranks) <= set(gone):
             self.fail(f"{kind}[{', '.join(ranks)}] must name the ranks read and not written"
-                      f" ({', '.join(einsum.reduced) or 'none here'})", statement.value)  # fmt: skip
+                      f" ({', '.join(gone) or 'none here'})", statement.value)  # fmt: skip
         return replace(einsum, reduction=kind or "sum")
 
     def head(self, node: ast.expr) -> tuple[str | None, tuple[str, ...], ast.expr]:
@@ -204,7 +229,7 @@ class _Reader:
         """``inf``, the size of a rank, or a tensor."""
         if isinstance(node, ast.Name) and node.id == "inf":
             return Const(math.inf)
-        if isinstance(node, ast.Name) and node.id.isupper() and re.search(rf"\b{node.id.lower()}\b", self.source):
+        if isinstance(node, ast.Name) and node.id.isupper() and node.id.lower() in self.sized:
             return Const(math.nan, node.id.lower())
         return self.access(node)
 
@@ -235,6 +260,8 @@ class _Reader:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
             yield from self.terms(node.left, sign)
             yield from self.terms(node.right, sign if isinstance(node.op, ast.Add) else -sign)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            yield from self.terms(node.operand, -sign)
         else:
             yield self.factor(node, sign)
 
@@ -244,8 +271,12 @@ class _Reader:
             left, right = self.factor(node.left, sign), self.factor(node.right, 1)
             if left.rank and right.rank:
                 self.fail("an index may not multiply two rank variables", node)
+            if abs(left.scale * right.scale) >= 2**62:
+                self.fail("a number in an index must be below 2**62", node)
             return Term(left.scale * right.scale, left.extents + right.extents, left.rank or right.rank)
         if isinstance(node, ast.Constant) and isinstance(node.value, int) and not isinstance(node.value, bool):
+            if node.value >= 2**62:
+                self.fail("a number in an index must be below 2**62", node)
             return Term(sign * node.value)
         if isinstance(node, ast.Name) and node.id.isupper():
             return Term(sign, (node.id.lower(),))
@@ -256,6 +287,13 @@ class _Reader:
         if not isinstance(node, ast.Name) or not _RANK.match(node.id):
             self.fail("expected a rank (a small letter, perhaps with digits)", node)
         return node.id
+
+
+def _names(statements: list[ast.stmt]) -> Iterator[ast.Name]:
+    """Every name inside an index."""
+    for node in (n for statement in statements for n in ast.walk(statement)):
+        if isinstance(node, ast.Subscript):
+            yield from (n for n in ast.walk(node.slice) if isinstance(n, ast.Name))
 
 
 def _name(output: Access, expr: Expr, before: list[Einsum]) -> str:
@@ -306,10 +344,7 @@ def _check_ranks(cascade: Cascade, reader: _Reader) -> None:
             if name in cascade.produced and name not in written and cascade.tensor(name).kind != "state":
                 raise WeirError(f"{reader.where}: line {einsum.line}: {name} is read before it is written")
         written.add(einsum.output.tensor)
-    for rank in cascade.ranks:
-        if sized[rank] == 0:
-            raise WeirError(f"{reader.where}: rank {rank!r} is empty: its size must be at least 1")
-    cascade.bind()
+    check_extents(cascade)
 
 
 def _declared_symbols(cascade: Cascade) -> Iterator[str]:

@@ -74,8 +74,10 @@ def of_expr(expr: Expr, tensors: Mapping[str, Tensor]) -> Patterns:
         return of_access(expr, tensors)
     parts = [of_expr(a, tensors) for a in expr.args if not isinstance(a, Const)]
     merge = MAPS[expr.op].merge
+    if not parts:
+        return ()
     if merge == "left" or len(parts) == 1:
-        return parts[0] if parts else ()
+        return parts[0]
     if merge == "or":
         return parts[0] if all(p == parts[0] for p in parts) else ()
     return tuple(dict.fromkeys(p for part in parts for p in part))
@@ -108,5 +110,5 @@ def inferred(cascade: Cascade) -> tuple[Tensor, ...]:
         names = {i.plain: r for r, i in zip(old.ranks, einsum.output.indices, strict=True) if isinstance(i, Affine)}
         renames = {str(k): str(v) for k, v in names.items() if k and v}
         found = _left(of_einsum(einsum, tensors), einsum)
-        tensors[old.name] = replace(old, patterns=tuple(p.rename(renames) for p in found))
+        tensors[old.name] = replace(old, patterns=tuple(p.rename(renames) for p in found), derived=bool(found))
     return tuple(tensors[t.name] for t in cascade.tensors)

@@ -46,6 +46,10 @@ class Program:
 
     def with_sizes(self, **sizes: Any) -> Program:
         """The same program with ranks resized wherever they occur."""
+        known = {r for part in self.parts for r, _ in part.cascade.sizes}
+        for rank in sizes:
+            if rank not in known:
+                raise WeirError(f"{self.name}: no rank {rank!r} to size{hint(rank, known)}")
         parts = []
         for part in self.parts:
             own = {r for r, _ in part.cascade.sizes}

@@ -12,18 +12,7 @@ from math import prod
 from typing import Any
 
 from einsum import Cascade, Einsum, Program, WeirError, hint
-
-
-@dataclass(frozen=True, slots=True)
-class Spatial:
-    """A loop in space: ``rank`` divided ``ways`` ways; ``only`` limits it to some Einsums (all, if empty)."""
-
-    rank: str
-    ways: int
-    only: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.rank}/{self.ways}"
+from mappings.tree import Spatial
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +34,7 @@ class Place:
         return divided
 
     def __str__(self) -> str:
-        loops = ", ".join(map(str, self.spatial))
+        loops = ", ".join(f"{loop.rank}/{loop.ways}" for loop in self.spatial)
         return f"on {self.pool} x{self.count}: " + (f"spatial {loops}" if loops else "replicated")
 
 

@@ -8,8 +8,10 @@ from math import gcd
 
 from einsum import Cascade, Program, WeirError, hint
 from mappings.kernels import kernels, weighted
-from mappings.layout import Layout, Place, Spatial
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
 
+WIDEST = 64  # tensor-parallel ways that the search tries; wider ones can still be asked for
 OPTIONS = ("tp", "pp", "dp", "ep", "replicas", "batches", "attention")
 
 
@@ -158,9 +160,7 @@ def candidates(program: Program, pools: Mapping[str, int]) -> Iterator[Layout]:
     [_, count], *rest = pools.items()
     layers = max(part.times for part in program.parts)
     experts = _extent(program, "x")
-    for wide, stages, copies in _splits(
-        count, max(_extent(program, "g") * _extent(program, "r"), 1), layers, bool(rest)
-    ):
+    for wide, stages, copies in _splits(program, count, layers, bool(rest)):
         options = [{"tp": wide}] if not experts or wide == 1 else [{"tp": wide}, {"tp": wide, "ep": wide}]
         if experts and 1 < wide <= experts:
             options.append({"tp": 1, "dp": wide, "ep": wide})
@@ -171,20 +171,25 @@ def candidates(program: Program, pools: Mapping[str, int]) -> Iterator[Layout]:
 
 def _offloads(program: Program, count: int) -> Iterator[dict[str, int | str]]:
     """Ways of dividing attention over the second pool, on one, two or three batches."""
-    heads = _extent(program, "g") * _extent(program, "r")
     for by in ("heads", "requests"):
-        if by == "requests" or count <= heads:
+        if by == "requests" or _divisible(program, count):
             for batches in (2, 1, 3):
                 yield {"attention": by, "batches": batches}
 
 
-def _splits(count: int, heads: int, layers: int, paired: bool) -> Iterator[tuple[int, int, int]]:
+def _divisible(program: Program, ways: int) -> bool:
+    """Whether heads go round: key-value heads as far as they divide, the queries that share one for the rest."""
+    return ways // gcd(ways, max(_extent(program, "g"), 1)) <= max(_extent(program, "r"), 1)
+
+
+def _splits(program: Program, count: int, layers: int, paired: bool) -> Iterator[tuple[int, int, int]]:
     """(tensor ways, stages, replicas) whose product is the device count, widest first."""
     divisors = [n for n in range(1, count + 1) if count % n == 0]
     for wide in sorted(divisors, reverse=True):
         for stages in (n for n in divisors if (count // wide) % n == 0):
             copies = count // (wide * stages)
-            if wide <= heads and stages <= layers and wide <= 64 and not (paired and (copies > 1 or stages > 1)):
+            alone = copies == stages == 1 or not paired
+            if wide <= WIDEST and stages <= layers and alone and _divisible(program, wide):
                 yield wide, stages, copies
 
 

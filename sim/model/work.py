@@ -146,7 +146,7 @@ class _Builder:
         """The type an Einsum computes in: that of its widest operand (indices aside)."""
         names = [a.tensor for a in accesses(einsum.expr)] or [einsum.output.tensor]
         index = {i.tensor for a in (*einsum.reads, einsum.output) for i in a.indirect}
-        types = [self.cascade.tensor(n).dtype for n in names if n not in index]
+        types = [self.cascade.tensor(n).dtype for n in names if n not in index or names == [n]]
         return max(types, key=bits)
 
     def inputs(self, group: tuple[Einsum, ...], inside: set[str]) -> Any:

@@ -248,7 +248,7 @@ def _model(model: Model | str | Path) -> Model:
         return model
     from workloads.transformer import from_config
 
-    return from_config(model)
+    return from_config(str(model))
 
 
 def _tier(name: str) -> Tier:

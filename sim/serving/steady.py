@@ -161,6 +161,8 @@ def largest_within(
     """The largest batch that fits and whose mean TPOT and TTFT meet the limits (seconds)."""
     check_limits(tpot, ttft)
     most = largest_batch(service, prompt, output, weight=weight, reserve=reserve)
+    if tpot is None and ttft is None:
+        return most
 
     def figures(batch: Array) -> Steady:
         return steady(service, prompt, output, batch, weight=weight, prefill=prefill, token_budget=token_budget)

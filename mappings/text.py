@@ -1,0 +1,138 @@
+"""Loop nests read from text: one node a line, what stands under a loop or a branch indented below it.
+
+::
+
+    keep A, B, Z in dram
+    for m tile 16
+      keep A in buffer double
+      spatial n tile 1 over columns
+        sequence
+          Z on mac
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from einsum import WeirError, hint
+from mappings.tree import BRANCHES, Branch, Keep, Nest, Node, Run, Spatial, Temporal
+
+LIMIT = 1 << 18  # characters of text
+DEPTH = 64  # nesting of loops and branches
+_NAME = r"[A-Za-z_][\w.#-]*"
+_NAMES = rf"{_NAME}(?:\s*,\s*{_NAME})*"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    indent: int
+    text: str
+
+
+def parse(text: str, where: str = "mapping") -> Nest:
+    """The nest that ``text`` describes; ``parse(str(nest)) == nest``.
+
+    Raises :class:`WeirError` naming the line for what is not a node, for bad indentation, and for chains without end.
+    """
+    if len(text) > LIMIT:
+        raise WeirError(f"{where}: {len(text)} characters of mapping; at most {LIMIT} are read")
+    lines = [_line(n, raw, where) for n, raw in enumerate(text.split("\n"), 1) if raw.split("#")[0].strip()]
+    if not lines:
+        raise WeirError(f"{where}: no loop nest in the text")
+    nests, rest = _block(lines, lines[0].indent, where, 0)
+    if rest:
+        _fail(rest[0], where, "is indented less than the first line")
+    return nests[0] if len(nests) == 1 else Nest((Branch("sequence", nests),))
+
+
+def _line(number: int, raw: str, where: str) -> _Line:
+    body = re.sub(r"#(?!\d).*", "", raw).rstrip()  # X#2 is an Einsum's name, not a comment
+    if "\t" in body:
+        raise WeirError(f"{where}: line {number}: a tab; indent with spaces")
+    return _Line(number, len(body) - len(body.lstrip()), body.strip())
+
+
+def _fail(line: _Line, where: str, problem: str) -> NoReturn:
+    raise WeirError(f"{where}: line {line.number}: {line.text!r} {problem}")
+
+
+def _block(lines: list[_Line], indent: int, where: str, depth: int) -> tuple[tuple[Nest, ...], list[_Line]]:
+    """The nests of one indentation, and the lines after them."""
+    if depth > DEPTH:
+        _fail(lines[0], where, f"is nested more than {DEPTH} deep")
+    nests: list[Nest] = []
+    chain: list[Node] = []
+    while lines and lines[0].indent >= indent:
+        line, lines = lines[0], lines[1:]
+        if line.indent > indent:
+            _fail(line, where, "is indented without a loop or branch above it")
+        node = _node(line, where)
+        if isinstance(node, Keep):
+            chain.append(node)
+            continue
+        nodes, lines = _below(node, line, lines, where, depth)
+        nests.append(Nest((*chain, *nodes)))
+        chain = []
+    if chain:
+        _fail(line, where, "keeps tensors for nothing: no loop or Einsum follows")
+    return tuple(nests), lines
+
+
+def _below(node: Node, line: _Line, lines: list[_Line], where: str, depth: int) -> tuple[tuple[Node, ...], list[_Line]]:
+    """A loop or branch together with what is indented under it."""
+    if isinstance(node, Run):
+        return (node,), lines
+    if not lines or lines[0].indent <= line.indent:
+        _fail(line, where, "has nothing indented under it")
+    inner, rest = _block(lines, lines[0].indent, where, depth + 1)
+    if isinstance(node, Branch):
+        return (Branch(node.how, inner),), rest
+    body = inner[0].nodes if len(inner) == 1 else (Branch("sequence", inner),)
+    return (node, *body), rest
+
+
+def _node(line: _Line, where: str) -> Node:
+    """One line as a node, the children of a branch still missing."""
+    for pattern, build in _FORMS:
+        if match := re.fullmatch(pattern, line.text):
+            return build(match)
+    word = line.text.split()[0]
+    known = ("for", "spatial", "keep", *BRANCHES)
+    usage = next((text for name, text in _USAGE.items() if name == word), "")
+    _fail(line, where, f"is not a node{hint(word, known)}" if not usage else f"is not understood; write {usage}")
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    return tuple(n.strip() for n in names.split(",")) if names else ()
+
+
+def _spatial(m: re.Match[str]) -> Spatial:
+    amount = int(m["amount"])
+    ways, tile = (amount, 0) if m["kind"] == "ways" else (0, amount)
+    return Spatial(m["rank"], ways, _split(m["only"]), tile, m["over"] or "")
+
+
+_FORMS: tuple[tuple[str, Callable[[re.Match[str]], Node]], ...] = (
+    (r"for\s+(?P<rank>[a-z]\w*)\s+tile\s+(?P<tile>[1-9]\d{0,17})", lambda m: Temporal(m["rank"], int(m["tile"]))),
+    (
+        r"spatial\s+(?P<rank>[a-z]\w*)\s+(?P<kind>tile|ways)\s+(?P<amount>[1-9]\d{0,17})"
+        rf"(?:\s+over\s+(?P<over>{_NAME}))?(?:\s+only\s+(?P<only>{_NAMES}))?",
+        _spatial,
+    ),
+    (
+        rf"keep\s+(?P<tensors>{_NAMES})\s+in\s+(?P<level>{_NAME})(?P<double>\s+double)?",
+        lambda m: Keep(_split(m["tensors"]), m["level"], bool(m["double"])),
+    ),
+    (r"(?P<how>sequence|pipeline|interleave)", lambda m: Branch(m["how"], ())),
+    (rf"(?P<einsum>[A-Z][\w.#]*)\s+on\s+(?P<unit>{_NAME})", lambda m: Run(m["einsum"], m["unit"])),
+)
+
+_USAGE = {
+    "for": "for RANK tile N",
+    "spatial": "spatial RANK tile N over FANOUT (or ways N)",
+    "keep": "keep T1, T2 in LEVEL [double]",
+}

@@ -1,0 +1,77 @@
+"""Counts of actions: what every level, unit and network does while a mapped cascade runs once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from einsum import WeirError, hint
+
+KINDS = ("reads", "fills", "updates", "drains")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """``count`` elements of a tensor handled in one way at one level, over all its instances (an array over points)."""
+
+    level: str
+    tensor: str
+    kind: str
+    count: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Computes:
+    """Points of one Einsum run on a unit, and additions made on the way between instances (spatial reduction)."""
+
+    einsum: str
+    unit: str
+    points: Any
+    reductions: Any = 0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """All actions of one run."""
+
+    actions: tuple[Action, ...]
+    computes: tuple[Computes, ...]
+
+    def get(self, level: str, tensor: str, kind: str) -> Any:
+        """The count of one kind of action, 0 if there is none."""
+        if kind not in KINDS:
+            raise WeirError(f"no action {kind!r}{hint(kind, KINDS)}")
+        rows = (a.count for a in self.actions if (a.level, a.tensor, a.kind) == (level, tensor, kind))
+        return sum(rows, start=0)
+
+    def at(self, level: str, *kinds: str) -> Any:
+        """Elements of all tensors handled at a level in any of these ways (in all, if none is named)."""
+        wanted = kinds or KINDS
+        return sum((a.count for a in self.actions if a.level == level and a.kind in wanted), start=0)
+
+    def points(self, einsum: str) -> Any:
+        """Points run of one Einsum."""
+        return sum((c.points for c in self.computes if c.einsum == einsum), start=0)
+
+    def table(self) -> dict[tuple[str, str, str], Any]:
+        """Nonzero counts by (level, tensor, kind): two runs with equal tables did the same."""
+        keys = dict.fromkeys((a.level, a.tensor, a.kind) for a in self.actions)
+        found = {key: self.get(*key) for key in keys}
+        return {key: count for key, count in found.items() if not _zero(count)}
+
+    def frame(self) -> Any:
+        """A pandas DataFrame, one row a level, tensor and kind."""
+        import pandas as pd
+
+        return pd.DataFrame([(*k, v) for k, v in self.table().items()], columns=["level", "tensor", "kind", "count"])
+
+
+def _zero(count: Any) -> bool:
+    return not count.any() if hasattr(count, "any") else count == 0
+
+
+def merged(parts: Iterable[Counts]) -> Counts:
+    """The actions of several runs together."""
+    every = tuple(parts)
+    return Counts(tuple(a for p in every for a in p.actions), tuple(c for p in every for c in p.computes))

@@ -1,0 +1,145 @@
+"""A nest taken apart: the keeps of each tensor above each Einsum, the loops above each keep, the shape of each tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from einsum import Access, Affine, Cascade, Einsum
+from mappings.tree import Branch, Keep, Nest, Run, Spatial, Temporal
+from sim.model.pieces import Cut
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop and its place among all nodes of the tree (``at``); ``key`` names it as the n-th loop over its rank."""
+
+    node: Temporal | Spatial
+    at: int
+    key: str
+
+    @property
+    def space(self) -> bool:
+        """Whether its pieces are on different instances."""
+        return isinstance(self.node, Spatial)
+
+
+@dataclass(frozen=True)
+class Held:
+    """One keep and the loops above it, outermost first."""
+
+    node: Keep
+    at: int
+    loops: tuple[Loop, ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One Einsum run: its loops, and the keeps above it, outermost first."""
+
+    einsum: Einsum
+    unit: str
+    loops: tuple[Loop, ...]
+    keeps: tuple[Held, ...]
+
+    def chain(self, tensor: str) -> tuple[Held, ...]:
+        """The keeps of a tensor above this Einsum."""
+        return tuple(k for k in self.keeps if tensor in k.node.tensors)
+
+
+Dim = tuple[tuple[tuple[Any, str], ...], int] | None  # ((coefficient, rank), ...) and slack; None: the whole dimension
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A cascade under a nest, ready to be counted at any sizes and tile sizes."""
+
+    cascade: Cascade
+    nest: Nest
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every run in program order."""
+        numbers = _Numbers()
+        return tuple(_leaves(self.cascade, self.nest, (), (), numbers))
+
+    @cached_property
+    def holders(self) -> dict[tuple[int, str], tuple[Leaf, ...]]:
+        """For each keep and tensor, the runs below that touch it."""
+        found: dict[tuple[int, str], tuple[Leaf, ...]] = {}
+        for leaf in self.leaves:
+            touched = {*leaf.einsum.inputs, leaf.einsum.output.tensor}
+            for held in leaf.keeps:
+                for name in touched & set(held.node.tensors):
+                    found[held.at, name] = (*found.get((held.at, name), ()), leaf)
+        return found
+
+    def dims(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> tuple[Dim, ...]:
+        """How a tile of a tensor moves with ranks, dimension by dimension, as all runs below the keep touch it."""
+        accesses = [a for leaf in self.holders[held.at, tensor] for a in _touching(leaf.einsum, tensor)]
+        return tuple(_dim([a.indices[axis] for a in accesses], sizes) for axis in range(len(accesses[0].indices)))
+
+    def cuts(self, loops: tuple[Loop, ...], tiles: Mapping[str, Any]) -> dict[str, tuple[Cut, ...]]:
+        """The loops over each rank as cuts, tile sizes replaced where ``tiles`` names the loop."""
+        found: dict[str, tuple[Cut, ...]] = {}
+        for loop in loops:
+            cut = Cut(tiles.get(loop.key, loop.node.tile), loop.space, loop.at)
+            found[loop.node.rank] = (*found.get(loop.node.rank, ()), cut)
+        return found
+
+
+class _Numbers:
+    """Places of nodes in the tree, and of loops among those over the same rank."""
+
+    def __init__(self) -> None:
+        self.next, self.ranks = 0, dict[str, int]()
+
+    def place(self) -> int:
+        """The next node's place."""
+        self.next += 1
+        return self.next
+
+    def key(self, rank: str) -> str:
+        """The next loop over a rank, by name: ``m.0``, ``m.1``, ..."""
+        self.ranks[rank] = self.ranks.get(rank, -1) + 1
+        return f"{rank}.{self.ranks[rank]}"
+
+
+def _leaves(
+    cascade: Cascade, nest: Nest, loops: tuple[Loop, ...], keeps: tuple[Held, ...], numbers: _Numbers
+) -> Iterator[Leaf]:
+    for node in nest.nodes:
+        at = numbers.place()
+        if isinstance(node, Temporal | Spatial):
+            loops = (*loops, Loop(node, at, numbers.key(node.rank)))
+        elif isinstance(node, Keep):
+            keeps = (*keeps, Held(node, at, loops))
+        elif isinstance(node, Run):
+            yield Leaf(cascade.einsum(node.einsum), node.unit, loops, keeps)
+        elif isinstance(node, Branch):
+            for child in node.children:
+                yield from _leaves(cascade, child, loops, keeps, numbers)
+
+
+def _touching(einsum: Einsum, tensor: str) -> list[Access]:
+    return [a for a in (*einsum.reads, einsum.output) if a.tensor == tensor]
+
+
+def _dim(indices: list[Affine | Access], sizes: Mapping[str, Any]) -> Dim:
+    """One dimension under several accesses: the ranks that move it, and how far constants spread it."""
+    shapes: set[tuple[tuple[Any, str], ...]] = set()
+    offsets: list[int] = []
+    for index in indices:
+        if isinstance(index, Access) or any(t.rank is None and t.extents for t in index.terms):
+            return None
+        moving = tuple(sorted((_coefficient(t.coefficient(sizes)), t.rank) for t in index.terms if t.rank))
+        shapes.add(moving)
+        offsets.append(sum(t.scale for t in index.terms if t.rank is None))
+    [first, *others] = shapes
+    return None if others or not first else (first, max(offsets) - min(offsets))
+
+
+def _coefficient(value: Any) -> int:
+    return int(value)

@@ -1,0 +1,166 @@
+"""Cascade text of a transformer's parts: embedding, layers, head."""
+
+from __future__ import annotations
+
+from workloads.ffn import gated_lines, plain_lines
+from workloads.gates import gate_lines, logits
+from workloads.latent import latent_lines
+from workloads.moe import routed_lines, shared_lines
+from workloads.pieces import Norm, Piece, biased, normalise, piece, rotary, softmax_core
+from workloads.spec import Attention, Experts, FeedForward, Latent, Layer, Spec
+
+_SIZES = piece(b=1, p=1, c=0)
+
+
+def embedding(spec: Spec) -> Piece:
+    """``X``: each token's row of the embedding ``WE``, scaled, its position's row added."""
+    scale = f"{spec.embed_scale!r} * " if spec.embed_scale != 1.0 else ""
+    lines = piece("T[b, p]: int32", "WE[v, d]: weight", b=1, p=1, d=spec.model, v=spec.vocabulary)
+    if not spec.positions:
+        return lines + piece(f"X[b, p, d] = {scale}WE[T[b, p], d]")
+    row = f"C + p + {spec.first_position}" if spec.first_position else "C + p"
+    return lines + piece(
+        "WP[o, d]: weight",
+        f"XE[b, p, d] = {scale}WE[T[b, p], d]",
+        f"X[b, p, d] = XE[b, p, d] + WP[{row}, d]",
+        c=0,
+        o=spec.positions,
+    )
+
+
+def head(spec: Spec) -> Piece:
+    """``TN``: the likeliest next token after each request's last one."""
+    table, weight = ("WE[v, d]", "WE[v, d]: weight") if spec.tied else ("WL[d, v]", "WL[d, v]: weight")
+    logit, cap = "L", piece()
+    if spec.softcap:
+        logit, cap = "LC", piece(f"LC[b, v] = {spec.softcap!r} * tanh(L[b, v] / {spec.softcap!r})")
+    return (
+        piece("XL[b, d] = X[b, P - 1, d]", weight, b=1, p=1, d=spec.model, v=spec.vocabulary)
+        + normalise(spec.norm, "XL", "HN", at="b")
+        + piece(f"L[b, v] = HN[b, d] * {table}")
+        + cap
+        + piece(f"TN[b] = argmax[v]({logit}[b, v])")
+    )
+
+
+def layer(spec: Spec, kind: Layer, absorbed: bool) -> Piece:
+    """``XO``: the stream ``X`` through attention and a network, each added to it."""
+    source = "XN"
+    lines = normalise(kind.norm, "X", "XN") + _attention(kind.attention, absorbed)
+    out, added = _post(kind, *_projected(kind.attention, absorbed), "YN")
+    lines += added
+    if kind.parallel:
+        if kind.parallel == "two":
+            source = "AN"
+            lines += normalise(kind.norm, "X", "AN")
+        stream = f"X[b, p, d] + {out}[b, p, d]"
+    else:
+        source, stream = "AN", "A[b, p, d]"
+        lines += piece(f"A[b, p, d] = X[b, p, d] + {out}[b, p, d]") + normalise(kind.norm, "A", "AN")
+    result, network = _post(kind, *_network(kind.network, source), "ZN")
+    lines += network + piece(f"XO[b, p, d] = {stream} + {result}[b, p, d]")
+    return _SIZES + lines + piece(d=spec.model)
+
+
+def _post(kind: Layer, name: str, lines: Piece, out: str) -> tuple[str, Piece]:
+    """What a branch adds to the stream, normalised once more where the architecture does that."""
+    return (out, lines + normalise(kind.norm, name, out)) if kind.post_norm else (name, lines)
+
+
+def _attention(kind: Attention | Latent, absorbed: bool) -> Piece:
+    return latent_lines(kind, absorbed) if isinstance(kind, Latent) else _grouped(kind)
+
+
+def _projected(kind: Attention | Latent, absorbed: bool) -> tuple[str, Piece]:
+    """The output projection's name and lines."""
+    source, width = ("OV", "t") if isinstance(kind, Latent) and absorbed else ("O", "u")
+    out, add = biased("Y", "b, p, d", "d", isinstance(kind, Attention) and kind.out_bias)
+    return out, (
+        piece(f"WO[g, r, {width}, d]: weight", f"Y[b, p, d] = {source}[b, g, r, p, {width}] * WO[g, r, {width}, d]")
+        + add
+    )
+
+
+def _grouped(kind: Attention) -> Piece:
+    """Queries first, then the new keys and values, appended to the cache; then the scores and their averages."""
+    sizes = piece(g=kind.kv_heads, r=kind.heads // kind.kv_heads, u=kind.head_dim)
+    sizes += piece(e="2*I", i=kind.head_dim // 2) if kind.rotary else piece(e=kind.head_dim)
+    state = piece("K[b, g, m, e]: state", "V[b, g, m, u]: state")
+    core = softmax_core(
+        scale=kind.scale, softcap=kind.softcap, window=kind.window, query="QR" if kind.rotary else _ready("Q", kind)
+    )
+    return sizes + _queries(kind) + state + _keys(kind) + _values(kind) + core
+
+
+def _ready(name: str, kind: Attention) -> str:
+    """The projection's name once its bias is added, its values clipped and its heads normalised."""
+    return name + "B" * kind.bias + "C" * bool(kind.clip) + "N" * (kind.head_norm is not None and name != "VN")
+
+
+def _prepared(kind: Attention, name: str, at: str, bias: str) -> Piece:
+    """A projection's bias, clip and head norm, where it has them; ``at`` and ``bias`` end with the head's width."""
+    now, lines = biased(name, at, bias, kind.bias)
+    if kind.clip:
+        lines += piece(f"{now}C[{at}] = max(min({now}[{at}], {kind.clip!r}), -{kind.clip!r})")
+        now += "C"
+    if kind.head_norm and name != "VN":
+        lines += normalise(kind.head_norm, now, f"{now}N", at=at.removesuffix(", e"), over="e")
+    return lines
+
+
+def _queries(kind: Attention) -> Piece:
+    lines = piece("WQ[d, g, r, e]: weight", "Q[b, g, r, p, e] = XN[b, p, d] * WQ[d, g, r, e]")
+    lines += _prepared(kind, "Q", "b, g, r, p, e", "g, r, e")
+    if not kind.rotary:
+        return lines
+    return lines + piece("QR[b, g, r, p, e]: stream") + rotary(_ready("Q", kind), "QR", at="b, g, r, p")
+
+
+def _keys(kind: Attention) -> Piece:
+    ready = _ready("KN", kind)
+    lines = piece("WK[d, g, e]: weight", "KN[b, g, p, e] = XN[b, p, d] * WK[d, g, e]")
+    lines += _prepared(kind, "KN", "b, g, p, e", "g, e")
+    if kind.rotary:
+        return lines + rotary(ready, "K", at="b, g, p", to="b, g, C + p")
+    return lines + piece(f"K[b, g, C + p, e] = {ready}[b, g, p, e]")
+
+
+def _values(kind: Attention) -> Piece:
+    lines = piece("WV[d, g, u]: weight", "VN[b, g, p, u] = XN[b, p, d] * WV[d, g, u]")
+    lines += _prepared(kind, "VN", "b, g, p, u", "g, u")
+    return lines + piece(f"V[b, g, C + p, u] = {_ready('VN', kind)}[b, g, p, u]")
+
+
+def _network(kind: FeedForward | Experts, source: str) -> tuple[str, Piece]:
+    """The network's output and its lines."""
+    if isinstance(kind, Experts):
+        return _experts(kind, source)
+    sizes = piece(f=kind.hidden)
+    if kind.gated:
+        return "Z", gated_lines(source, kind.activation) + sizes
+    out, lines = plain_lines(source, kind.activation, bias=kind.bias)
+    return out, lines + sizes
+
+
+def _experts(kind: Experts, source: str) -> tuple[str, Piece]:
+    lines = logits(source) + gate_lines(kind.gate) + routed_lines(source, kind.activation)
+    lines += piece(f=kind.hidden)
+    if not kind.gate.limited:
+        lines += piece(x=kind.count)
+    else:
+        lines += piece(x="Y*W", w=kind.count // kind.gate.groups)
+    if not kind.shared:
+        return "Z", lines
+    lines += shared_lines(source, kind.activation) + piece(s=kind.shared)
+    if not kind.shared_gate:
+        return "ZZ", lines + piece("ZZ[b, p, d] = Z[b, p, d] + ZS[b, p, d]")
+    return "ZZ", lines + piece(
+        "WSG[d]: weight",
+        f"SG[b, p] = {source}[b, p, d] * WSG[d]",
+        "ZZ[b, p, d] = Z[b, p, d] + sigmoid(SG[b, p]) * ZS[b, p, d]",
+    )
+
+
+def head_norm(epsilon: float) -> Norm:
+    """The norm of queries and keys within a head."""
+    return Norm("rms", epsilon)

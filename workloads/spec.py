@@ -1,0 +1,103 @@
+"""What a transformer is, as published: widths, counts and variants, whatever file they were read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workloads.gates import Gate
+from workloads.pieces import Norm
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Grouped-query attention: ``heads`` queries share ``kv_heads`` pairs of key and value of width ``head_dim``.
+
+    ``window`` zero sees all keys; ``softcap`` and ``clip`` zero leave scores and projections as they are.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    scale: float
+    rotary: bool = True
+    bias: bool = False
+    out_bias: bool = False
+    head_norm: Norm | None = None
+    softcap: float = 0.0
+    window: int = 0
+    clip: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """Multi-head latent attention: keys and values of all heads in ``kv_rank`` values, positions in ``rope`` more.
+
+    ``q_rank`` zero projects queries directly; ``nope`` and ``value`` are a head's position-free and value widths.
+    """
+
+    heads: int
+    q_rank: int
+    kv_rank: int
+    nope: int
+    rope: int
+    value: int
+    scale: float
+    norm: Norm
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForward:
+    """A dense feed-forward network of width ``hidden``."""
+
+    hidden: int
+    activation: str = "silu"
+    gated: bool = True
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """``count`` gated networks of width ``hidden``, and one of width ``shared`` for every token, itself perhaps gated."""
+
+    count: int
+    hidden: int
+    gate: Gate
+    activation: str = "silu"
+    shared: int = 0
+    shared_gate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One kind of layer and how many of it there are.
+
+    ``parallel`` runs attention and network side by side, with one norm (``one``) or one each (``two``); ``post_norm``
+    also normalises what each adds to the stream.
+    """
+
+    name: str
+    times: int
+    attention: Attention | Latent
+    network: FeedForward | Experts
+    norm: Norm
+    parallel: str = ""
+    post_norm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole transformer; ``positions`` rows of learned positions, read from row ``first_position`` on."""
+
+    name: str
+    model: int
+    vocabulary: int
+    layers: tuple[Layer, ...]
+    norm: Norm
+    tied: bool
+    longest: int
+    positions: int = 0
+    first_position: int = 0
+    embed_scale: float = 1.0
+    softcap: float = 0.0
+    dtype: str = "bf16"
+    source: str = ""
