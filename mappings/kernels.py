@@ -20,12 +20,31 @@ def weighted(cascade: Cascade, einsum: Einsum) -> bool:
 def kernels(cascade: Cascade, layout: Layout) -> tuple[tuple[Einsum, ...], ...]:
     """The cascade's Einsums in program order, cut into fused groups; a group never spans two places."""
     groups: list[list[Einsum]] = []
-    for einsum in cascade.einsums:
+    for einsum in _ordered(cascade, layout):
         if groups and einsum.name not in layout.apart and _joins(cascade, layout, groups[-1], einsum):
             groups[-1].append(einsum)
         else:
             groups.append([einsum])
     return tuple(tuple(g) for g in groups)
+
+
+def _ordered(cascade: Cascade, layout: Layout) -> list[Einsum]:
+    """Program order, but what another place waits for comes as soon as it can: right after what it is made from."""
+    order: list[Einsum] = []
+    for einsum in cascade.einsums:
+        makers = [i for i, e in enumerate(order) if e.output.tensor in einsum.inputs]
+        if layout.bound and makers and not weighted(cascade, einsum) and _crosses(cascade, layout, einsum):
+            order.insert(makers[-1] + 1, einsum)
+        else:
+            order.append(einsum)
+    return order
+
+
+def _crosses(cascade: Cascade, layout: Layout, einsum: Einsum) -> bool:
+    """Whether an Einsum at another place reads the result."""
+    here = layout.place(einsum.name)
+    readers = (e for e in cascade.einsums if einsum.output.tensor in e.inputs)
+    return any(layout.place(e.name) != here for e in readers)
 
 
 def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:

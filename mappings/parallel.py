@@ -109,7 +109,7 @@ def _heads(program: Program, ways: int) -> tuple[Spatial, ...]:
 
 
 def _tensor(program: Program, ways: int) -> tuple[Spatial, ...]:
-    """Tensor parallelism: heads, hidden and vocabulary ranks; the embedding table by columns."""
+    """Tensor parallelism: heads, hidden ranks (shared experts' too) and vocabulary; the embedding table by columns."""
     if ways == 1:
         return ()
     tables = tuple(
@@ -117,7 +117,7 @@ def _tensor(program: Program, ways: int) -> tuple[Spatial, ...]:
         if any(a.indirect and part.cascade.tensor(a.tensor).kind == "weight" for a in e.reads)
     )  # fmt: skip
     columns = (Spatial("d", ways, tables),) if tables else ()
-    present = tuple(Spatial(r, ways) for r in ("f", "v") if _extent(program, r))
+    present = tuple(Spatial(r, ways) for r in ("f", "s", "v") if _extent(program, r))
     return (*_heads(program, ways), *present, *columns)
 
 
