@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 DELAY = 2.0  # s before it shows
 
+Advance = Callable[[int, int], None]  # told how many steps are done, and of how many
+
 
 @contextmanager
-def patience(doing: str, delay: float = DELAY) -> Iterator[None]:
-    """Show a moving bar and the seconds gone by while the block runs, from ``delay`` seconds on."""
+def patience(doing: str, delay: float = DELAY) -> Iterator[Advance]:
+    """Show a moving bar and the seconds gone by while the block runs, from ``delay`` seconds on.
+
+    A block that knows how far it is says so by calling what it is given; otherwise the bar only moves.
+    """
     if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        yield
+        yield lambda done, total: None
         return
     import threading
 
     shown: list[Any] = []
+
+    def advance(done: int, total: int) -> None:
+        for bar in shown:
+            bar.update(bar.task_ids[0], completed=done, total=total)
+
     timer = threading.Timer(delay, lambda: shown.append(_start(doing)))
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield advance
     finally:
         timer.cancel()
         timer.join()
@@ -33,7 +43,7 @@ def patience(doing: str, delay: float = DELAY) -> Iterator[None]:
 
 
 def _start(doing: str) -> Any:
-    """A rich progress bar without an end, already running."""
+    """A rich progress bar, already running, its end not known yet."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

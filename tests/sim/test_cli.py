@@ -230,6 +230,11 @@ def test_patience_shows_only_to_a_person_who_waits(monkeypatch: pytest.MonkeyPat
     shown: list[str] = []
 
     class Bar:
+        task_ids = (7,)
+
+        def update(self, task: int, *, completed: int, total: int) -> None:
+            shown.append(f"{task}: {completed} of {total}")
+
         def stop(self) -> None:
             shown.append("stopped")
 
@@ -246,6 +251,26 @@ def test_patience_shows_only_to_a_person_who_waits(monkeypatch: pytest.MonkeyPat
     with module.patience("quick", delay=60.0):
         pass
     assert shown == []
-    with module.patience("slow", delay=0.0):
+    with module.patience("slow", delay=0.0) as advance:
         time.sleep(0.2)
-    assert shown == ["slow", "stopped"]
+        advance(1, 3)
+    assert shown == ["slow", "7: 1 of 3", "stopped"]
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
+def test_validate_exits_1_if_a_row_that_should_hold_does_not(
+    ok: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Report:
+        def __init__(self) -> None:
+            self.ok = ok
+
+        def __str__(self) -> str:
+            return "theirs and ours"
+
+        def summary(self) -> dict[str, Any]:
+            return {"schema": "weir.validate", "rows": [{"deviation": math.inf}]}
+
+    monkeypatch.setattr("sim.published.validate", lambda paper, progress: Report(), raising=False)
+    assert run(capsys, "validate", "step3", code=code) == "theirs and ours\n"
+    assert json.loads(run(capsys, "validate", "--json", code=code))["rows"] == [{"deviation": None}]
