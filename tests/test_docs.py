@@ -35,7 +35,9 @@ def example(name: str, language: str, folder: Path, file: str) -> Path:
 
 
 def readme(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    """The README's blocks of a language."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    return [text for named, text in blocks if named == language]
 
 
 def test_the_table_in_the_readme_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
