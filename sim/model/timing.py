@@ -93,8 +93,9 @@ class Clock:
     def _collective(self, task: Task) -> Timed:
         link = self.cluster.pool(task.pool).link(task.ways)
         seconds, algorithm = collective(task.kind, task.size, task.ways, link.bandwidth, link.latency)
+        moving, _ = collective(task.kind, task.size, task.ways, link.bandwidth, 0.0)
         fixed = self.tier.collective
-        return Timed(task, seconds + fixed, link=task.size / link.bandwidth, launch=fixed, algorithm=algorithm)
+        return Timed(task, seconds + fixed, link=moving, launch=fixed, algorithm=algorithm)
 
     def _transfer(self, task: Task) -> Timed:
         """Receivers take their bytes at once; senders share the sending of all that is received."""
