@@ -85,6 +85,12 @@ def _books() -> list[str]:
     return list(books())
 
 
+def _papers() -> list[str]:
+    from sim.published import papers
+
+    return list(papers())
+
+
 Model = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.", autocompletion=_models),
@@ -202,7 +208,9 @@ def show(
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
 def validate(
-    paper: Annotated[str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.")] = None,
+    paper: Annotated[
+        str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.", autocompletion=_papers)
+    ] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import verdicts

@@ -186,6 +186,13 @@ def test_show_file_is_the_data_file_and_reads_back(tmp_path: Path, capsys: pytes
     assert own.splitlines()[:20] == run(capsys, "show", "h20").splitlines()[:20]
 
 
+def test_validate_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    found = asked(capsys, "validate", "traces")
+    section = (ROOT / "docs/json.md").read_text(encoding="utf-8").split("## weir.validate\n")[1].split("\n## ")[0]
+    assert [key for key in (*found, *found["rows"][0]) if f"`{key}`" not in section] == []
+    assert found["ok"] is True
+
+
 def test_completion_offers_devices_behind_a_count() -> None:
     from sim.cli.app import _clusters
 

@@ -63,6 +63,7 @@ WRONG = [
     ([*GPT, "--set", "network.latency"], "--set 'network.latency': write --set PATH=VALUE, as in network.latency=5us"),
     ([*GPT, "--json", "--csv"], "give --json or --csv, not both"),
     (["list", "modles"], "nothing is called 'modles'; did you mean 'models'?"),
+    (["validate", "stepp"], "unknown paper 'stepp'; did you mean 'step3'?"),
     (["show", "h21"], "nothing is called 'h21'; did you mean 'h20'?"),
     (["show", "../../etc/passwd"], "nothing is called '../../etc/passwd'; see weir list"),
     (["show", "attention.one_passs"], "nothing is called 'attention.one_passs'; did you mean 'attention.one_pass'?"),
