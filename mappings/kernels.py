@@ -6,7 +6,9 @@ The default follows what serving engines do: products with weights stand alone, 
 
 from __future__ import annotations
 
-from einsum import Cascade, Einsum, Program
+from math import prod
+
+from einsum import Access, Affine, Cascade, Einsum, Program
 from mappings.layout import Layout
 
 
@@ -56,14 +58,24 @@ def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum
         return False
     if heavy:
         return bool(streams(cascade, last) & streams(cascade, einsum))
-    return not _partial(layout, group, einsum)
+    return not any(_travels(layout, before, access, einsum) for before in group for access in einsum.reads)
 
 
-def _partial(layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:
-    """Whether the group leaves partial sums on several devices that the next Einsum needs whole."""
-    return any(
-        e.output.tensor in einsum.inputs and any(r in layout.place(e.name).ways(e) for r in e.reduced) for e in group
+def divisions(layout: Layout, access: Access, einsum: Einsum) -> tuple[int, ...]:
+    """Ways in which each dimension of a tensor is divided, as an Einsum writes or reads it."""
+    ways = layout.place(einsum.name).ways(einsum)
+    return tuple(
+        prod(ways.get(r, 1) for r in index.ranks) if isinstance(index, Affine) else 1 for index in access.indices
     )
+
+
+def _travels(layout: Layout, before: Einsum, access: Access, einsum: Einsum) -> bool:
+    """Whether what one Einsum wrote is partial, or divided further than the next one reads it."""
+    if before.output.tensor != access.tensor:
+        return False
+    ways = layout.place(before.name).ways(before)
+    have, want = divisions(layout, before.output, before), divisions(layout, access, einsum)
+    return any(r in ways for r in before.reduced) or any(h > w for h, w in zip(have, want, strict=True))
 
 
 def streams(cascade: Cascade, einsum: Einsum) -> set[str]:

@@ -54,6 +54,8 @@ def _names(cascade: Cascade, nest: Nest) -> Iterator[str]:
             yield f"mapping: {str(node)!r}: no rank {node.rank!r}{hint(node.rank, ranks)}"
         if isinstance(node, Spatial) and not node.tile:
             yield f"mapping: {str(node)!r}: on an array, say how many elements each instance takes: tile N"
+        if isinstance(node, Spatial) and not node.over:
+            yield f"mapping: {str(node)!r}: say over which fan-out: spatial {node.rank} tile {node.tile} over NAME"
         if isinstance(node, Keep):
             missing = [t for t in node.tensors if t not in tensors]
             yield from (f"mapping: {str(node)!r}: no tensor {t!r}{hint(t, tensors)}" for t in missing)
