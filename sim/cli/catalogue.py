@@ -18,6 +18,8 @@ DEGREES = {
     "pp": "pipeline: the layers cut into so many stages",
     "dp": "data: the requests of attention divided so many ways",
     "ep": "expert: the experts divided so many ways, over the devices of tp and dp",
+    "sp": "sequence: new positions divided wherever tp divides nothing, over the devices of tp",
+    "cp": "context: the keys already cached divided so many ways",
     "replicas": "copies of the whole, each serving its own requests",
     "batches": "staggered batches in flight at once, where there are two pools",
     "attention": "heads or requests: how the second pool divides attention",
