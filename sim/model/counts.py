@@ -49,6 +49,7 @@ class _Counter:
     found: list[Action] = field(default_factory=list)
     volumes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     moves: dict[tuple[Any, ...], list[Change]] = field(default_factory=dict)
+    visits: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def count(self) -> Counts:
         """Fills once for each keep, then what each Einsum reads and writes."""
@@ -169,11 +170,21 @@ class _Counter:
         total: Any = 1
         for rank, over in cuts.items():
             if rank not in tile.ranks:
-                total = total * repeated(self.sizes[rank], over, {c.at for c in over})
+                total = total * self._repeated(rank, over)
         for group, axes in tile.groups:
+            if tile.plain(group):
+                total = total * self.sizes[group[0]]
+                continue
             pieces = [[Change(w, 0, n) for w, n in states(self.sizes[r], cuts.get(r, ()))] for r in group]
-            total = total * (self.sizes[group[0]] if tile.plain(group) else _volumes(pieces, group, axes, _length))
+            total = total * _volumes(pieces, group, axes, _length)
         return total
+
+    def _repeated(self, rank: str, over: tuple[Cut, ...]) -> Any:
+        """Visits that loops over a rank make, at instance 0 of those in space."""
+        key = (rank, tuple(c.at for c in over))
+        if key not in self.visits:
+            self.visits[key] = repeated(self.sizes[rank], over, {c.at for c in over})
+        return self.visits[key]
 
     def _kept(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop) -> Any:
         """Volume found already there, over all visits at which one loop takes a step."""

@@ -62,7 +62,10 @@ def used(cut: Cut, length: Any) -> Any:
 
 def covered(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
     """Elements of a rank run in all visits and instances; of the loops in space at ``lone``, by instance 0 only."""
-    return sum((w * n for w, n in states(length, cuts, lone)), start=0)
+    over = tuple(cuts)
+    if not any(cut.space and cut.at in lone for cut in over):
+        return length  # the pieces of a rank make up the rank
+    return sum((w * n for w, n in states(length, over, lone)), start=0)
 
 
 def repeated(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
