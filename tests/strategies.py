@@ -22,7 +22,7 @@ U[b, f] = X[b, d] * WU[d, f]
 H[b, f] = relu(U[b, f])
 Z[b, g] = H[b, f] * WD[f, g]
 """
-THREE_PASS = """
+THREE = """
 QK[m, p] = Q[e, p] * K[e, m]
 GM[p]    = max[m](QK[m, p])
 SN[m, p] = exp(QK[m, p] - GM[p])
@@ -30,7 +30,7 @@ SD[p]    = SN[m, p]
 A[m, p]  = SN[m, p] / SD[p]
 AV[f, p] = A[m, p] * V[f, m]
 """
-ONE_PASS = """
+ONE = """
 RM[0, p]        = -inf
 RD[0, p]        = 0
 RNV[f, 0, p]    = 0
@@ -49,11 +49,11 @@ AV[f, p]        = RNV[f, M1, p] / RD[M1, p]
 """
 FUSED = (
     (MLP, {"b": 4, "f": 5, "d": 3, "g": 3}, ("b", "f"), ("g",)),
-    (THREE_PASS, {"m": 5, "p": 4, "e": 2, "f": 3}, ("p",), ("f",)),
-    (ONE_PASS, {"m1": 3, "m0": 3, "p": 3, "e": 2, "f": 2}, ("p",), ("f",)),
+    (THREE, {"m": 5, "p": 4, "e": 2, "f": 3}, ("p",), ("f",)),
+    (ONE, {"m1": 3, "m0": 3, "p": 3, "e": 2, "f": 2}, ("p",), ("f",)),
 )
 # Einsums that may be a branch of their own within these, by position, and the ranks that they may share loops over
-INNER = {MLP: ((0, 2), ("b", "f")), THREE_PASS: ((2, 4), ("m", "p")), ONE_PASS: ((3, 14), ("m1", "p"))}
+INNER = {MLP: ((0, 2), ("b", "f")), THREE: ((2, 4), ("m", "p")), ONE: ((3, 14), ("m1", "p"))}
 HOW = st.sampled_from(("sequence", "pipeline"))
 
 

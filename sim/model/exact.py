@@ -7,6 +7,7 @@ when they make it, and what is new is what the bitmap says. Meant for small size
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+
 from einsum import Cascade, Einsum
 from mappings.tree import Nest
 from sim.model.actions import Action, Computes, Counts

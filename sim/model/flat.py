@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from einsum import Access, Affine, Cascade, Einsum, Infeasible, WeirError, hint
 from mappings.tree import Branch, Keep, Nest, Run, Spatial, Temporal
+
 Ints = NDArray[np.int64]
 
 
@@ -65,6 +66,7 @@ class Slot:
         """Loops between the parent and here."""
         return self.loops[len(self.parent.loops) :] if self.parent else ()
 
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Point:
     """An Einsum on a unit, under ``loops``; ``served`` holds the innermost keep of each access, the output last."""
@@ -75,14 +77,16 @@ class Point:
     loops: tuple[Loop, ...]
     served: tuple[tuple[Access, Slot], ...]
 
+
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A step: ``begin`` or ``next`` of a loop, ``visit`` of a slot, or ``run`` of a point; ``jump`` is where it began."""
+    """A step: ``begin`` or ``next`` of a loop, ``visit`` of a slot, ``run`` of a point; ``jump`` is where it began."""
 
     kind: str
     what: Loop | Slot | Point
     loops: tuple[Loop, ...]
     jump: int = 0
+
 
 @dataclass(slots=True)
 class Flat:
@@ -96,6 +100,7 @@ class Flat:
     points: list[Point] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
 
+
 @dataclass(frozen=True, slots=True)
 class _Here:
     """What is above a place in the tree: loops, each tensor's innermost slot, instances taken of each fan-out."""
@@ -108,11 +113,13 @@ class _Here:
         """Elements of the longest piece of a rank."""
         return min([size, *(loop.tile for loop in self.loops if loop.rank == rank)])
 
+
 def flatten(cascade: Cascade, nest: Nest, sizes: Mapping[str, int], fanouts: Mapping[str, int] | None) -> Flat:
     """The nest laid flat; :class:`WeirError` for names that do not exist and tensors that are kept nowhere."""
     flat = Flat(cascade, sizes, fanouts)
     _walk(flat, nest, 0, _Here())
     return flat
+
 
 def _walk(flat: Flat, nest: Nest, start: int, here: _Here) -> None:
     """The nodes of a chain from ``start`` on."""
@@ -127,6 +134,7 @@ def _walk(flat: Flat, nest: Nest, start: int, here: _Here) -> None:
         else:
             _loop(flat, node, nest, at, here)
             return
+
 
 def _loop(flat: Flat, node: Temporal | Spatial, nest: Nest, at: int, here: _Here) -> None:
     """A loop and what is under it."""
@@ -146,11 +154,13 @@ def _loop(flat: Flat, node: Temporal | Spatial, nest: Nest, at: int, here: _Here
     _walk(flat, nest, at + 1, inside)
     flat.ops.append(Op("next", loop, here.loops, jump))
 
+
 def _share(node: Spatial, longest: int) -> int:
     """Elements that go to each instance."""
     if node.only:
         raise WeirError(f"mapping: {str(node)!r}: 'only' is for layouts over devices; put other Einsums in a branch")
     return node.tile or -(-longest // node.ways)
+
 
 def _fan(flat: Flat, node: Spatial, loop: Loop, here: _Here) -> _Here:
     """The fan-out with the loop's instances taken; refused if there are not so many."""
@@ -167,6 +177,7 @@ def _fan(flat: Flat, node: Spatial, loop: Loop, here: _Here) -> _Here:
         )
     return _Here(here.loops, here.chain, tuple(taken.items()))
 
+
 def _touches(flat: Flat, nest: Nest, tensor: str) -> Iterator[tuple[Einsum, Access]]:
     """Every access of the Einsums in a nest to a tensor."""
     for run in nest.runs:
@@ -174,6 +185,7 @@ def _touches(flat: Flat, nest: Nest, tensor: str) -> Iterator[tuple[Einsum, Acce
         for access in (einsum.output, *einsum.reads):
             if access.tensor == tensor:
                 yield einsum, access
+
 
 def _keep(flat: Flat, node: Keep, nest: Nest, here: _Here) -> _Here:
     """Slots for those tensors of a keep that something below touches."""
@@ -187,6 +199,7 @@ def _keep(flat: Flat, node: Keep, nest: Nest, here: _Here) -> _Here:
             chain[tensor] = slot
     return _Here(here.loops, tuple(chain.items()), here.taken)
 
+
 def _run(flat: Flat, node: Run, here: _Here) -> None:
     """An Einsum with the keeps that serve its accesses."""
     einsum = flat.cascade.einsum(node.einsum)
@@ -198,11 +211,14 @@ def _run(flat: Flat, node: Run, here: _Here) -> None:
                 f"add 'keep {access.tensor} in LEVEL'"
             )
     if not all(isinstance(index, Affine) for index in einsum.output.indices):
-        raise WeirError(f"mapping: {einsum.output} is placed by another tensor's values, which only a run on data knows")
+        raise WeirError(
+            f"mapping: {einsum.output} is placed by another tensor's values, which only a run on data knows"
+        )
     served = tuple((a, chain[a.tensor]) for a in (*dict.fromkeys(einsum.reads), einsum.output))
     point = Point(len(flat.points), einsum, node.unit, here.loops, served)
     flat.points.append(point)
     flat.ops.append(Op("run", point, here.loops))
+
 
 def terms(index: Affine, sizes: Mapping[str, Any]) -> tuple[dict[str, int], int]:
     """The factor of each rank in an index, and its constant."""
@@ -215,6 +231,7 @@ def terms(index: Affine, sizes: Mapping[str, Any]) -> tuple[dict[str, int], int]
         else:
             factors[term.rank] = factors.get(term.rank, 0) + factor
     return factors, constant
+
 
 def intervals(slot: Slot, cascade: Cascade, sizes: Mapping[str, int]) -> list[tuple[dict[str, int], int, int]]:
     """For each dimension, the factors of the ranks that move its interval, and the interval's ends at the origin."""

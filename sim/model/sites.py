@@ -28,8 +28,7 @@ class Site:
 
     def radix(self) -> list[int]:
         """What to divide an instance's number by for its place in each loop."""
-        inner = [prod(p.trips for p in self.loops[at + 1 :] if p.space) for at in range(len(self.loops))]
-        return inner
+        return [prod(p.trips for p in self.loops[at + 1 :] if p.space) for at in range(len(self.loops))]
 
     def at(self, loop: Loop) -> Ints:
         """Each instance's place in a loop in space."""
@@ -79,7 +78,7 @@ class Port:
         inside = self.inside
         return self.site.numbers(p for p in self.site.loops if not (p in inside and p.rank in self.merged))
 
-    def keys(self) -> tuple[Loop, ...]:
+    def repeats(self) -> tuple[Loop, ...]:
         """Loops in time that repeat the making of the tensor: each repetition has first touches of its own."""
         if self.marks is None:
             return ()

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from einsum import Affine, WeirError
-from sim.model.flat import Flat, Loop, Point, Slot, intervals, terms
-from sim.model.sites import Ints, Port, Site, lacking
 from sim.model import visits
+from sim.model.flat import Flat, Ints, Loop, Point, Slot, intervals, terms
+from sim.model.sites import Port, Site, lacking
 from sim.model.visits import Machine
 
 CELLS = 1 << 26  # elements of state
@@ -43,7 +43,7 @@ def table(rows: Sequence[Ints], width: int = 1) -> Ints:
     return found
 
 
-def ragged(rows: Sequence[Sequence[Any]]) -> tuple[Ints, Ints]:
+def ragged(rows: Sequence[Sequence[Any] | Ints]) -> tuple[Ints, Ints]:
     """Rows one after another: their starts, and what is in them."""
     return ints(starts(len(row) for row in rows)), ints(v for row in rows for v in row)
 
@@ -55,7 +55,9 @@ class _Builder:
         self.flat = flat
         self.ranks = {rank: n for n, rank in enumerate(flat.sizes)}
         self.sites: dict[tuple[int, ...], Site] = {}
-        self.ports = [self._of_slot(s) for s in flat.slots] + [p for point in flat.points for p in self._of_point(point)]
+        self.ports = [self._of_slot(s) for s in flat.slots] + [
+            p for point in flat.points for p in self._of_point(point)
+        ]
         for op in flat.ops:
             self.site(op.loops)
         self._check()
@@ -68,13 +70,13 @@ class _Builder:
         rows |= places
         flat = self.flat
         counted = max(len(flat.slots), len(flat.points), len(self.ports))
-        moving = max(len(flat.loops), len(rows["ANEW_LOOP"]), len(self.ranks))
+        moving = max(len(flat.loops), len(self.ranks))
         return Machine(
             facts=table([rows[name] for name in sorted(rows, key=visits.__dict__.__getitem__)], moving),
             instances=table(instances),
             memory=memory,
             counts=np.zeros((counted, 6), np.int64),
-            now=np.zeros((5, moving), np.int64),
+            now=np.zeros((4, moving), np.int64),
             cells=np.zeros((2, max([self.cells(s) for s in flat.slots], default=1)), np.int64),
         )
 
@@ -128,7 +130,7 @@ class _Builder:
     def _marks(self, port: Port) -> int:
         if port.marks is None:
             return 0
-        return self.site(port.keep.loops).count * prod(p.trips for p in port.keys()) * self.cells(port.keep)
+        return self.site(port.keep.loops).count * prod(p.trips for p in port.repeats()) * self.cells(port.keep)
 
     def _loops(self) -> dict[str, Ints]:
         loops = self.flat.loops
@@ -161,7 +163,7 @@ class _Builder:
     def _keeps(self) -> dict[str, Ints]:
         slots = self.flat.slots
         has_at, has = ragged([[self.ranks[r] for r in s.ranks] for s in slots])
-        renewing = [[p for p in s.loops if not p.space and (p.rank in s.ranks or s.repeated(p))] for s in slots]
+        renewing = [self._renewing(s) for s in slots]
         anew_at, anew = ragged([[p.number for p in loops] for loops in renewing])
         spread = [{p.rank for p in s.between if p.space} for s in slots]
         return {
@@ -197,8 +199,8 @@ class _Builder:
 
     def _ports(self) -> dict[str, Ints]:
         ports = self.ports
-        key_at, keys = ragged([[p.number for p in port.keys()] for port in ports])
-        _, radix = ragged([starts_by_product([p.trips for p in port.keys()]) for port in ports])
+        key_at, keys = ragged([[p.number for p in port.repeats()] for port in ports])
+        _, radix = ragged([starts_by_product([p.trips for p in port.repeats()]) for port in ports])
         port_map, group = ragged([port.group() for port in ports])
         return {
             "PORT_KEEP": ints(port.keep.number for port in ports),
@@ -207,7 +209,7 @@ class _Builder:
             "TARGET": ragged([port.site.numbers(port.keep.loops) for port in ports])[1],
             "OUTER": ragged([port.site.numbers(port.keep.outer.loops) for port in ports])[1],
             "PORT_SPAN": ints(port.span for port in ports),
-            "PORT_KEYS": ints(prod(p.trips for p in port.keys()) for port in ports),
+            "PORT_KEYS": ints(prod(p.trips for p in port.repeats()) for port in ports),
             "PORT_OLD": ints(self.flat.cascade.tensor(port.keep.tensor).kind == "state" for port in ports),
             "KEY_AT": key_at,
             "KEY_LOOP": keys,
@@ -242,6 +244,10 @@ class _Builder:
                 steps[rank] = steps.get(rank, 0) + factor * stride
         return steps, base
 
+    def _renewing(self, slot: Slot) -> list[Loop]:
+        """Loops in time above a slot that can make its tile new."""
+        return [p for p in slot.loops if not p.space and (p.rank in slot.ranks or slot.repeated(p))]
+
     def _bounds(self, slot: Slot) -> int:
         """Numbers that make a tile of a tensor: two ends a dimension."""
         return 2 * len(self.strides(slot.tensor))
@@ -250,9 +256,11 @@ class _Builder:
         """Where everything that changes is kept, and the memory itself: nothing held, nothing marked."""
         slots = self.flat.slots
         cells = [self.site(s.loops).count * self.cells(s) for s in slots]
-        boxes = [self.site(s.loops).count * self._bounds(s) for s in slots]
+        boxes = [self.site(s.loops).count * (self._bounds(s) + len(self._renewing(s))) for s in slots]
         lengths = [cells, cells, boxes, [*map(self._stamps, self.ports)], [*map(self._marks, self.ports)]]
-        held, era, box, stamp, mark, end = starts([visits.NEW + max([0, *map(self._bounds, slots)]), *map(sum, lengths)])[1:]
+        held, era, box, stamp, mark, end = starts(
+            [visits.NEW + max([0, *map(self._bounds, slots)]), *map(sum, lengths)]
+        )[1:]
         eras = starts(cells)
         memory = np.zeros(end, np.int64)
         memory[mark:] = -1

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 BEGIN, NEXT, VISIT, RUN = range(4)  # kinds of steps
 FILLS, READS, UPDATES, DRAINS, POINTS, SUMS = range(6)  # columns of the counts, by keep; by run; by port
-NOW, STOP, EPOCH, START, LENGTH = range(5)  # rows of ``now``: of loops; of loops that repeat a tensor; of ranks' pieces
+NOW, STOP, START, LENGTH = range(4)  # rows of ``now``: of loops in time; of ranks' pieces
 LIVE, GROUP, TARGET, OUTER = range(4)  # rows of ``instances``: works ever; shares with; of the keep asked; outermost
 
 # Rows of ``facts``; X_AT are the starts of ragged rows in what follows them, X_HELD and the like places in the memory.
@@ -66,7 +66,11 @@ def place(m: Machine, site: int, instance: int) -> None:
     for k in range(m.facts[SITE_AT, site], m.facts[SITE_AT, site + 1]):
         loop = m.facts[SITE_LOOP, k]
         rank, tile = m.facts[LOOP_RANK, loop], m.facts[LOOP_TILE, loop]
-        at = instance // m.facts[SITE_RADIX, k] % m.facts[LOOP_TRIPS, loop] if m.facts[LOOP_SPACE, loop] else m.now[NOW, loop]
+        at = (
+            instance // m.facts[SITE_RADIX, k] % m.facts[LOOP_TRIPS, loop]
+            if m.facts[LOOP_SPACE, loop]
+            else m.now[NOW, loop]
+        )
         m.now[START, rank] += at * tile
         m.now[LENGTH, rank] = max(0, min(tile, m.now[LENGTH, rank] - at * tile))
 
@@ -93,12 +97,12 @@ def pieces(m: Machine, site: int, loop: int) -> int:
 
 
 @compiled
-def fit(m: Machine, keep: int) -> None:
-    """The box of a tensor at the instance that was placed last, put at ``NEW``; all zeros if it is empty."""
-    first, dims = m.facts[DIM_AT, keep], m.facts[DIM_AT, keep + 1] - m.facts[DIM_AT, keep]
-    empty = False
+def fit(m: Machine, keep: int) -> bool:
+    """The box of a tensor at the instance that was placed last, put at ``NEW``; whether there is one."""
     for k in range(m.facts[HAS_AT, keep], m.facts[HAS_AT, keep + 1]):
-        empty = empty or m.now[LENGTH, m.facts[HAS, k]] == 0
+        if m.now[LENGTH, m.facts[HAS, k]] == 0:
+            return False
+    first, dims = m.facts[DIM_AT, keep], m.facts[DIM_AT, keep + 1] - m.facts[DIM_AT, keep]
     for d in range(dims):
         least, most = m.facts[DIM_LEAST, first + d], m.facts[DIM_MOST, first + d]
         for k in range(m.facts[TERM_AT, first + d], m.facts[TERM_AT, first + d + 1]):
@@ -107,8 +111,9 @@ def fit(m: Machine, keep: int) -> None:
             end = start + scale * (m.now[LENGTH, rank] - 1)
             least += min(start, end)
             most += max(start, end)
-        m.memory[NEW + 2 * d] = 0 if empty else least
-        m.memory[NEW + 2 * d + 1] = 0 if empty else most + 1
+        m.memory[NEW + 2 * d] = least
+        m.memory[NEW + 2 * d + 1] = most + 1
+    return True
 
 
 @compiled
@@ -132,7 +137,11 @@ def spread(m: Machine, keep: int, box: int, row: int) -> int:
 @compiled
 def moved(m: Machine, port: int, instance: int, thing: int) -> bool:
     """Whether no instance of the same group has moved this in this tick; from now on one has."""
-    at = m.facts[PORT_STAMP, port] + m.instances[GROUP, m.facts[PORT_MAP, port] + instance] * m.facts[PORT_SPAN, port] + thing
+    at = (
+        m.facts[PORT_STAMP, port]
+        + m.instances[GROUP, m.facts[PORT_MAP, port] + instance] * m.facts[PORT_SPAN, port]
+        + thing
+    )
     new = m.memory[at] != m.memory[0]
     m.memory[at] = m.memory[0]
     return bool(new)
@@ -203,35 +212,39 @@ def change(m: Machine, keep: int, instance: int, old: int, anew: bool) -> None:
 
 
 @compiled
-def renewed(m: Machine, keep: int) -> bool:
-    """Whether, since the last visit, a loop over a rank of the tensor began again, or one that repeats it moved."""
+def renewed(m: Machine, keep: int, epoch: int) -> bool:
+    """Whether, since an instance's last visit, a loop over the tensor's ranks began again, or one that repeats it moved.
+
+    The positions of these loops are remembered at the address ``epoch``.
+    """
     anew = False
-    for k in range(m.facts[ANEW_AT, keep], m.facts[ANEW_AT, keep + 1]):
-        now, before = m.now[NOW, m.facts[ANEW_LOOP, k]], m.now[EPOCH, k]
-        anew = anew or now < before or (now != before and m.facts[ANEW_MOVED, k] == 1)
-        m.now[EPOCH, k] = now
+    first = m.facts[ANEW_AT, keep]
+    for k in range(m.facts[ANEW_AT, keep + 1] - first):
+        now, before = m.now[NOW, m.facts[ANEW_LOOP, first + k]], m.memory[epoch + k]
+        anew = anew or now < before or (now != before and m.facts[ANEW_MOVED, first + k] == 1)
+        m.memory[epoch + k] = now
     return anew
 
 
 @compiled
 def visit(m: Machine, keep: int, last: bool) -> None:
-    """Every instance of a keep is given its tile; at the end of the run, an empty one."""
+    """Every instance that has a tile is given it; at the end of the run, all are given an empty one."""
     site = m.facts[KEEP_SITE, keep]
-    size = 2 * (m.facts[DIM_AT, keep + 1] - m.facts[DIM_AT, keep])
-    anew = renewed(m, keep)
+    bounds = 2 * (m.facts[DIM_AT, keep + 1] - m.facts[DIM_AT, keep])
+    record = bounds + m.facts[ANEW_AT, keep + 1] - m.facts[ANEW_AT, keep]
     for i in range(m.facts[LIVE_AT, site + 1] - m.facts[LIVE_AT, site]):
-        if not m.instances[LIVE, m.facts[LIVE_AT, site] + i]:
-            continue
         place(m, site, i)
-        fit(m, keep)
-        old = m.facts[KEEP_BOX, keep] + i * size
+        if not m.instances[LIVE, m.facts[LIVE_AT, site] + i] or (not last and not fit(m, keep)):
+            continue
+        old = m.facts[KEEP_BOX, keep] + i * record
+        anew = renewed(m, keep, old + bounds)
         same = not anew
-        for k in range(size):
+        for k in range(bounds):
             m.memory[NEW + k] *= not last
             same = same and m.memory[NEW + k] == m.memory[old + k]
         if not same:
             change(m, keep, i, old, anew)
-        for k in range(size):
+        for k in range(bounds):
             m.memory[old + k] = m.memory[NEW + k]
 
 

@@ -88,7 +88,11 @@ spatial k tile 2 over pes
 
 # level, tensor: reads, fills, updates of one instance; then the instances
 CASES = {
-    "00": (CONV, ONE_LEVEL, {("buffer", "W"): (48, 0, 0, 1), ("buffer", "I"): (48, 0, 0, 1), ("buffer", "O"): (32, 0, 48, 1)}),
+    "00": (
+        CONV,
+        ONE_LEVEL,
+        {("buffer", "W"): (48, 0, 0, 1), ("buffer", "I"): (48, 0, 0, 1), ("buffer", "O"): (32, 0, 48, 1)},
+    ),
     "01-os": (
         CONV,
         OUTPUT_STATIONARY,
