@@ -182,10 +182,12 @@ def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any]) -> Iterator[
                 yield f"mapping: {need_text}; {device.name} has {counts[over]}"
 
 
-def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Any:
+def tile_bytes(
+    mapped: Mapped, held: Held, tensor: str, sizes: Mapping[str, Any], tiles: Mapping[str, Any] | None = None
+) -> Any:
     """Bytes of the largest tile of a tensor at one instance of a keep."""
     lengths = {}
-    for rank, cuts in mapped.cuts(held.loops, {}).items():
+    for rank, cuts in mapped.cuts(held.loops, tiles or {}).items():
         lengths[rank] = np.minimum.reduce([sizes[rank], *(c.tile for c in cuts)])
     elements: Any = 1
     dims = mapped.dims(held, tensor, sizes)
