@@ -2,8 +2,8 @@
 
 The products are ``Z[m, n] = A[m, k] * B[k, n]`` over a grid of ``rows`` x ``columns``; a convolution is
 ``O[n, g, m, e, f] = I[n, g, c, U * e + r, U * f + s] * W[g, m, c, r, s]`` (images, groups, filters, output rows and
-columns, channels, filter rows and columns). Tiles are given as numbers; ``sim.model`` takes arrays of them by the loop's
-name, so that one nest is counted for many arrays or layers at once. Names of levels, fan-outs and units are defaults.
+columns, channels, filter rows and columns). Tiles are given as numbers; ``sim.model`` takes arrays of them by the name
+of the loop, so that one nest is counted for many arrays or layers at once.
 """
 
 from __future__ import annotations
@@ -46,10 +46,16 @@ def output_stationary(grid: Grid, *, double: bool = False) -> Nest:
     return _product(grid, "m", "n", "Z", double)
 
 
-def weight_stationary(grid: Grid, *, double: bool = False) -> Nest:
+def weight_stationary(grid: Grid, *, double: bool = False, fifo: str = "") -> Nest:
     """Each unit holds one element of B: k over rows (summed on the way), n over columns; A streams in. Tiles: ``k.0``,
-    ``n.0``. With ``double``, the next weights are handed on while the last ones are in use."""
-    return _product(grid, "k", "n", "B", double)
+    ``n.0``. With ``double``, the next weights are handed on while the last ones are in use.
+
+    Where there is a ``fifo``, weights come through it from memory tile by tile, while A and Z never leave the buffer.
+    """
+    if not fifo:
+        return _product(grid, "k", "n", "B", double)
+    outer = (Keep(("B",), grid.memory), Keep(("A", "Z"), grid.buffer))
+    return Nest((*outer, *_tiled(grid, "k", "n"), Keep(("B",), fifo, True), *_spread(grid, "k", "n", "B", double)))
 
 
 def input_stationary(grid: Grid, *, double: bool = False) -> Nest:
@@ -61,18 +67,19 @@ def input_stationary(grid: Grid, *, double: bool = False) -> Nest:
 def _product(grid: Grid, down: str, across: str, stays: str, double: bool) -> Nest:
     """A product whose operand ``stays`` has a rank over the rows and a rank over the columns."""
     every = ("A", "B", "Z")
-    return Nest(
-        (
-            Keep(every, grid.memory),
-            Keep(every, grid.buffer),
-            Temporal(down, grid.rows),
-            Temporal(across, grid.columns),
-            Spatial(down, tile=1, over=grid.row),
-            Spatial(across, tile=1, over=grid.column),
-            Keep((stays,), grid.register, double),
-            Run("Z", grid.unit),
-        )
-    )
+    outer = (Keep(every, grid.memory), Keep(every, grid.buffer))
+    return Nest((*outer, *_tiled(grid, down, across), *_spread(grid, down, across, stays, double)))
+
+
+def _tiled(grid: Grid, down: str, across: str) -> tuple[Node, ...]:
+    """Tiles of the size of the array, one after another."""
+    return Temporal(down, grid.rows), Temporal(across, grid.columns)
+
+
+def _spread(grid: Grid, down: str, across: str, stays: str, double: bool) -> tuple[Node, ...]:
+    """One tile over rows and columns; each unit holds its element of what stays."""
+    over = (Spatial(down, tile=1, over=grid.row), Spatial(across, tile=1, over=grid.column))
+    return (*over, Keep((stays,), grid.register, double), Run("Z", grid.unit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +111,8 @@ class RowStationary:
 def row_stationary(shape: RowStationary, *, unit: str = "pe", over: str = "pes") -> Nest:
     """Rows of filters stay in the units; rows of images go by diagonally, rows of sums upwards.
 
-    Levels: ``dram``; ``glb_filter``, ``glb_ifmap``, ``glb_psum``; ``gin`` (what the input network holds for all units at
-    once: a window of the image); ``filter``, ``ifmap`` and ``psum`` in each unit. Tiles, outermost first: ``n.0``,
+    Levels: ``dram``; ``glb_psum``, ``glb_ifmap``, ``glb_filter``; ``gin`` (what the input network holds for all units
+    at once: a window of the image); ``filter``, ``ifmap`` and ``psum`` in each unit. Tiles, outermost first: ``n.0``,
     ``g.0``, ``m.0``, ``e.0``, ``c.0``, ``m.1``.
     """
     blocks: tuple[Node, ...] = (

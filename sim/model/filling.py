@@ -105,7 +105,9 @@ class _Run:
         for place, loop in enumerate(link.held.loops):
             rank = loop.node.rank
             before = done.get(rank, 1)
-            done[rank] = repeated(self.sizes[rank], self.mapped.cuts(link.held.loops[: place + 1], self.tiles)[rank], lone)
+            done[rank] = repeated(
+                self.sizes[rank], self.mapped.cuts(link.held.loops[: place + 1], self.tiles)[rank], lone
+            )
             if rank in own and not loop.space:
                 refills = np.where(done[rank] > before, _product(done.values()), refills)
         return refills
@@ -147,7 +149,9 @@ def _restarts(run: _Run, link: _Link, links: tuple[_Link, ...]) -> Any:
     """How often the units that a keep serves have stood still, and begin again with its first piece."""
     stops: Any = 0
     for other in links:
-        if run.waits(other) and {leaf.einsum.name for leaf in other.leaves} & {leaf.einsum.name for leaf in link.leaves}:
+        if run.waits(other) and {leaf.einsum.name for leaf in other.leaves} & {
+            leaf.einsum.name for leaf in link.leaves
+        }:
             stops = np.maximum(stops, run.refills(other))
     return stops
 
