@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from einsum import Cascade
+from einsum.sparsity import density
 from mappings.tree import Nest
 from sim.model.actions import Action, Computes, Counts
 from sim.model.nests import Dim, Held, Leaf, Loop, Mapped
@@ -37,6 +38,13 @@ def counts(
 def _number(value: Any) -> Any:
     """A plain number as an exact integer, an array as floats (exact up to 2**53, and quicker to divide)."""
     return int(value) if np.ndim(value) == 0 else np.asarray(value, float)
+
+
+def handed(
+    mapped: Mapped, parent: Held, held: Held, tensor: str, sizes: Mapping[str, Any], tiles: Mapping[str, Any]
+) -> Any:
+    """Elements that a keep's parent reads for it: what enters it, once for instances that share it."""
+    return _Counter(mapped, sizes, tiles).entering(held, tensor, shared=_between(parent, held))
 
 
 @dataclass
@@ -140,13 +148,16 @@ class _Counter:
         for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
             count = covered if rank in leaf.einsum.ranks else repeated
             total = total * count(self.sizes[rank], cuts.get(rank, ()), alone)
-        return total
+        patterns = self.mapped.cascade.patterns[leaf.einsum.name]
+        return total * density(patterns, self.sizes) if patterns else total
 
     def entering(self, held: Held, tensor: str, shared: Iterable[int] = (), fresh: tuple[str, ...] = ()) -> Any:
         """Elements new to a keep over all visits and instances, those at loops in space ``shared`` counted once."""
         key = (held.at, tensor, tuple(shared), fresh)
         if key not in self.volumes:
-            self.volumes[key] = self._entering(held, self.mapped.dims(held, tensor, self.sizes), tensor, key[2], fresh)
+            places = self._entering(held, self.mapped.dims(held, tensor, self.sizes), tensor, key[2], fresh)
+            patterns = self.mapped.cascade.tensor(tensor).patterns
+            self.volumes[key] = places * density(patterns, self.sizes) if patterns else places
         return self.volumes[key]
 
     def _entering(

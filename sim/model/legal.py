@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def _divides(mapped: Mapped, at: int, leaf: Leaf, sizes: Mapping[str, Any]) -> b
         if loop.at > at:
             break
         same = [one for one in leaf.loops if one.node.rank == loop.node.rank and one.at < loop.at]
-        length = np.minimum.reduce([sizes[loop.node.rank], *(one.node.tile for one in same)])
+        length = reduce(np.minimum, [sizes[loop.node.rank], *(one.node.tile for one in same)])
         if loop.at == at:
             return bool(np.any(length > loop.node.tile))
     return False
@@ -182,11 +183,13 @@ def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any]) -> Iterator[
                 yield f"mapping: {need_text}; {device.name} has {counts[over]}"
 
 
-def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Any:
+def tile_bytes(
+    mapped: Mapped, held: Held, tensor: str, sizes: Mapping[str, Any], tiles: Mapping[str, Any] | None = None
+) -> Any:
     """Bytes of the largest tile of a tensor at one instance of a keep."""
     lengths = {}
-    for rank, cuts in mapped.cuts(held.loops, {}).items():
-        lengths[rank] = np.minimum.reduce([sizes[rank], *(c.tile for c in cuts)])
+    for rank, cuts in mapped.cuts(held.loops, tiles or {}).items():
+        lengths[rank] = reduce(np.minimum, [sizes[rank], *(c.tile for c in cuts)])
     elements: Any = 1
     dims = mapped.dims(held, tensor, sizes)
     for dim, extent in zip(dims, mapped.cascade.shape(tensor, sizes), strict=True):
@@ -217,7 +220,7 @@ def _occupied(
             below = [_occupied(mapped, child, order, held, sizes) for child in node.children]
             for level in {name for one in below for name in one}:
                 parts = [one.get(level, 0) for one in below]
-                inside = np.maximum.reduce(parts) if node.how == "sequence" else sum(parts)
+                inside = reduce(np.maximum, parts) if node.how == "sequence" else sum(parts)
                 total[level] = total.get(level, 0) + inside
     return total
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from einsum.counts import operations, volume
 from einsum.ops import bits
 from mappings.tree import Nest, Run, Spatial
 from sim.arch import Device
-from sim.model.actions import Counts
+from sim.model.actions import IN, KINDS, OUT, Counts
 from sim.model.counts import counts
+from sim.model.filling import Filling, filling
 from sim.model.legal import check
 from sim.model.nests import Leaf, Mapped
 from sim.model.pieces import covered, repeated
@@ -44,6 +44,7 @@ class MappedEstimate:
     device: Device
     counts: Counts
     leaves: tuple[Busy, ...]
+    filling: Filling
 
     @cached_property
     def compute_seconds(self) -> Any:
@@ -53,57 +54,52 @@ class MappedEstimate:
     @cached_property
     def level_seconds(self) -> dict[str, Any]:
         """Seconds that each level's own bandwidth needs for all that it reads and writes."""
-        return {m.name: self._bytes(m.name) / (m.rate * self.device.instances(m.name)) for m in self.device.memories}
-
-    @cached_property
-    def exposed_seconds(self) -> Any:
-        """Seconds of fills that nothing hides: those of keeps without a second piece to fill meanwhile."""
-        total: Any = 0.0
-        for tensor, parent, held in self._links():
-            if not held.node.double:
-                level = next(m for m in self.device.memories if m.name == parent.node.level)
-                size = self._each(tensor) * self.counts.get(held.node.level, tensor, "fills")
-                total = total + size / (level.rate * self.device.instances(level.name))
-        return total
-
-    def _links(self) -> list[tuple[str, Any, Any]]:
-        """Every (tensor, parent keep, keep), once."""
-        found: dict[tuple[str, int], tuple[str, Any, Any]] = {}
-        for leaf in self.mapped.leaves:
-            for tensor in (*leaf.einsum.inputs, leaf.einsum.output.tensor):
-                chain = leaf.chain(tensor)
-                for parent, held in pairwise(chain):
-                    found[tensor, held.at] = (tensor, parent, held)
-        return list(found.values())
+        found = {}
+        for memory in self.device.memories:
+            read, written = self.traffic(memory.name, *OUT), self.traffic(memory.name, *IN)
+            found[memory.name] = memory.busy(read, written) / self.device.instances(memory.name)
+        return found
 
     @cached_property
     def seconds(self) -> Any:
         """Wall seconds: units and levels overlap, the slowest sets the pace; unhidden fills come on top."""
-        slowest = self.compute_seconds
+        slowest = np.maximum(self.compute_seconds, self.filling.hidden)
         for seconds in self.level_seconds.values():
             slowest = np.maximum(slowest, seconds)
-        return slowest + self.exposed_seconds
+        return slowest + self.filling.exposed
 
     def _each(self, tensor: str) -> float:
         return bits(self.mapped.cascade.tensor(tensor).dtype) / 8
 
-    def _bytes(self, level: str) -> Any:
-        return sum((self._each(a.tensor) * a.count for a in self.counts.actions if a.level == level), start=0.0)
-
     def traffic(self, level: str, *kinds: str) -> Any:
         """Bytes of all tensors handled at a level in these ways (in all, if none is named)."""
-        wanted = kinds or ("reads", "fills", "updates", "drains")
+        wanted = kinds or KINDS
         rows = (a for a in self.counts.actions if a.level == level and a.kind in wanted)
         return sum((self._each(a.tensor) * a.count for a in rows), start=0.0)
+
+    def spent(self, level: str, *kinds: str, tensor: str = "") -> Any:
+        """Joules of what is handled at a level (of one tensor, in these ways, if named), in whole lines if it has any.
+
+        Each tensor's reads fill their lines up, as do its fills, updates and drains, at every instance.
+        """
+        memory = next(m for m in self.device.memories if m.name == level)
+        total: Any = 0.0
+        for action in self.counts.actions:
+            if action.level == level and action.kind in (kinds or KINDS) and tensor in ("", action.tensor):
+                size = self._each(action.tensor) * action.count
+                if memory.line:
+                    lines = memory.line * self.device.instances(level)
+                    size = np.ceil(size / lines) * lines
+                total = total + memory.joules(size, written=action.kind in IN)
+        return total
 
     @cached_property
     def joules_by(self) -> dict[str, Any]:
         """Joules of each level and unit, and ``idle`` for the time it takes."""
         found: dict[str, Any] = {}
         for memory in self.device.memories:
-            read = self.traffic(memory.name, "reads", "drains")
-            written = self.traffic(memory.name, "fills", "updates")
-            found[memory.name] = memory.joules(read) + memory.joules(written, written=True)
+            leaked = memory.leakage * self.device.instances(memory.name) * self.seconds
+            found[memory.name] = self.spent(memory.name) + leaked
         for busy in self.leaves:
             found[busy.unit] = found.get(busy.unit, 0.0) + busy.joules
         if self.device.power is not None:
@@ -122,8 +118,8 @@ class MappedEstimate:
 
     @property
     def bound(self) -> str:
-        """The level, or ``compute``, that sets the pace (at the last design point)."""
-        parts = {"compute": self.compute_seconds, **self.level_seconds}
+        """The level, ``compute``, or ``fills`` (operands handed on), that sets the pace (at the last design point)."""
+        parts = {"compute": self.compute_seconds, "fills": self.filling.hidden, **self.level_seconds}
         return max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
 
     def frame(self) -> Any:
@@ -161,7 +157,7 @@ def evaluate(
     found = counts(cascade, mapped, at, tiles)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
-    return MappedEstimate(mapped, device, found, leaves)
+    return MappedEstimate(mapped, device, found, leaves, filling(mapped, device, found, at, tiles or {}))
 
 
 def _busy(
@@ -196,13 +192,17 @@ def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str,
 
 
 def _skew(mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any]) -> Any:
-    """Seconds of wavefronts running in and out: once for every piece of work that the array is given anew."""
+    """Seconds of wavefronts running in and out: once for every piece of work that the array is given anew.
+
+    Where all that the array keeps has a second piece, the next wavefront follows at the heels of the last.
+    """
     space = [loop for loop in leaf.loops if loop.space]
     if not space:
         return 0.0
-    outside = tuple(loop for loop in leaf.loops if loop.at < space[0].at)
+    inside = [held for held in leaf.keeps if held.at > space[0].at]
+    outside = () if inside and all(held.node.double for held in inside) else leaf.loops
     visits: Any = 1
-    for rank, cuts in mapped.cuts(outside, tiles).items():
+    for rank, cuts in mapped.cuts(tuple(loop for loop in outside if loop.at < space[0].at), tiles).items():
         visits = visits * repeated(sizes[rank], cuts)
     fans = {f.name: f.skew for f in device.fanouts}
     used = dict.fromkeys(loop.node.over for loop in space if isinstance(loop.node, Spatial))
