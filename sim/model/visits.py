@@ -213,7 +213,7 @@ def change(m: Machine, keep: int, instance: int, old: int, anew: bool) -> None:
 
 @compiled
 def renewed(m: Machine, keep: int, epoch: int) -> bool:
-    """Whether, since an instance's last visit, a loop over the tensor's ranks began again, or one that repeats it moved.
+    """Whether, since an instance's last visit, a loop over the tensor's ranks began again, or one repeating it moved.
 
     The positions of these loops are remembered at the address ``epoch``.
     """
