@@ -113,7 +113,8 @@ def _section(
     for _ in range(draw(st.integers(0, most)) if ranks else 0):
         rank = draw(st.sampled_from(sorted(ranks)))
         tile = draw(st.integers(1, sizes[rank]))
-        nodes.append(Spatial(rank, tile=tile, over=f"fan_{rank}") if draw(st.booleans()) else Temporal(rank, tile))
+        space = rank not in cascade.iterative and draw(st.booleans())  # what is iterated goes one after another
+        nodes.append(Spatial(rank, tile=tile, over=f"fan_{rank}") if space else Temporal(rank, tile))
         kept = draw(st.lists(st.sampled_from(names), max_size=3, unique=True))
         if kept:
             nodes.append(Keep(tuple(kept), draw(st.sampled_from(("buffer", "registers")))))

@@ -67,6 +67,7 @@ class Port:
     merged: frozenset[str]
     span: int
     marks: frozenset[str] | None = None
+    own: bool = False  # a keep, which has elements of its own, rather than an access
 
     @property
     def inside(self) -> tuple[Loop, ...]:
@@ -77,6 +78,11 @@ class Port:
         """For each instance, the group that it shares transfers with."""
         inside = self.inside
         return self.site.numbers(p for p in self.site.loops if not (p in inside and p.rank in self.merged))
+
+    def marked(self) -> Ints:
+        """For each instance, the instance whose first touches it makes: its own, or where it is summed, of the keep."""
+        summed = any(p.space and p.rank in self.merged for p in self.inside)
+        return self.site.numbers(self.keep.loops if summed or not self.own else self.site.loops)
 
     def repeats(self) -> tuple[Loop, ...]:
         """Loops in time that repeat the making of the tensor: each repetition has first touches of its own."""

@@ -97,7 +97,7 @@ class _Builder:
         ranks = slot.reduced if slot.writers else lacking(slot.between, slot.ranks)
         made = frozenset(r for e in slot.writers for r in e.ranks) if slot.writers and slot.parent else None
         span = 2 * self.cells(slot) if slot.parent else 0
-        return Port(self.site(slot.loops), slot.parent or slot, frozenset(ranks), span, made)
+        return Port(self.site(slot.loops), slot.parent or slot, frozenset(ranks), span, made, own=True)
 
     def _of_point(self, point: Point) -> list[Port]:
         site, span = self.site(point.loops), prod(self._left(point).values())
@@ -130,7 +130,7 @@ class _Builder:
     def _marks(self, port: Port) -> int:
         if port.marks is None:
             return 0
-        return self.site(port.keep.loops).count * prod(p.trips for p in port.repeats()) * self.cells(port.keep)
+        return int(port.marked().max() + 1) * prod(p.trips for p in port.repeats()) * self.cells(port.keep)
 
     def _loops(self) -> dict[str, Ints]:
         loops = self.flat.loops
@@ -206,7 +206,7 @@ class _Builder:
             "PORT_KEEP": ints(port.keep.number for port in ports),
             "PORT_MAP": port_map,
             "GROUP": group,
-            "TARGET": ragged([port.site.numbers(port.keep.loops) for port in ports])[1],
+            "TARGET": ragged([port.marked() for port in ports])[1],
             "OUTER": ragged([port.site.numbers(port.keep.outer.loops) for port in ports])[1],
             "PORT_SPAN": ints(port.span for port in ports),
             "PORT_KEYS": ints(prod(p.trips for p in port.repeats()) for port in ports),

@@ -15,7 +15,7 @@ from mappings.tree import Nest
 from sim.model.actions import Counts
 from sim.model.counts import counts
 from sim.model.exact import simulate
-from tests.strategies import single
+from tests.strategies import fused, single
 
 GEMM = "Z[m, n] = A[m, k] * B[k, n]"
 
@@ -366,6 +366,32 @@ def test_without_the_compiler() -> None:
 
 
 NEST = "keep A, B, Z in dram\nfor k tile 2\n  spatial k tile 1 over rows\n    keep A, Z in registers\n    Z on mac"
+
+
+COPIES = """
+keep X, W, V, U, H, Z in dram
+sequence
+  spatial g tile 2 over columns
+    keep U, H in buffer
+    sequence
+      U on mac
+      H on mac
+  Z on mac
+"""
+
+
+def test_copies_over_a_rank_that_an_einsum_lacks_are_not_sums() -> None:
+    found = run(FUSED, COPIES, b=2, f=3, d=4, g=4)  # two instances make U and H, and each hands its copy over
+    assert found.get("dram", "U", "updates") == found.get("buffer", "U", "drains") == 2 * 6
+    assert found.get("buffer", "U", "fills") == 0  # each instance's first
+    assert [c.reductions for c in found.computes] == [0, 0, 0]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(fused())
+def test_the_closed_form_counts_the_same_for_fused_nests(mapped: tuple[Cascade, Nest]) -> None:
+    cascade, nest = mapped
+    assert simulate(cascade, nest).table() == counts(cascade, nest).table()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
