@@ -177,7 +177,9 @@ class _Counter:
         key = (held.at, shape.at, tensor, tuple(shared), fresh)
         if key not in self.volumes:
             dims = self.mapped.dims(shape, tensor, self.sizes)
-            self.volumes[key] = self._entering(held, dims, tensor, key[3], fresh)
+            places = self._entering(held, dims, tensor, key[3], fresh)
+            patterns = self.mapped.cascade.tensor(tensor).patterns
+            self.volumes[key] = places * density(patterns, self.sizes) if patterns else places
         return self.volumes[key]
 
     def _entering(
