@@ -13,12 +13,13 @@ import numpy as np
 from einsum import Cascade
 from einsum.counts import operations, volume
 from einsum.ops import bits
-from mappings.tree import Nest, Run, Spatial
+from mappings.tree import Nest, Spatial
 from sim.arch import Device
 from sim.model.actions import Counts
 from sim.model.counts import counts
+from sim.model.elapsed import elapsed
 from sim.model.legal import check
-from sim.model.nests import Leaf, Mapped
+from sim.model.nests import Held, Leaf, Mapped
 from sim.model.pieces import covered, repeated
 from sim.units import fmt
 
@@ -48,7 +49,7 @@ class MappedEstimate:
     @cached_property
     def compute_seconds(self) -> Any:
         """Seconds of the units alone, combined as the nest says."""
-        return _walk(self.mapped.nest, {b.einsum: b for b in self.leaves})[0]
+        return elapsed(self.mapped.nest, self._work)
 
     @cached_property
     def level_seconds(self) -> dict[str, Any]:
@@ -57,32 +58,50 @@ class MappedEstimate:
 
     @cached_property
     def exposed_seconds(self) -> Any:
-        """Seconds of fills that nothing hides: those of keeps without a second piece to fill meanwhile."""
-        total: Any = 0.0
-        for tensor, parent, held in self._links():
+        """Seconds in which units wait for fills: those of keeps without a second piece to fill meanwhile."""
+        return sum(self._exposed.values(), start=0.0)
+
+    @cached_property
+    def _exposed(self) -> dict[int, Any]:
+        """Seconds of fills that nothing hides, by the place of the keep."""
+        found: dict[int, Any] = {}
+        for (at, tensor), (parent, held) in self._links.items():
             if not held.node.double:
                 level = next(m for m in self.device.memories if m.name == parent.node.level)
-                size = self._each(tensor) * self.counts.get(held.node.level, tensor, "fills")
-                total = total + size / (level.rate * self.device.instances(level.name))
-        return total
+                fills = (a.count for a in self.counts.actions if (a.at, a.tensor, a.kind) == (at, tensor, "fills"))
+                seconds = self._each(tensor) * sum(fills, start=0) / (level.rate * self.device.instances(level.name))
+                found[at] = found.get(at, 0.0) + seconds
+        return found
 
-    def _links(self) -> list[tuple[str, Any, Any]]:
-        """Every (tensor, parent keep, keep), once."""
-        found: dict[tuple[str, int], tuple[str, Any, Any]] = {}
+    @cached_property
+    def _links(self) -> dict[tuple[int, str], tuple[Held, Held]]:
+        """Every keep of a tensor that has a parent, with its parent."""
+        found: dict[tuple[int, str], tuple[Held, Held]] = {}
         for leaf in self.mapped.leaves:
             for tensor in (*leaf.einsum.inputs, leaf.einsum.output.tensor):
-                chain = leaf.chain(tensor)
-                for parent, held in pairwise(chain):
-                    found[tensor, held.at] = (tensor, parent, held)
-        return list(found.values())
+                found |= {(held.at, tensor): (parent, held) for parent, held in pairwise(leaf.chain(tensor))}
+        return found
 
     @cached_property
     def seconds(self) -> Any:
-        """Wall seconds: units and levels overlap, the slowest sets the pace; unhidden fills come on top."""
-        slowest = self.compute_seconds
-        for seconds in self.level_seconds.values():
-            slowest = np.maximum(slowest, seconds)
-        return slowest + self.exposed_seconds
+        """Wall seconds: units and levels overlap but for what the nest puts in sequence and for fills nothing hides."""
+        return elapsed(self.mapped.nest, self._work, self._exposed, self._traffic_seconds)
+
+    @property
+    def _work(self) -> dict[str, tuple[str, Any, Any]]:
+        """Unit, busy seconds and skew of each Einsum."""
+        return {b.einsum: (b.unit, b.seconds, b.skew) for b in self.leaves}
+
+    @cached_property
+    def _traffic_seconds(self) -> dict[int, dict[str, Any]]:
+        """Seconds of each level with a limited bandwidth, by the place in the nest on whose behalf it works."""
+        found: dict[int, dict[str, Any]] = {}
+        rates = {m.name: m.rate * self.device.instances(m.name) for m in self.device.memories if m.rate < np.inf}
+        for action in (a for a in self.counts.actions if a.level in rates):
+            there = found.setdefault(action.at, {})
+            seconds = self._each(action.tensor) * action.count / rates[action.level]
+            there[action.level] = there.get(action.level, 0.0) + seconds
+        return found
 
     def _each(self, tensor: str) -> float:
         return bits(self.mapped.cascade.tensor(tensor).dtype) / 8
@@ -157,7 +176,7 @@ def evaluate(
     """Counts, seconds and joules of a cascade under a nest on a device; refuses an illegal nest unless ``checked`` is
     false (for bulk evaluation of nests checked before)."""
     at = dict(cascade.bind() if sizes is None else sizes)
-    mapped = check(cascade, nest, device, at) if checked else Mapped(cascade, nest)
+    mapped = check(cascade, nest, device, at, tiles) if checked else Mapped(cascade, nest)
     found = counts(cascade, mapped, at, tiles)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
@@ -190,7 +209,8 @@ def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str,
     joules: Any = 0.0
     for op, count in operations(cascade, leaf.einsum, sizes).items():
         as_dtype, _ = alone.runs_as(op, dtype)
-        seconds = seconds + count / whole / (alone.rate(op, dtype) / alone.instances(unit.name))
+        each = count / whole / (alone.rate(op, dtype) / alone.instances(unit.name))
+        seconds = np.maximum(seconds, each) if unit.chained else seconds + each
         joules = joules + unit.joules(op, as_dtype, count / whole)
     return seconds, joules
 
@@ -207,24 +227,3 @@ def _skew(mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], 
     fans = {f.name: f.skew for f in device.fanouts}
     used = dict.fromkeys(loop.node.over for loop in space if isinstance(loop.node, Spatial))
     return visits * sum(fans[name] for name in used)
-
-
-def _walk(nest: Nest, busy: Mapping[str, Busy]) -> tuple[Any, dict[str, Any]]:
-    """Seconds of a nest, and of each unit in it: sums in sequence; stages of a pipeline, and Einsums that interleave,
-    take as long as the slowest of them or the busiest unit (interleaving hides the skew of arrays as well)."""
-    end = nest.end
-    if isinstance(end, Run):
-        one = busy[end.einsum]
-        return one.seconds + one.skew, {one.unit: one.seconds}
-    parts = [_walk(child, busy) for child in end.children]
-    units: dict[str, Any] = {}
-    for _, own in parts:
-        for unit, seconds in own.items():
-            units[unit] = units.get(unit, 0.0) + seconds
-    if end.how == "sequence":
-        return sum(seconds for seconds, _ in parts), units
-    stages = [seconds for seconds, _ in parts] if end.how == "pipeline" else []
-    slowest: Any = 0.0
-    for seconds in (*stages, *units.values()):
-        slowest = np.maximum(slowest, seconds)
-    return slowest, units
