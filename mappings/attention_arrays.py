@@ -32,6 +32,11 @@ def _branch(how: str, *nests: str) -> str:
     return "\n".join([how, *(_indented(nest, 2) for nest in nests)])
 
 
+def _follow(einsum: str) -> str:
+    """An Einsum alone on the array, whose tiles follow each other without waiting for the last wavefront."""
+    return _branch("interleave", _two(einsum, row="m"))
+
+
 def _one_pass(how: str, inner: str, *, block: int, side: int, buffered: str = "", registers: str) -> Nest:
     """The one-pass cascade with a block of queries resident while keys and values stream by, a block of m1 at a time.
 
@@ -75,27 +80,32 @@ def spilled(*, block: int, side: int = 256) -> Nest:
         "interleave",
         "keep QK in registers\n" + _branch("interleave", _two("QK"), _one("LM")),
         _one("RM"),
-        "keep SLN in registers\n" + _branch("interleave", _one("SLN"), _one("SLD")),
+        "keep RM, SLN in registers\n" + _branch("interleave", _one("SLN"), _one("SLD")),
         "keep SLN in registers\n" + _two("SLNV"),
         _one("PRM", "SPD", "RD", "SPNV", "RNV"),
     )
     return _one_pass("interleave", inner, block=block, side=side, buffered="QK, SLN", registers=_SHARED)
 
 
-def _softmax(side: int, away: str = "") -> str:
-    """Softmax row by row, keys spread over the lanes: ``away`` are a row's keeps of scores that live in memory."""
+def _softmax(side: int, kept: str) -> str:
+    """Softmax row by row, keys spread over the lanes; ``kept`` is what a row keeps in the buffer."""
     lanes = f"for m tile {side}\n"
 
     def over(*einsums: str) -> str:
         return lanes + _indented(_one(*einsums, rank="m"), 2)
 
     fused = lanes + "  keep SN in registers\n" + _indented(_one("SN", "SD", rank="m"), 2)
-    return f"for p tile 1\n{away}  keep GM, SD, SN in buffer\n" + _indented(
+    return f"for p tile 1\n{kept}" + _indented(
         _branch("interleave", over("GM"), fused, over("A")), 2
     )
 
 
-_AWAY = "  keep QK in buffer double\n"
+# What a row of softmax keeps in the buffer, by where its scores and quotients live.
+_ROWS = {
+    "buffer": "  keep GM, SD, SN in buffer\n",
+    "rows": "  keep GM, SD, SN in buffer\n  keep QK in buffer double\n",
+    "dram": "  keep GM, SD in buffer\n",
+}
 
 
 def unfused(*, block: int, side: int = 256) -> Nest:
@@ -103,14 +113,15 @@ def unfused(*, block: int, side: int = 256) -> Nest:
     head = "for b tile 1\n  for h tile 1\n"
     outer = f"for p tile {block}\n"
     tiles = f"    for p tile {side}\n"
-    qk = f"{outer}  keep Q in buffer\n  for m tile {side}\n    keep K in buffer double\n{tiles}" + _indented(
-        _two("QK", row="m"), 6
+    qk = (
+        f"{outer}  keep Q in buffer\n  for m tile {side}\n    keep K in buffer double\n{tiles}"
+        "      keep QK in registers\n" + _indented(_follow("QK"), 6)
     )
     av = (
         f"{outer}  keep O in buffer\n  for m tile {side}\n    keep V in buffer double\n{tiles}"
-        "      keep A in registers double\n" + _indented(_two("O", row="m"), 6)
+        "      keep A in registers double\n" + _indented(_follow("O"), 6)
     )
-    softmax = _softmax(side, _AWAY)
+    softmax = _softmax(side, _ROWS["rows"])
     nests = (head + _indented(nest, 4) for nest in (qk, softmax, av))
     return parse("keep Q, K, V, QK, A, O in dram\n" + _branch("sequence", *nests))
 
@@ -120,19 +131,19 @@ def flat(
 ) -> Nest:
     """FLAT: a block of queries goes through scores, softmax and output before the next, the three overlapped.
 
-    ``on_chip`` are those of Q, K, V and O that pass by the buffer, ``scores`` is where scores and quotients wait; the
-    array keeps a tile of its results, or (``stationary="weight"``) of keys and values, in its registers.
+    ``on_chip`` are those of Q, K, V and O that pass by the buffer. Scores and quotients wait for the next step in the
+    ``buffer``, in memory with the row at work in the buffer (``rows``), or in memory alone (``dram``). The array keeps a
+    tile of its results, or (``stationary="weight"``) of keys and values, in its registers.
     """
     heads = [name for name in ("K", "V") if name in on_chip]
     rows = [name for name in ("Q", "O") if name in on_chip]
-    away = scores == "dram"
     kept = f"      keep {', '.join(heads)} in buffer double\n" if heads else ""
-    kept += f"    for p tile {block}\n".replace("    for", "      for")
+    kept += f"      for p tile {block}\n"
     kept += f"        keep {', '.join(rows)} in buffer double\n" if rows else ""
-    kept += "" if away else "        keep QK, A in buffer\n"
+    kept += "        keep QK, A in buffer\n" if scores == "buffer" else ""
     qk, av = _weights(side) if stationary == "weight" else _outputs(side)
-    stages = _branch("interleave", qk, _softmax(side, _AWAY if away else ""), av)
-    outermost = "Q, K, V, O" + (", QK, A" if away else "")
+    stages = _branch("interleave", qk, _softmax(side, _ROWS[scores]), av)
+    outermost = "Q, K, V, O" + {"buffer": "", "rows": ", QK, A", "dram": ", QK, SN, A"}[scores]
     return parse(f"keep {outermost} in dram\nfor b tile 1\n  for h tile 1\n{kept}" + _indented(stages, 8))
 
 
