@@ -69,21 +69,21 @@ class _Counter:
         computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
         return Counts(tuple(self.found), computes)
 
-    def add(self, held: Held, tensor: str, kind: str, amount: Any) -> None:
-        """One count at a keep's level."""
-        self.found.append(Action(held.node.level, tensor, kind, amount))
+    def add(self, held: Held, tensor: str, kind: str, amount: Any, behalf: Held | Leaf) -> None:
+        """One count at a keep's level, made for a keep inside it or for an Einsum."""
+        self.found.append(Action(held.node.level, tensor, kind, amount, behalf.at))
 
     def fill(self, parent: Held, held: Held, tensor: str) -> None:
         """What enters a keep that is only read from."""
-        self.add(held, tensor, "fills", self.entering(held, tensor))
-        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)))
+        self.add(held, tensor, "fills", self.entering(held, tensor), held)
+        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)), held)
 
     def leaf(self, leaf: Leaf) -> Computes:
         """What one Einsum reads from and writes to the innermost keeps, and how sums travel outwards."""
         for access in leaf.einsum.reads:
             chain = leaf.chain(access.tensor)
             below = _below(chain[-1], leaf)
-            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)))
+            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)), leaf)
         points = self.points(leaf)
         return Computes(leaf.einsum.name, leaf.unit, points, self.written(leaf, points))
 
@@ -94,9 +94,9 @@ class _Counter:
         inner = chain[-1]
         updates = self.points(leaf, lone=_without(_below(inner, leaf), ranks))
         reductions = points - updates
-        self.add(inner, tensor, "updates", updates)
+        self.add(inner, tensor, "updates", updates, leaf)
         if leaf.einsum.reduced:
-            self.add(inner, tensor, "reads", updates - self.first(leaf, inner))
+            self.add(inner, tensor, "reads", updates - self.first(leaf, inner), leaf)
         for parent, held in zip(chain[-2::-1], chain[:0:-1], strict=True):
             reductions = reductions + self.drained(leaf, parent, held)
         return reductions
@@ -107,16 +107,16 @@ class _Counter:
         fresh = tuple(loop.node.rank for loop in leaf.loops if loop.node.rank not in einsum.ranks)
         drains = self.entering(held, tensor, fresh=fresh)
         updates = self.entering(held, tensor, fresh=fresh, shared=_between(parent, held))
-        self.add(held, tensor, "drains", drains)
-        self.add(parent, tensor, "updates", updates)
+        self.add(held, tensor, "drains", drains, held)
+        self.add(parent, tensor, "updates", updates, held)
         if einsum.reduced:
             spread = any(loop.space and loop.node.rank in einsum.reduced for loop in _inside(parent, held))
             if spread:
-                self.add(parent, tensor, "reads", updates - self.first(leaf, parent))
+                self.add(parent, tensor, "reads", updates - self.first(leaf, parent), held)
             else:
                 again = drains - self.first(leaf, held)
-                self.add(held, tensor, "fills", again)
-                self.add(parent, tensor, "reads", again)
+                self.add(held, tensor, "fills", again, held)
+                self.add(parent, tensor, "reads", again, held)
         return drains - updates
 
     def first(self, leaf: Leaf, held: Held) -> Any:
