@@ -183,17 +183,19 @@ def evaluate(
 def _busy(
     mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any], points: Any
 ) -> Busy:
-    """Seconds of the busiest instance: its points, each for as long as its operations take on the unit."""
+    """Seconds of the busiest instance: its places, each for as long as its expected operations take on the unit."""
     each, energy = _per_point(mapped.cascade, leaf, device, sizes)
     cuts = mapped.cuts(leaf.loops, tiles)
     space = frozenset(loop.at for loop in leaf.loops if loop.space)
     busiest: Any = 1
+    places: Any = 1
     for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
         count = covered if rank in leaf.einsum.ranks else repeated
         busiest = busiest * count(sizes[rank], cuts.get(rank, ()), space)
+        places = places * count(sizes[rank], cuts.get(rank, ()))
     skew = _skew(mapped, leaf, device, sizes, tiles)
     name = leaf.einsum.name
-    return Busy(name, leaf.unit, busiest * each, skew, points, points * each, points * energy)
+    return Busy(name, leaf.unit, busiest * each, skew, points, places * each, places * energy)
 
 
 def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, Any]) -> tuple[Any, Any]:

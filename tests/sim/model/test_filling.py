@@ -156,3 +156,10 @@ def test_many_tile_sizes_at_once_are_as_one_by_one() -> None:
     every = evaluate(cascade, read(text), device, tiles={"k.0": tiles})
     alone = [evaluate(cascade, read(text.replace("k tile 2", f"k tile {t}")), device).seconds for t in tiles]
     assert every.seconds == pytest.approx(alone)
+
+
+def test_a_unit_that_skips_zeros_is_busy_for_the_products_that_are_left() -> None:
+    text = "A[m, k]: uniform(0.5)\nB[k, n]: uniform(0.25)\nZ[m, n] = A[m, k] * B[k, n]"
+    made = evaluate(parse(text, dtype="int8", m=4, n=4, k=8), read("keep A, B, Z in buffer\nZ on pe"), array())
+    assert made.seconds == 4 * 4 * 8 / 8
+    assert made.utilisation("pe") == 1 / 4  # all of one unit's time, of four
