@@ -90,6 +90,7 @@ class Compute:
     under: str = ""
     rates: tuple[tuple[str, str, float], ...] = ()
     energies: tuple[tuple[str, str, float], ...] = ()  # J per operation
+    chained: bool = False  # operations of one point run in a chain, so that a point takes as long as the slowest
 
     def rate(self, op: str, dtype: str) -> float | None:
         """Operations per second of one instance, or None where the unit does not list the pair."""

@@ -78,7 +78,7 @@ def load(path: Path) -> Device:
     top = Table(read(path, "device"), path.name, (*_KEYS, *_PARTS), [])
     memories = tuple(_part(Memory, entry) for entry in top.tables("memory", _known(Memory.QUANTITIES)))
     fanouts = tuple(_part(Fanout, entry) for entry in top.tables("fanout", _known(Fanout.QUANTITIES)))
-    entries = top.tables("compute", ("name", "under", *_RATES))
+    entries = top.tables("compute", ("name", "under", "chained", *_RATES))
     links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)
     made = Device(
@@ -120,7 +120,8 @@ def _compute(entry: Table) -> Compute:
     if ("rate" in entry.raw) == ("device_rate" in entry.raw):
         entry.problems.append(f"{entry.where}: give either 'rate' (one instance) or 'device_rate' (the whole device)")
     rates = _rows(entry, "rate", RATE) or _rows(entry, "device_rate", RATE)
-    return Compute(entry.text("name"), entry.text("under", ""), rates, _rows(entry, "energy", ENERGY))
+    name, under, energies = entry.text("name"), entry.text("under", ""), _rows(entry, "energy", ENERGY)
+    return Compute(name, under, rates, energies, entry.flag("chained"))
 
 
 def _rows(entry: Table, key: str, kind: Quantity) -> Rows:
@@ -206,5 +207,5 @@ def _per_instance(made: Device, whole: set[str]) -> Device:
     for unit in made.computes:
         share = made.instances(unit.name) if unit.name in whole else 1
         rates = tuple((op, dtype, rate / share) for op, dtype, rate in unit.rates)
-        parts.append(Compute(unit.name, unit.under, rates, unit.energies))
+        parts.append(replace(unit, rates=rates))
     return replace(made, computes=tuple(parts))

@@ -15,12 +15,14 @@ IN = ("fills", "updates")  # what it takes
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``count`` elements of a tensor handled in one way at one level, over all its instances (an array over points)."""
+    """``count`` elements of a tensor handled in one way at one level, over all its instances (an array over points);
+    ``at`` is the place in the nest of the keep or the Einsum on whose behalf."""
 
     level: str
     tensor: str
     kind: str
     count: Any
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,21 +69,21 @@ class _Counter:
         computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
         return Counts(tuple(self.found), computes)
 
-    def add(self, held: Held, tensor: str, kind: str, amount: Any) -> None:
-        """One count at a keep's level."""
-        self.found.append(Action(held.node.level, tensor, kind, amount))
+    def add(self, held: Held, tensor: str, kind: str, amount: Any, behalf: Held | Leaf) -> None:
+        """One count at a keep's level, made for a keep inside it or for an Einsum."""
+        self.found.append(Action(held.node.level, tensor, kind, amount, behalf.at))
 
     def fill(self, parent: Held, held: Held, tensor: str) -> None:
         """What enters a keep that is only read from."""
-        self.add(held, tensor, "fills", self.entering(held, tensor))
-        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)))
+        self.add(held, tensor, "fills", self.entering(held, tensor), held)
+        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)), held)
 
     def leaf(self, leaf: Leaf) -> Computes:
         """What one Einsum reads from and writes to the innermost keeps, and how sums travel outwards."""
         for access in leaf.einsum.reads:
             chain = leaf.chain(access.tensor)
             below = _below(chain[-1], leaf)
-            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)))
+            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)), leaf)
         points = self.points(leaf)
         return Computes(leaf.einsum.name, leaf.unit, points, self.written(leaf, points))
 
@@ -95,9 +95,11 @@ class _Counter:
         summed = tuple(loop.at for loop in _below(inner, leaf) if loop.node.rank in einsum.reduced)
         updates = self.points(leaf, lone=summed)
         reductions = points - updates
-        self.add(inner, tensor, "updates", updates)
+        self.add(inner, tensor, "updates", updates, leaf)
         if einsum.reduced:
-            self.add(inner, tensor, "reads", updates - self.first(chain[0], inner, tensor, leaf.loops, einsum.ranks))
+            self.add(
+                inner, tensor, "reads", updates - self.first(chain[0], inner, tensor, leaf.loops, einsum.ranks), leaf
+            )
         for parent, held in zip(chain[-2::-1], chain[:0:-1], strict=True):
             if self.writers(held, tensor)[0] is leaf:  # what several write is drained once
                 reductions = reductions + self.drained(chain[0], parent, held, tensor)
@@ -123,14 +125,14 @@ class _Counter:
         fresh, made = self.fresh(held, tensor), self.made(held, tensor)
         drains = self.entering(held, tensor, fresh=fresh)
         updates = self.entering(held, tensor, fresh=fresh, shared=summed)
-        self.add(held, tensor, "drains", drains)
-        self.add(parent, tensor, "updates", updates)
+        self.add(held, tensor, "drains", drains, held)
+        self.add(parent, tensor, "updates", updates, held)
         if summed:
-            self.add(parent, tensor, "reads", updates - self.first(outer, parent, tensor, held.loops, made))
+            self.add(parent, tensor, "reads", updates - self.first(outer, parent, tensor, held.loops, made), held)
         else:
             again = drains - self.first(outer, held, tensor, held.loops, made)
-            self.add(held, tensor, "fills", again)
-            self.add(parent, tensor, "reads", again)
+            self.add(held, tensor, "fills", again, held)
+            self.add(parent, tensor, "reads", again, held)
         return drains - updates
 
     def first(self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str]) -> Any:

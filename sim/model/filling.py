@@ -17,7 +17,7 @@ from mappings.tree import Spatial
 from sim.arch import Device
 from sim.model.actions import Counts
 from sim.model.counts import handed
-from sim.model.legal import tile_bytes
+from sim.model.fit import tile_bytes
 from sim.model.nests import Held, Leaf, Loop, Mapped
 from sim.model.pieces import instances, repeated
 
@@ -26,8 +26,13 @@ from sim.model.pieces import instances, repeated
 class Filling:
     """Seconds spent on bringing in what stays."""
 
-    exposed: Any  # s, on top of everything else
+    exposed: Mapping[int, Any]  # s for which units wait, by the place of the keep in the nest
     hidden: Any  # s, of operands handed on while the units still use the last ones: a pace of its own
+
+    @property
+    def total(self) -> Any:
+        """Seconds of waiting in all places together."""
+        return sum(self.exposed.values(), start=0.0)
 
 
 @dataclass(frozen=True)
@@ -127,21 +132,18 @@ def filling(
     others."""
     run = _Run(mapped, device, counts, sizes, tiles)
     links = _links(mapped)
-    exposed: Any = 0.0
+    exposed: dict[int, Any] = {}
     hidden: Any = 0.0
     for link in links:
+        travel = run.refills(link) * run.shift(link) if run.shift(link) and not link.written else 0.0
         if not link.held.node.double:
-            exposed = exposed + run.fetch(link)
-        if link.written:
+            waited = run.fetch(link) + travel
+        elif link.written:
             continue
-        travel = run.refills(link) * run.shift(link) if run.shift(link) else 0.0
-        if not link.held.node.double:
-            exposed = exposed + travel
-            continue
-        hidden = np.maximum(hidden, travel)
-        stops = _restarts(run, link, links)
-        if np.any(stops):
-            exposed = exposed + stops * (run.first(link) + run.shift(link))
+        else:
+            hidden = np.maximum(hidden, travel)
+            waited = _restarts(run, link, links) * (run.first(link) + run.shift(link))
+        exposed[link.held.at] = exposed.get(link.held.at, 0.0) + waited
     return Filling(exposed, hidden)
 
 

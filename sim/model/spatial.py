@@ -12,10 +12,11 @@ import numpy as np
 from einsum import Cascade
 from einsum.counts import operations, volume
 from einsum.ops import bits
-from mappings.tree import Nest, Run, Spatial
+from mappings.tree import Nest, Spatial
 from sim.arch import Device
 from sim.model.actions import IN, KINDS, OUT, Counts
 from sim.model.counts import counts
+from sim.model.elapsed import elapsed
 from sim.model.filling import Filling, filling
 from sim.model.legal import check
 from sim.model.nests import Leaf, Mapped
@@ -49,7 +50,7 @@ class MappedEstimate:
     @cached_property
     def compute_seconds(self) -> Any:
         """Seconds of the units alone, combined as the nest says."""
-        return _walk(self.mapped.nest, {b.einsum: b for b in self.leaves})[0]
+        return elapsed(self.mapped.nest, self._work)
 
     @cached_property
     def level_seconds(self) -> dict[str, Any]:
@@ -62,11 +63,30 @@ class MappedEstimate:
 
     @cached_property
     def seconds(self) -> Any:
-        """Wall seconds: units and levels overlap, the slowest sets the pace; unhidden fills come on top."""
-        slowest = np.maximum(self.compute_seconds, self.filling.hidden)
-        for seconds in self.level_seconds.values():
-            slowest = np.maximum(slowest, seconds)
-        return slowest + self.filling.exposed
+        """Wall seconds: units and levels overlap but for what the nest puts in sequence and for fills nothing hides;
+        operands that are handed on while others are used set a pace of their own."""
+        found = elapsed(self.mapped.nest, self._work, self.filling.exposed, self._traffic_seconds)
+        return np.maximum(found, self.filling.hidden + self.filling.total)
+
+    @property
+    def _work(self) -> dict[str, tuple[str, Any, Any]]:
+        """Unit, busy seconds and skew of each Einsum."""
+        return {b.einsum: (b.unit, b.seconds, b.skew) for b in self.leaves}
+
+    @cached_property
+    def _traffic_seconds(self) -> dict[int, dict[str, Any]]:
+        """Seconds of each level with a limited bandwidth, by the place in the nest on whose behalf it works."""
+        moved: dict[tuple[int, str], list[Any]] = {}
+        for action in self.counts.actions:
+            both = moved.setdefault((action.at, action.level), [0.0, 0.0])
+            both[action.kind in IN] = both[action.kind in IN] + self._each(action.tensor) * action.count
+        found: dict[int, dict[str, Any]] = {}
+        memories = {m.name: m for m in self.device.memories if m.rate < np.inf}
+        for (at, level), (read, written) in moved.items():
+            if level in memories:
+                busy = memories[level].busy(read, written) / self.device.instances(level)
+                found.setdefault(at, {})[level] = busy
+        return found
 
     def _each(self, tensor: str) -> float:
         return bits(self.mapped.cascade.tensor(tensor).dtype) / 8
@@ -153,7 +173,7 @@ def evaluate(
     """Counts, seconds and joules of a cascade under a nest on a device; refuses an illegal nest unless ``checked`` is
     false (for bulk evaluation of nests checked before)."""
     at = dict(cascade.bind() if sizes is None else sizes)
-    mapped = check(cascade, nest, device, at) if checked else Mapped(cascade, nest)
+    mapped = check(cascade, nest, device, at, tiles) if checked else Mapped(cascade, nest)
     found = counts(cascade, mapped, at, tiles)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
@@ -163,17 +183,19 @@ def evaluate(
 def _busy(
     mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any], points: Any
 ) -> Busy:
-    """Seconds of the busiest instance: its points, each for as long as its operations take on the unit."""
+    """Seconds of the busiest instance: its places, each for as long as its expected operations take on the unit."""
     each, energy = _per_point(mapped.cascade, leaf, device, sizes)
     cuts = mapped.cuts(leaf.loops, tiles)
     space = frozenset(loop.at for loop in leaf.loops if loop.space)
     busiest: Any = 1
+    places: Any = 1
     for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
         count = covered if rank in leaf.einsum.ranks else repeated
         busiest = busiest * count(sizes[rank], cuts.get(rank, ()), space)
+        places = places * count(sizes[rank], cuts.get(rank, ()))
     skew = _skew(mapped, leaf, device, sizes, tiles)
     name = leaf.einsum.name
-    return Busy(name, leaf.unit, busiest * each, skew, points, points * each, points * energy)
+    return Busy(name, leaf.unit, busiest * each, skew, points, places * each, places * energy)
 
 
 def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -186,7 +208,8 @@ def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str,
     joules: Any = 0.0
     for op, count in operations(cascade, leaf.einsum, sizes).items():
         as_dtype, _ = alone.runs_as(op, dtype)
-        seconds = seconds + count / whole / (alone.rate(op, dtype) / alone.instances(unit.name))
+        each = count / whole / (alone.rate(op, dtype) / alone.instances(unit.name))
+        seconds = np.maximum(seconds, each) if unit.chained else seconds + each
         joules = joules + unit.joules(op, as_dtype, count / whole)
     return seconds, joules
 
@@ -207,24 +230,3 @@ def _skew(mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], 
     fans = {f.name: f.skew for f in device.fanouts}
     used = dict.fromkeys(loop.node.over for loop in space if isinstance(loop.node, Spatial))
     return visits * sum(fans[name] for name in used)
-
-
-def _walk(nest: Nest, busy: Mapping[str, Busy]) -> tuple[Any, dict[str, Any]]:
-    """Seconds of a nest, and of each unit in it: sums in sequence; stages of a pipeline, and Einsums that interleave,
-    take as long as the slowest of them or the busiest unit (interleaving hides the skew of arrays as well)."""
-    end = nest.end
-    if isinstance(end, Run):
-        one = busy[end.einsum]
-        return one.seconds + one.skew, {one.unit: one.seconds}
-    parts = [_walk(child, busy) for child in end.children]
-    units: dict[str, Any] = {}
-    for _, own in parts:
-        for unit, seconds in own.items():
-            units[unit] = units.get(unit, 0.0) + seconds
-    if end.how == "sequence":
-        return sum(seconds for seconds, _ in parts), units
-    stages = [seconds for seconds, _ in parts] if end.how == "pipeline" else []
-    slowest: Any = 0.0
-    for seconds in (*stages, *units.values()):
-        slowest = np.maximum(slowest, seconds)
-    return slowest, units
