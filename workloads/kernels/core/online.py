@@ -2,6 +2,8 @@
 
 Queries lie in the lanes of a vector (ranks ``e i``, ``f i``), so that maxima, exponentials and sums need no shuffles
 and heads that share keys fill the same lanes; a few queries alone are better off with their widths in the lanes.
+
+One compiled function, :func:`attend`, serves every exact kernel: what differs between them is the list of items.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from workloads.kernels.core.exponential import exp
 from workloads.kernels.core.jit import jit
 from workloads.kernels.core.tiles import VECTOR, multiply
 
-KEYS = 64  # keys in a block: its scores for 128 queries stay in a 32 KiB cache
+KEYS = 128  # keys in a block: its scores for as many queries take 64 KiB in float32, well inside a second-level cache
 LANES = 128
 FEW = 4  # fewer queries than this are computed one by one
 
@@ -21,12 +23,28 @@ FEW = 4  # fewer queries than this are computed one by one
 
 
 @jit
-def load(q: Array, start: int, lanes: int, query: Array) -> None:  # (rows, e) -> (e, i)
+def load(q: Array, start: int, count: int, query: Array) -> None:  # (rows, e) -> (e, i)
     """Queries from row ``start`` on, one to a lane; lanes left over hold zero."""
     query[:] = 0
-    for i in range(lanes):
+    for i in range(count):
         for e in range(q.shape[1]):
             query[e, i] = q[start + i, e]
+
+
+@jit
+def store(out: Array, start: int, count: int, o: Array) -> None:  # (f, i) -> (rows, f)
+    """One row a lane, from row ``start`` on."""
+    for i in range(count):
+        for f in range(out.shape[0]):
+            o[start + i, f] = out[f, i]
+
+
+@jit
+def lanes_for(rows: int, q: Array) -> int:
+    """Lanes of a tile of queries: whole vectors, as many as there are queries up to the limit."""
+    each = VECTOR // q.itemsize
+    whole = (rows + each - 1) // each * each
+    return whole if whole < LANES else LANES
 
 
 @jit
@@ -38,18 +56,6 @@ def hide(scores: Array, first: int, last: Array, window: int, sinks: int) -> Non
         for i in range(scores.shape[1]):
             if key > last[i] or (key <= last[i] - window and key >= sinks):
                 scores[n, i] = least
-
-
-@jit
-def sees_none(first: int, stop: int, low: int, high: int, window: int, sinks: int) -> bool:
-    """Whether no lane sees any key of a block; lanes end between ``low`` and ``high``."""
-    return first > high or (stop - 1 <= low - window and first >= sinks)
-
-
-@jit
-def sees_all(first: int, stop: int, low: int, high: int, window: int, sinks: int) -> bool:
-    """Whether every lane sees every key of a block."""
-    return stop - 1 <= low and (first > high - window or stop <= sinks)
 
 
 @jit
@@ -107,17 +113,17 @@ def mix(
 
 @jit
 def _absorb_tile(
-    query: Array, keys: Array, values: Array, first: int, last: Array, window: int, sinks: int,
+    query: Array, keys: Array, values: Array, first: int, last: Array, low: int, high: int, window: int, sinks: int,
     scores: Array, peak: Array, total: Array, out: Array,
-) -> None:  # (e, i), (n, e), (n, f), first key, (i) ..., scratch (n, i), state (i), (i), (f, i)
+) -> None:  # (e, i), (n, e), (n, f), first key, (i) and its extremes, scratch (n, i), state (i), (i), (f, i)
     """One block of keys and values into the running state of a tile of queries."""
-    low, high, stop = last.min(), last.max(), first + keys.shape[0]
-    if sees_none(first, stop, low, high, window, sinks):
-        return
+    stop = first + keys.shape[0]
+    if first > high or (stop - 1 <= low - window and first >= sinks):
+        return  # no lane sees any key
     block = scores[: keys.shape[0]]
     block[:] = 0
     multiply(keys, query, block)
-    partly = not sees_all(first, stop, low, high, window, sinks)
+    partly = not (stop - 1 <= low and (first > high - window or stop <= sinks))
     if partly:
         hide(block, first, last, window, sinks)
     weigh(block, peak, total, out)
@@ -185,48 +191,91 @@ def _absorb_row(
         out[f, lane] = out[f, lane] * fade + mixed[f]
 
 
+# An item of work: queries, where their state goes, which keys, and which of those each query sees.
+ITEM = np.dtype([(name, np.int64) for name in (
+    "row",  # first query, a row of q
+    "count",  # queries, at most LANES
+    "slot",  # where their states go, a row of x, z and o
+    "table",  # row of the block table
+    "head",
+    "first", "stop",  # keys to read
+    "keys",  # keys in the context: queries are the newest of them
+    "place",  # of the first query among those that share the keys
+    "period",  # queries in turn before positions repeat (heads share keys); 0 if every query sees every key
+    "window", "sinks",
+)])  # fmt: skip
+
+
 @jit
-def absorb(
-    q: Array, start: int, count: int, query: Array, keys: Array, values: Array, first: int, last: Array,
-    window: int, sinks: int, scores: Array, peak: Array, total: Array, out: Array,
-) -> None:  # (rows, e), rows, (e, i), (n, e), (n, f), first key, (i) ..., scratch (n, i), state (i), (i), (f, i)
-    """One block of keys and values into the running state of ``count`` queries from row ``start`` of ``q``."""
-    if count >= FEW:
-        _absorb_tile(query, keys, values, first, last, window, sinks, scores, peak, total, out)
-        return
-    flat = scores.reshape(scores.size)
-    for i in range(count):
-        stop = min(len(keys), last[i] + 1 - first)
-        newest = min(max(last[i] + 1 - window - first, 0), len(keys))
-        oldest = min(max(sinks - first, 0), newest, max(stop, 0))
-        for a, b in ((0, oldest), (newest, stop)):
-            if a < b:
-                _absorb_row(q[start + i], keys[a:b], values[a:b], flat[: b - a], peak, total, out, i)
+def _ends(item: np.void, last: Array) -> tuple[int, int]:  # -> (i)
+    """The last key that each lane sees, with the extremes; spare lanes repeat the last query."""
+    low, high = item["keys"], -1
+    for i in range(len(last)):
+        at = item["place"] + (i if i < item["count"] else item["count"] - 1)
+        last[i] = at % item["period"] + item["keys"] - item["period"] if item["period"] > 0 else item["keys"] - 1
+        low, high = (last[i] if last[i] < low else low), (last[i] if last[i] > high else high)
+    return low, high
+
+
+@jit
+def _gather(
+    pool: Array, pages: Array, page: int, heads: int, head: int, first: int, block: Array
+) -> None:  # (pages * page * heads, e) -> (n, e)
+    """Keys scattered over pages brought together."""
+    for n in range(len(block)):
+        row = (pages[(first + n) // page] * page + (first + n) % page) * heads + head
+        for e in range(block.shape[1]):
+            block[n, e] = pool[row, e]
+
+
+@jit
+def _absorb_rows(
+    q: Array, item: np.void, keys: Array, values: Array, first: int, last: Array,
+    scores: Array, peak: Array, total: Array, out: Array,
+) -> None:
+    """One block into the states of a few queries, one after another: only the keys that each sees."""
+    count = len(keys)
+    for i in range(item["count"]):
+        stop = min(count, last[i] + 1 - first)
+        newest = min(max(last[i] + 1 - item["window"] - first, 0), count)
+        oldest = min(item["sinks"] - first, newest, stop)
+        if oldest > 0:
+            _absorb_row(q[item["row"] + i], keys[:oldest], values[:oldest], scores[:oldest], peak, total, out, i)
+        if newest < stop:
+            seen = stop - newest
+            _absorb_row(q[item["row"] + i], keys[newest:stop], values[newest:stop], scores[:seen], peak, total, out, i)
 
 
 @jit
 def attend(
-    q: Array, start: int, count: int, query: Array, k: Array, v: Array, first: int, stop: int, last: Array,
-    window: int, sinks: int, scores: Array, peak: Array, total: Array, out: Array,
-) -> None:  # (rows, e), rows, (e, i), (m, e), (m, f), keys, (i) ..., scratch (n, i), state (i), (i), (f, i)
-    """Keys ``first`` to ``stop`` into a fresh state of ``count`` queries from row ``start`` of ``q``."""
-    peak[:], total[:], out[:] = -np.inf, 0, 0
-    load(q, start, count, query)
-    for n in range(first, stop, KEYS):
-        m = min(n + KEYS, stop)
-        absorb(q, start, count, query, k[n:m], v[n:m], n, last, window, sinks, scores, peak, total, out)
-
-
-@jit
-def finish(count: int, last: Array, total: Array, out: Array, o: Array, start: int) -> None:  # (f, i) -> (rows, f)
-    """Divide, and store one row a lane; a query that sees no key gives zero."""
-    for i in range(count):
-        for f in range(out.shape[0]):
-            o[start + i, f] = out[f, i] / total[i] if last[i] >= 0 else total.dtype.type(0)
-
-
-@jit
-def lanes_for(rows: int, q: Array) -> int:
-    """Lanes of a tile of queries: whole vectors, as many as there are queries up to the limit."""
-    each = VECTOR // q.itemsize
-    return min(LANES, (rows + each - 1) // each * each)
+    begin: int, end: int, items: Array, q: Array, k: Array, v: Array, tables: Array, page: int, heads: int,
+    x: Array, z: Array, o: Array,
+) -> None:  # (rows, e), (pages * page * heads, e), (pages * page * heads, >=f), (tables, pages) -> (slots), (slots, f)
+    """Maximum, sum and undivided output of the queries of items ``begin`` to ``end`` over the keys they name."""
+    kblock, vblock = np.empty((KEYS, k.shape[1]), k.dtype), np.empty((KEYS, v.shape[1]), v.dtype)
+    for at in range(begin, end):
+        item = items[at]
+        lanes, start, stop = lanes_for(item["count"], q), item["slot"], item["stop"]
+        last, query = np.empty(lanes, np.int64), np.empty((q.shape[1], lanes), q.dtype)
+        scores, flat = np.empty((KEYS, lanes), q.dtype), np.empty(KEYS, q.dtype)
+        peak, total, out = np.empty(lanes, q.dtype), np.zeros(lanes, q.dtype), np.zeros((o.shape[1], lanes), q.dtype)
+        low, high = _ends(item, last)
+        load(q, item["row"], item["count"], query)
+        peak[:] = -np.inf
+        pages = tables[item["table"]]
+        for first in range(item["first"], stop, KEYS):
+            count = KEYS if first + KEYS < stop else stop - first
+            row = pages[first // page] * page + first % page
+            keys, values = k[row : row + count], v[row : row + count]
+            if heads > 1 or first // page != (first + count - 1) // page:
+                keys, values = kblock[:count], vblock[:count]
+                _gather(k, pages, page, heads, item["head"], first, keys)
+                _gather(v, pages, page, heads, item["head"], first, values)
+            if item["count"] < FEW:
+                _absorb_rows(q, item, keys, values, first, last, flat, peak, total, out)
+            else:
+                window, sinks = item["window"], item["sinks"]
+                _absorb_tile(query, keys, values, first, last, low, high, window, sinks, scores, peak, total, out)
+        for i in range(item["count"]):
+            x[start + i], z[start + i] = peak[i], total[i]
+        store(out, start, item["count"], o)
