@@ -85,8 +85,8 @@ def of_expr(expr: Expr, tensors: Mapping[str, Tensor]) -> Patterns:
 
 def of_einsum(einsum: Einsum, tensors: Mapping[str, Tensor]) -> Patterns:
     """Where an Einsum's iteration space is present: its operands' patterns, and its output's declared ones."""
-    both = of_expr(einsum.expr, tensors) + of_access(einsum.output, tensors)
-    return tuple(dict.fromkeys(both))
+    declared = () if tensors[einsum.output.tensor].derived else of_access(einsum.output, tensors)
+    return tuple(dict.fromkeys(of_expr(einsum.expr, tensors) + declared))
 
 
 def _left(patterns: Patterns, einsum: Einsum) -> Patterns:

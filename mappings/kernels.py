@@ -6,7 +6,9 @@ The default follows what serving engines do: products with weights stand alone, 
 
 from __future__ import annotations
 
-from einsum import Cascade, Einsum, Program
+from math import prod
+
+from einsum import Access, Affine, Cascade, Einsum, Program
 from mappings.layout import Layout
 
 
@@ -20,12 +22,31 @@ def weighted(cascade: Cascade, einsum: Einsum) -> bool:
 def kernels(cascade: Cascade, layout: Layout) -> tuple[tuple[Einsum, ...], ...]:
     """The cascade's Einsums in program order, cut into fused groups; a group never spans two places."""
     groups: list[list[Einsum]] = []
-    for einsum in cascade.einsums:
+    for einsum in _ordered(cascade, layout):
         if groups and einsum.name not in layout.apart and _joins(cascade, layout, groups[-1], einsum):
             groups[-1].append(einsum)
         else:
             groups.append([einsum])
     return tuple(tuple(g) for g in groups)
+
+
+def _ordered(cascade: Cascade, layout: Layout) -> list[Einsum]:
+    """Program order, but what another place waits for comes as soon as it can: right after what it is made from."""
+    order: list[Einsum] = []
+    for einsum in cascade.einsums:
+        makers = [i for i, e in enumerate(order) if e.output.tensor in einsum.inputs]
+        if layout.bound and makers and not weighted(cascade, einsum) and _crosses(cascade, layout, einsum):
+            order.insert(makers[-1] + 1, einsum)
+        else:
+            order.append(einsum)
+    return order
+
+
+def _crosses(cascade: Cascade, layout: Layout, einsum: Einsum) -> bool:
+    """Whether an Einsum at another place reads the result."""
+    here = layout.place(einsum.name)
+    readers = (e for e in cascade.einsums if einsum.output.tensor in e.inputs)
+    return any(layout.place(e.name) != here for e in readers)
 
 
 def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:
@@ -37,14 +58,24 @@ def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum
         return False
     if heavy:
         return bool(streams(cascade, last) & streams(cascade, einsum))
-    return not _partial(layout, group, einsum)
+    return not any(_travels(layout, before, access, einsum) for before in group for access in einsum.reads)
 
 
-def _partial(layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:
-    """Whether the group leaves partial sums on several devices that the next Einsum needs whole."""
-    return any(
-        e.output.tensor in einsum.inputs and any(r in layout.place(e.name).ways(e) for r in e.reduced) for e in group
+def divisions(layout: Layout, access: Access, einsum: Einsum) -> tuple[int, ...]:
+    """Ways in which each dimension of a tensor is divided, as an Einsum writes or reads it."""
+    ways = layout.place(einsum.name).ways(einsum)
+    return tuple(
+        prod(ways.get(r, 1) for r in index.ranks) if isinstance(index, Affine) else 1 for index in access.indices
     )
+
+
+def _travels(layout: Layout, before: Einsum, access: Access, einsum: Einsum) -> bool:
+    """Whether what one Einsum wrote is partial, or divided further than the next one reads it."""
+    if before.output.tensor != access.tensor:
+        return False
+    ways = layout.place(before.name).ways(before)
+    have, want = divisions(layout, before.output, before), divisions(layout, access, einsum)
+    return any(r in ways for r in before.reduced) or any(h > w for h, w in zip(have, want, strict=True))
 
 
 def streams(cascade: Cascade, einsum: Einsum) -> set[str]:

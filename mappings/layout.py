@@ -79,11 +79,7 @@ class Layout:
 
 def check(layout: Layout, program: Program, counts: dict[str, int]) -> None:
     """Refuse a layout that names pools, Einsums or ranks which are not there, or divides further than the ranks go."""
-    problems = [
-        f"pool {p.pool!r} is not in the cluster{hint(p.pool, counts)}" for p in layout.places if p.pool not in counts
-    ]
-    einsums = {e.name for part in program.parts for e in part.cascade.einsums}
-    problems += [f"no Einsum {e!r} to bind{hint(e, einsums)}" for e, _ in layout.bound if e not in einsums]
+    problems = [*_unknown(layout, program, counts), *_misplaced(layout)]
     copies = layout.stages * layout.replicas
     for place in layout.places:
         need = place.count * (copies if place is layout.places[0] else layout.replicas)
@@ -95,6 +91,36 @@ def check(layout: Layout, program: Program, counts: dict[str, int]) -> None:
         problems.append(f"{layout.stages} stages cannot share {layers} layers")
     if problems:
         raise WeirError("layout: " + "; ".join(problems))
+
+
+def _unknown(layout: Layout, program: Program, counts: dict[str, int]) -> Iterable[str]:
+    """Pools, Einsums and state tensors that are named and not there."""
+    einsums = {e.name for part in program.parts for e in part.cascade.einsums}
+    state = {t.name for part in program.parts for t in part.cascade.tensors if t.kind == "state"}
+    only = {e for place in layout.places for loop in place.spatial for e in loop.only}
+    named = [("bind", [e for e, _ in layout.bound]), ("set apart", layout.apart), ("divide", sorted(only))]
+    for place in layout.places:
+        if place.pool not in counts:
+            yield f"pool {place.pool!r} is not in the cluster{hint(place.pool, counts)}"
+    for what, names in named:
+        yield from (f"no Einsum {e!r} to {what}{hint(e, einsums)}" for e in names if e not in einsums)
+    yield from (f"no state {t!r} to keep{hint(t, state)}" for t, _ in layout.home if t not in state)
+
+
+def _misplaced(layout: Layout) -> Iterable[str]:
+    """Bindings to pools that the layout does not use, pools used twice, numbers that must be at least one."""
+    pools = [place.pool for place in layout.places]
+    for what, pool in (*layout.bound, *layout.home):
+        if pool not in pools:
+            yield f"{what} goes to pool {pool!r}, where the layout has no place{hint(pool, pools)}"
+    yield from (f"two places at pool {p!r}" for p in dict.fromkeys(pools) if pools.count(p) > 1)
+    yield from (f"{n} {what}; at least 1 is needed" for what, n in _counts(layout) if n < 1)
+
+
+def _counts(layout: Layout) -> tuple[tuple[str, int], ...]:
+    """What a layout has some number of."""
+    devices = ((f"devices at pool {place.pool!r}", place.count) for place in layout.places)
+    return *devices, ("replicas", layout.replicas), ("batches", layout.batches)
 
 
 def _uneven(place: Place, program: Program) -> Iterable[str]:

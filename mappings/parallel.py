@@ -29,6 +29,8 @@ def layout(
         raise WeirError(
             f"attention is divided by 'heads' or 'requests', not {attention!r}{hint(attention, ['heads', 'requests'])}"
         )
+    if len(pools) > 2:
+        raise WeirError(f"layouts are made for one pool or two, not for {len(pools)} ({', '.join(pools)})")
     [first, count], *rest = pools.items()
     wide = tp or max(1, count // (pp * dp * max(replicas, 1)))
     copies = replicas or (1 if rest else max(1, count // (wide * pp * dp)))
@@ -109,7 +111,7 @@ def _heads(program: Program, ways: int) -> tuple[Spatial, ...]:
 
 
 def _tensor(program: Program, ways: int) -> tuple[Spatial, ...]:
-    """Tensor parallelism: heads, hidden and vocabulary ranks; the embedding table by columns."""
+    """Tensor parallelism: heads, hidden ranks (shared experts' too) and vocabulary; the embedding table by columns."""
     if ways == 1:
         return ()
     tables = tuple(
@@ -117,7 +119,7 @@ def _tensor(program: Program, ways: int) -> tuple[Spatial, ...]:
         if any(a.indirect and part.cascade.tensor(a.tensor).kind == "weight" for a in e.reads)
     )  # fmt: skip
     columns = (Spatial("d", ways, tables),) if tables else ()
-    present = tuple(Spatial(r, ways) for r in ("f", "v") if _extent(program, r))
+    present = tuple(Spatial(r, ways) for r in ("f", "s", "v") if _extent(program, r))
     return (*_heads(program, ways), *present, *columns)
 
 
@@ -149,7 +151,11 @@ def read(text: str, program: Program, pools: Mapping[str, int]) -> Layout:
         key, _, value = (s.strip() for s in item.partition("="))
         if key not in OPTIONS:
             raise WeirError(f"layout {text!r}: unknown option {key!r}{hint(key, OPTIONS)}")
-        if key != "attention" and not (value.isdigit() and 0 < int(value) <= 100_000):
+        if key in given:
+            raise WeirError(f"layout {text!r}: {key} is given twice")
+        if key == "attention" and len(pools) == 1:
+            raise WeirError(f"layout {text!r}: attention is divided on a second pool; the cluster has only one")
+        if key != "attention" and not (value.isascii() and value.isdigit() and 0 < int(value[:7]) <= 100_000):
             raise WeirError(f"layout {text!r}: {key} must be a whole number of at least 1, not {value!r}")
         given[key] = value if key == "attention" else int(value)
     return layout(program, pools, **given)  # type: ignore[arg-type]  # kinds checked just above
@@ -161,9 +167,9 @@ def candidates(program: Program, pools: Mapping[str, int]) -> Iterator[Layout]:
     layers = max(part.times for part in program.parts)
     experts = _extent(program, "x")
     for wide, stages, copies in _splits(program, count, layers, bool(rest)):
-        options = [{"tp": wide}] if not experts or wide == 1 else [{"tp": wide}, {"tp": wide, "ep": wide}]
-        if experts and 1 < wide <= experts:
-            options.append({"tp": 1, "dp": wide, "ep": wide})
+        options = [{"tp": wide}]
+        if 1 < wide <= experts:
+            options += [{"tp": wide, "ep": wide}, {"tp": 1, "dp": wide, "ep": wide}]
         for degrees in options:
             for extra in _offloads(program, rest[0][1]) if rest else [{}]:
                 yield layout(program, pools, pp=stages, replicas=copies, **degrees, **extra)  # type: ignore[arg-type]

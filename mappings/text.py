@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from einsum import WeirError, hint
@@ -47,6 +48,19 @@ def parse(text: str, where: str = "mapping") -> Nest:
     if rest:
         _fail(rest[0], where, "is indented less than the first line")
     return nests[0] if len(nests) == 1 else Nest((Branch("sequence", nests),))
+
+
+def read(source: str | Path) -> Nest:
+    """The nest in a file, if ``source`` is the path of one (ending ``.txt``), else the one that it spells out."""
+    if isinstance(source, str) and not source.strip().endswith(".txt"):
+        return parse(source)
+    path = Path(source)
+    try:
+        if path.stat().st_size > LIMIT:
+            raise WeirError(f"{path.name}: larger than the {LIMIT} bytes of mapping that are read")
+        return parse(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeirError(f"cannot read the mapping {str(source)!r}: {error}") from None
 
 
 def _line(number: int, raw: str, where: str) -> _Line:

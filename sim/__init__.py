@@ -15,18 +15,22 @@ if TYPE_CHECKING:
     from sim.model.estimate import estimate
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
+    from sim.space.pareto import pareto
+    from sim.space.sweep import sweep
 
 _WHERE = {
     "cluster": "sim.arch",
     "compare": "sim.serving.answer",
     "device": "sim.arch",
     "estimate": "sim.model.estimate",
+    "pareto": "sim.space.pareto",
     "serve": "sim.serving.answer",
+    "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
 }
 
-__all__ = ["cluster", "compare", "device", "estimate", "serve", "tier", "trace"]
+__all__ = ["cluster", "compare", "device", "estimate", "pareto", "serve", "sweep", "tier", "trace"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint
-from workloads.families import FAMILIES
+from workloads.families import llama, mistral, mixtral, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe
+from workloads.family_deepseek import deepseek_v2, deepseek_v3
+from workloads.family_others import dbrx, falcon, gemma2, gpt2, opt
 from workloads.fields import Fields
 from workloads.spec import Spec
 
 LIMIT = 1 << 20  # bytes of a configuration; real ones are a few thousand
 FOLDER = Path(__file__).parent / "configs"
+FAMILIES: dict[str, Callable[[Fields], Spec]] = {
+    family.__name__: family
+    for family in (
+        *(llama, mistral, mixtral, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe),
+        *(deepseek_v2, deepseek_v3, dbrx, falcon, gemma2, gpt2, opt),
+    )
+}
 
 # Other names of bundled models, after organisation, "meta-" and variant endings are taken off.
 _ALIASES = {

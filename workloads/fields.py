@@ -10,16 +10,60 @@ REQUIRED: Any = object()  # a default that means: the field must be there
 
 # Fields that say nothing about one inference step: identity, tokens, training, code, caching.
 HARMLESS = frozenset(
-    """
-    _name_or_path architectures auto_map transformers_version model_type source id2label label2id
-    bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id decoder_start_token_id tokenizer_class prefix
-    use_cache cache_implementation output_attentions output_hidden_states return_dict torchscript
-    initializer_range init_std attention_dropout hidden_dropout resid_pdrop embd_pdrop attn_pdrop dropout
-    activation_dropout classifier_dropout layerdrop residual_dropout embedding_dropout use_return_dict
-    router_aux_loss_coef output_router_logits router_jitter_noise aux_loss_alpha seq_aux ep_size
-    pretraining_tp rope_theta rope_interleave original_max_position_embeddings gradient_checkpointing
-    use_bfloat16 problem_type task_specific_params attn_implementation _attn_implementation
-    """.split()
+    [
+        "_name_or_path",
+        "architectures",
+        "auto_map",
+        "transformers_version",
+        "model_type",
+        "source",
+        "id2label",
+        "label2id",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "unk_token_id",
+        "sep_token_id",
+        "decoder_start_token_id",
+        "tokenizer_class",
+        "prefix",
+        "use_cache",
+        "cache_implementation",
+        "output_attentions",
+        "output_hidden_states",
+        "return_dict",
+        "torchscript",
+        "initializer_range",
+        "init_std",
+        "attention_dropout",
+        "hidden_dropout",
+        "resid_pdrop",
+        "embd_pdrop",
+        "attn_pdrop",
+        "dropout",
+        "activation_dropout",
+        "classifier_dropout",
+        "layerdrop",
+        "residual_dropout",
+        "embedding_dropout",
+        "use_return_dict",
+        "router_aux_loss_coef",
+        "output_router_logits",
+        "router_jitter_noise",
+        "aux_loss_alpha",
+        "seq_aux",
+        "ep_size",
+        "pretraining_tp",
+        "rope_theta",
+        "rope_interleave",
+        "original_max_position_embeddings",
+        "gradient_checkpointing",
+        "use_bfloat16",
+        "problem_type",
+        "task_specific_params",
+        "attn_implementation",
+        "_attn_implementation",
+    ]
 )
 
 

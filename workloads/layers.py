@@ -1,4 +1,10 @@
-"""Cascade text of a transformer's parts: embedding, layers, head."""
+"""Cascade text of a transformer's parts: embedding, layers, head.
+
+Tensors have the same names in every model. In the stream: ``X`` comes in, ``XN`` normalised, ``A`` after attention,
+``AN`` normalised, ``XO`` goes out. In attention: ``Q KN VN`` projections, ``QR`` turned queries, ``K V`` caches,
+``QK GM SN SD AV O`` the softmax average, ``Y`` projected back. In the network: ``G U`` projections, ``H`` activated,
+``Z`` projected back.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from workloads.ffn import gated_lines, plain_lines
 from workloads.gates import gate_lines, logits
 from workloads.latent import latent_lines
 from workloads.moe import routed_lines, shared_lines
-from workloads.pieces import Norm, Piece, biased, normalise, piece, rotary, softmax_core
+from workloads.pieces import Piece, biased, normalise, piece, rotary, softmax_core
 from workloads.spec import Attention, Experts, FeedForward, Latent, Layer, Spec
 
 _SIZES = piece(b=1, p=1, c=0)
@@ -16,15 +22,15 @@ def embedding(spec: Spec) -> Piece:
     """``X``: each token's row of the embedding ``WE``, scaled, its position's row added."""
     scale = f"{spec.embed_scale!r} * " if spec.embed_scale != 1.0 else ""
     lines = piece("T[b, p]: int32", "WE[v, d]: weight", b=1, p=1, d=spec.model, v=spec.vocabulary)
-    if not spec.positions:
+    if not spec.rows:
         return lines + piece(f"X[b, p, d] = {scale}WE[T[b, p], d]")
-    row = f"C + p + {spec.first_position}" if spec.first_position else "C + p"
+    row = f"C + p + {spec.first_row}" if spec.first_row else "C + p"
     return lines + piece(
         "WP[o, d]: weight",
         f"XE[b, p, d] = {scale}WE[T[b, p], d]",
         f"X[b, p, d] = XE[b, p, d] + WP[{row}, d]",
         c=0,
-        o=spec.positions,
+        o=spec.rows,
     )
 
 
@@ -82,14 +88,19 @@ def _projected(kind: Attention | Latent, absorbed: bool) -> tuple[str, Piece]:
 
 
 def _grouped(kind: Attention) -> Piece:
-    """Queries first, then the new keys and values, appended to the cache; then the scores and their averages."""
+    """Projections, queries' first; then rotation, and the cache's new entries; then scores and averages."""
     sizes = piece(g=kind.kv_heads, r=kind.heads // kind.kv_heads, u=kind.head_dim)
     sizes += piece(e="2*I", i=kind.head_dim // 2) if kind.rotary else piece(e=kind.head_dim)
-    state = piece("K[b, g, m, e]: state", "V[b, g, m, u]: state")
-    core = softmax_core(
-        scale=kind.scale, softcap=kind.softcap, window=kind.window, query="QR" if kind.rotary else _ready("Q", kind)
+    projections = piece(
+        *("WQ[d, g, r, e]: weight", "WK[d, g, e]: weight", "WV[d, g, u]: weight"),
+        *("K[b, g, m, e]: state", "V[b, g, m, u]: state"),
+        "Q[b, g, r, p, e] = XN[b, p, d] * WQ[d, g, r, e]",
+        "KN[b, g, p, e] = XN[b, p, d] * WK[d, g, e]",
+        "VN[b, g, p, u] = XN[b, p, d] * WV[d, g, u]",
     )
-    return sizes + _queries(kind) + state + _keys(kind) + _values(kind) + core
+    query = "QR" if kind.rotary else _ready("Q", kind)
+    core = softmax_core(scale=kind.scale, softcap=kind.softcap, window=kind.window, query=query)
+    return sizes + projections + _queries(kind) + _keys(kind) + _values(kind) + core
 
 
 def _ready(name: str, kind: Attention) -> str:
@@ -109,8 +120,7 @@ def _prepared(kind: Attention, name: str, at: str, bias: str) -> Piece:
 
 
 def _queries(kind: Attention) -> Piece:
-    lines = piece("WQ[d, g, r, e]: weight", "Q[b, g, r, p, e] = XN[b, p, d] * WQ[d, g, r, e]")
-    lines += _prepared(kind, "Q", "b, g, r, p, e", "g, r, e")
+    lines = _prepared(kind, "Q", "b, g, r, p, e", "g, r, e")
     if not kind.rotary:
         return lines
     return lines + piece("QR[b, g, r, p, e]: stream") + rotary(_ready("Q", kind), "QR", at="b, g, r, p")
@@ -118,16 +128,14 @@ def _queries(kind: Attention) -> Piece:
 
 def _keys(kind: Attention) -> Piece:
     ready = _ready("KN", kind)
-    lines = piece("WK[d, g, e]: weight", "KN[b, g, p, e] = XN[b, p, d] * WK[d, g, e]")
-    lines += _prepared(kind, "KN", "b, g, p, e", "g, e")
+    lines = _prepared(kind, "KN", "b, g, p, e", "g, e")
     if kind.rotary:
         return lines + rotary(ready, "K", at="b, g, p", to="b, g, C + p")
     return lines + piece(f"K[b, g, C + p, e] = {ready}[b, g, p, e]")
 
 
 def _values(kind: Attention) -> Piece:
-    lines = piece("WV[d, g, u]: weight", "VN[b, g, p, u] = XN[b, p, d] * WV[d, g, u]")
-    lines += _prepared(kind, "VN", "b, g, p, u", "g, u")
+    lines = _prepared(kind, "VN", "b, g, p, u", "g, u")
     return lines + piece(f"V[b, g, C + p, u] = {_ready('VN', kind)}[b, g, p, u]")
 
 
@@ -159,8 +167,3 @@ def _experts(kind: Experts, source: str) -> tuple[str, Piece]:
         f"SG[b, p] = {source}[b, p, d] * WSG[d]",
         "ZZ[b, p, d] = Z[b, p, d] + sigmoid(SG[b, p]) * ZS[b, p, d]",
     )
-
-
-def head_norm(epsilon: float) -> Norm:
-    """The norm of queries and keys within a head."""
-    return Norm("rms", epsilon)

@@ -1,8 +1,8 @@
 """Mixtures of experts as cascades: a gate writes a sparse routing tensor, dispatch and combine are Einsums over it.
 
-Ranks: ``b`` requests, ``p`` tokens, ``d`` model width, ``x`` experts, ``k`` experts chosen by a token, ``f`` hidden width
-of an expert, ``q`` slots of an expert, ``s`` hidden width of the shared experts. ``RT[b, p, x]`` holds the weight of each
-chosen expert and nothing elsewhere, so only chosen experts cost anything.
+Ranks: ``b`` requests, ``p`` tokens, ``d`` model width, ``x`` experts, ``k`` experts chosen by a token, ``f`` hidden
+width of an expert, ``q`` slots of an expert, ``s`` hidden width of the shared experts. ``RT[b, p, x]`` holds the
+weight of each chosen expert and nothing elsewhere, so only chosen experts cost anything.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def shared_lines(source: str, activation: str) -> Piece:
 def _layer(
     name: str, gate: Piece, *, sizes: dict[str, int], activation: str, capacity: int | None = None, shared: int = 0
 ) -> Cascade:
-    """A gate and its experts; ``capacity`` slots for each expert and sequence (none: no limit), ``shared`` hidden width."""
+    """A gate and its experts; ``capacity`` slots for each expert and sequence, or no limit; ``shared`` hidden width."""
     act = activation_named(activation, f"moe.{name}")
     lines = gate + (routed_lines("X", act) if capacity is None else dispatched_lines("X", act) + piece(q=capacity))
     if shared:
@@ -166,7 +166,7 @@ def x_moe(
 def expert_choice(
     *, batch: int = 1, query: int, model: int, hidden: int, experts: int, capacity: int, activation: str = "silu"
 ) -> Cascade:
-    """Each expert takes the ``capacity`` tokens of a sequence that score it highest; a token may be taken by any number."""
+    """Each expert takes the ``capacity`` tokens of a sequence that score it highest (a token by any number)."""
     sizes = _sizes("expert_choice", batch=batch, query=query, model=model, hidden=hidden, experts=experts)
     check_sizes({"query": query, "capacity": capacity}, "moe.expert_choice")
     if capacity > query:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from einsum.cascade import Cascade
+from einsum.cascade import Cascade, Einsum
 from einsum.parse import parse
 
 ACTIVATIONS = ("relu", "gelu", "silu")
@@ -37,11 +37,31 @@ def piece(*lines: str, **sizes: int | str) -> Piece:
     return Piece("\n".join(lines), tuple(sizes.items()))
 
 
-def typed(cascade: Cascade, weights: str, state: str, activations: str) -> Cascade:
-    """The cascade with the type of every floating-point tensor chosen by its kind; integers stay as they are."""
-    types = {"weight": weights, "state": state, "stream": activations}
-    tensors = tuple(t if t.dtype.startswith("int") else replace(t, dtype=types[t.kind]) for t in cascade.tensors)
+@dataclass(frozen=True, slots=True)
+class Types:
+    """Data types by what a value is: weights, state, activations, and the activations that weights multiply."""
+
+    weights: str
+    state: str
+    activations: str
+    products: str
+
+
+def typed(cascade: Cascade, types: Types) -> Cascade:
+    """The cascade with the type of every floating-point tensor chosen by its role; integers stay as they are."""
+    chosen = {"weight": types.weights, "state": types.state, "stream": types.activations}
+    multiplied = {n for e in cascade.einsums if e.contraction for n in _with_weight(cascade, e)}
+    products = {**chosen, "stream": types.products}
+    tensors = tuple(
+        t if t.dtype.startswith("int") else replace(t, dtype=(products if t.name in multiplied else chosen)[t.kind])
+        for t in cascade.tensors
+    )
     return replace(cascade, tensors=tensors)
+
+
+def _with_weight(cascade: Cascade, einsum: Einsum) -> tuple[str, ...]:
+    """The operands of an Einsum if a weight is one of them."""
+    return einsum.inputs if any(cascade.tensor(n).kind == "weight" for n in einsum.inputs) else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class FeedForward:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """``count`` gated networks of width ``hidden``, and one of width ``shared`` for every token, itself perhaps gated."""
+    """``count`` gated networks of width ``hidden``, and one of width ``shared`` for every token, perhaps gated."""
 
     count: int
     hidden: int
@@ -86,7 +86,8 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A whole transformer; ``positions`` rows of learned positions, read from row ``first_position`` on."""
+    """A whole transformer; ``longest`` context as stated (0: not stated); learned positions, if any, in
+    ``rows`` rows, read from ``first_row`` on."""
 
     name: str
     model: int
@@ -95,8 +96,8 @@ class Spec:
     norm: Norm
     tied: bool
     longest: int
-    positions: int = 0
-    first_position: int = 0
+    rows: int = 0
+    first_row: int = 0
     embed_scale: float = 1.0
     softcap: float = 0.0
     dtype: str = "bf16"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from einsum.ops import bits, is_dtype
 from einsum.program import Part, Program
 from workloads.config import load, names
 from workloads.layers import embedding, head, layer
-from workloads.pieces import typed
+from workloads.pieces import Types, typed
 from workloads.spec import Attention, Latent, Spec
 
 __all__ = ["Transformer", "from_config", "model", "names"]
@@ -62,7 +63,7 @@ class Transformer:
 
     @property
     def longest(self) -> int:
-        """Tokens of context that the publisher states."""
+        """Tokens of context that the publisher states; zero if it states none."""
         return self.spec.longest
 
     @property
@@ -90,14 +91,22 @@ class Transformer:
         phase: str = "decode",
         *,
         dtype_weights: str | None = None,
-        dtype_state: str = "bf16",
-        dtype_activations: str = "bf16",
+        dtype_state: str | None = None,
+        dtype_activations: str | None = None,
+        dtype_products: str | None = None,
     ) -> Program:
-        """The model as cascades for one ``phase``; weights in the published type unless another is named."""
+        """The model as cascades for one ``phase``, in the published types unless others are named.
+
+        ``dtype_products`` is the type of activations that meet weights in a product (published fp8 models quantise them
+        too). The embedding and the head keep the activations' type where the weights' is narrower, as quantisers do.
+        """
         if phase not in PHASES:
             raise WeirError(f"{self.name}: unknown phase {phase!r}{hint(phase, PHASES)}")
-        types = (dtype_weights or self.dtype, dtype_state, dtype_activations)
-        for dtype in types:
+        activations = dtype_activations or _computing(self.dtype)
+        quantised = self.dtype if self.dtype == "fp8" and dtype_weights is None else activations
+        weights, products = dtype_weights or self.dtype, dtype_products or quantised
+        types = Types(weights, dtype_state or _computing(self.dtype), activations, products)
+        for dtype in (weights, types.state, activations, products):
             if not is_dtype(dtype):
                 raise WeirError(
                     f"{self.name}: unknown data type {dtype!r}; write letters and a width, as in bf16, int4"
@@ -116,25 +125,41 @@ class Transformer:
         counts = [part.times * _met(part.cascade, program.shared if i else ()) for i, part in enumerate(program.parts)]
         return round(sum(counts))
 
-    def state_bytes(self, context: Any, dtype: str = "bf16") -> Any:
+    def state_bytes(self, context: Any, dtype: str | None = None) -> Any:
         """Bytes that one request of ``context`` tokens keeps: state that its next token can still see."""
         program = self.program(dtype_state=dtype)
         return sum(_seen(part.cascade, context) * part.times for part in program.parts)
 
 
-def from_config(source: str, *, name: str | None = None) -> Transformer:
+def from_config(source: str | Path, *, name: str | None = None) -> Transformer:
     """The transformer of a Hugging Face ``config.json`` (a file, or the folder it is in), or of a bundled name."""
-    return Transformer(load(source, name))
+    return Transformer(load(str(source), name))
 
 
 def model(name: str) -> Transformer:
-    """The bundled transformer of that name; :class:`WeirError` with the nearest name if there is none."""
+    """The bundled transformer of that name; :class:`WeirError` with the nearest name if there is none.
+
+    >>> model("llama-3-70b").parameters
+    70553706496
+    """
     return Transformer(load(name, bundled=True))
 
 
+def _computing(published: str) -> str:
+    """The type that activations have: the weights', unless those are stored in fewer than 16 bits."""
+    return published if bits(published) >= 16 else "bf16"
+
+
 @lru_cache(maxsize=256)
-def _program(spec: Spec, absorbed: bool, types: tuple[str, str, str]) -> Program:
-    parts = tuple(Part(typed(cascade, *types), times) for cascade, times in _cascades(spec, absorbed))
+def _program(spec: Spec, absorbed: bool, types: Types) -> Program:
+    wide = max(types.weights, types.activations, key=bits)
+    tables = Types(wide, types.state, types.activations, types.activations)
+    (first, _), *layers, (last, _) = _cascades(spec, absorbed)
+    parts = (
+        Part(typed(first, tables)),
+        *(Part(typed(cascade, types), times) for cascade, times in layers),
+        Part(typed(last, tables)),
+    )
     return Program(spec.name, parts, ("WE",) if spec.tied else ())
 
 

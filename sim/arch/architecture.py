@@ -132,6 +132,7 @@ class Device:
             for name, part in self._parts().items()
             if not isinstance(part, Compute)
             for attribute in part.QUANTITIES
+            if getattr(part, attribute) is not None  # an energy that follows another has no path of its own
         ]
         rates = [
             f"{unit.name}.{table}.{op}.{dtype}"

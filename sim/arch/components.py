@@ -35,7 +35,9 @@ class Memory:
     latency: float = 0.0  # s, from a request to its data
     concurrency: float = inf  # requests that may be outstanding
     line: float = 0.0  # B, moved by one request
-    energy: float = 0.0  # J/B
+    energy: float = 0.0  # J/B read
+    write_energy: float | None = None  # J/B written; as for reading unless given
+    area: float = 0.0  # mm^2 of one instance
 
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "capacity": Quantity("B", positive=True),
@@ -44,6 +46,8 @@ class Memory:
         "concurrency": Quantity("1", positive=True),
         "line": Quantity("B", positive=True),
         "energy": Quantity("J/B"),
+        "write_energy": Quantity("J/B"),
+        "area": Quantity("mm^2"),
     }
 
     @property
@@ -57,9 +61,10 @@ class Memory:
         """Seconds to stream ``size`` bytes."""
         return size / self.rate
 
-    def joules(self, size: Amount) -> Amount:
-        """Joules to move ``size`` bytes."""
-        return size * self.energy
+    def joules(self, size: Amount, written: bool = False) -> Amount:
+        """Joules to read, or to write, ``size`` bytes."""
+        each = self.write_energy if written and self.write_energy is not None else self.energy
+        return size * each
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,17 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Fanout:
-    """``count`` copies of whatever stands under it."""
+    """``count`` copies of whatever stands under it; ``skew`` is how much later the last one starts than the first."""
 
     name: str
     under: str = ""
     count: int = 1
+    skew: float = 0.0  # s, the wavefront's way along a systolic row or column
 
-    QUANTITIES: ClassVar[dict[str, Quantity]] = {"count": Quantity("1", positive=True, whole=True)}
+    QUANTITIES: ClassVar[dict[str, Quantity]] = {
+        "count": Quantity("1", positive=True, whole=True),
+        "skew": Quantity("s"),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Collectives over one link: the textbook algorithms with their latency and bandwidth terms, the cheapest taken.
 
 ``size`` is bytes held by each of ``ways`` devices: before reducing (all-reduce, reduce-scatter), after gathering
-(all-gather), before exchanging (all-to-all). Sources: Thakur, Rabenseifner, Gropp, "Optimization of Collective
+(all-gather) or exchanging (all-to-all). Sources: Thakur, Rabenseifner, Gropp, "Optimization of Collective
 Communication Operations in MPICH" (2005); one-shot and two-shot as in the custom all-reduce of serving engines.
 """
 

@@ -17,7 +17,7 @@ from einsum import Cascade
 from mappings.tree import Nest
 from sim.model.actions import Action, Computes, Counts
 from sim.model.nests import Dim, Held, Leaf, Loop, Mapped
-from sim.model.pieces import Change, Cut, changes, covered, instances, repeated, starts
+from sim.model.pieces import Change, Cut, changes, covered, instances, least, repeated, starts
 
 
 def counts(
@@ -28,7 +28,13 @@ def counts(
 ) -> Counts:
     """All actions of one run; ``tiles`` replaces tile sizes by loop, as in ``{"m.0": array}`` for the first over m."""
     mapped = nest if isinstance(nest, Mapped) else Mapped(cascade, nest)
-    return _Counter(mapped, cascade.bind() if sizes is None else sizes, tiles or {}).count()
+    at = {rank: _number(size) for rank, size in (cascade.bind() if sizes is None else sizes).items()}
+    return _Counter(mapped, at, {key: _number(tile) for key, tile in (tiles or {}).items()}).count()
+
+
+def _number(value: Any) -> Any:
+    """A plain number as an exact integer, an array as floats (exact up to 2**53, and quicker to divide)."""
+    return int(value) if np.ndim(value) == 0 else np.asarray(value, float)
 
 
 @dataclass
@@ -218,6 +224,10 @@ def _volumes(lists: list[list[Change]], group: tuple[str, ...], axes: Any) -> tu
 
 def _box(terms: tuple[tuple[Any, str], ...], slack: int, by: Mapping[str, Change]) -> tuple[Any, Any]:
     """Length of the new interval along one dimension, and of its overlap with the old one."""
+    if len(terms) == 1 and not slack and terms[0][0] == 1:  # pieces of one rank are the same or apart
+        change = by[terms[0][1]]
+        same = isinstance(change.shift, int) and change.shift == 0
+        return change.new, least(change.old, change.new) if same else 0
     old: Any = 1 + slack
     new: Any = 1 + slack
     start: Any = 0  # of the new interval relative to the old one

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from einsum import Cascade, Part, Program
+from einsum import Cascade, Part, Program, WeirError, hint
 from mappings.layout import Layout, check
 from mappings.parallel import layout as parallel
 from mappings.parallel import read as read_layout
+from mappings.text import read as read_nest
+from mappings.tree import Nest
 from sim.arch import Cluster, Device, Tier, cluster, cluster_names, device, tier
+from sim.model.spatial import MappedEstimate, evaluate
 from sim.model.step import Step, Work
 from sim.model.timing import Timed
 from sim.units import fmt
@@ -124,17 +127,31 @@ def _row(part: Part, timed: Timed) -> Row:
     )  # fmt: skip
 
 
+@overload
 def estimate(
-    what: Cascade | Program, on: Cluster | Device | str | Path, *, layout: Layout | str | None = None,
-    tier: Tier | str = "physical", **sizes: Any,
-) -> Estimate:  # fmt: skip
+    what: Cascade, on: Device | str | Path, *, mapping: Nest | str | Path, layout: None = None, tier: Any = None,
+    **sizes: Any,
+) -> MappedEstimate: ...  # fmt: skip
+@overload
+def estimate(
+    what: Cascade | Program, on: Cluster | Device | str | Path, *, mapping: None = None,
+    layout: Layout | str | None = None, tier: Tier | str = "physical", **sizes: Any,
+) -> Estimate: ...  # fmt: skip
+def estimate(
+    what: Cascade | Program, on: Cluster | Device | str | Path, *, mapping: Nest | str | Path | None = None,
+    layout: Layout | str | None = None, tier: Tier | str = "physical", **sizes: Any,
+) -> Estimate | MappedEstimate:  # fmt: skip
     """Time and energy of one run of a cascade or program, its ranks resized by keyword (numbers or arrays).
 
     ``on`` is a device (taken alone), a cluster, or the name of either; ``layout`` a Layout or text such as ``tp=4``.
-    Raises :class:`WeirError` for names, ranks or layouts that are not there.
+    With a ``mapping`` (a loop nest, its text, or the path of a file that holds it) a cascade is run loop by loop on one
+    device's own levels and units, every action counted. Raises :class:`WeirError` for names, ranks, layouts or nests
+    that are not there or not legal.
     """
+    if mapping is not None:
+        return _mapped(what, on, mapping, sizes)
     program = what if isinstance(what, Program) else Program(what.name, (Part(what),))
-    where = _cluster(on)
+    where = placed(on)
     pools = {p.name: p.count for p in where.pools}
     laid = _layout(layout, program, pools)
     check(laid, program, pools)
@@ -142,6 +159,17 @@ def estimate(
     level = tier if isinstance(tier, Tier) else _tier(tier)
     shaped = {r: np.asarray(s, float) if np.ndim(s) else s for r, s in sizes.items()}
     return Estimate(program.name, Work.of(program, laid, **shaped).on(where, level))
+
+
+def _mapped(
+    what: Cascade | Program, on: Cluster | Device | str | Path, mapping: Nest | str | Path, sizes: dict[str, Any]
+) -> MappedEstimate:
+    if not isinstance(what, Cascade) or isinstance(on, Cluster):
+        raise WeirError("a loop nest maps one cascade on one device; lay programs out over clusters with a layout")
+    nest = mapping if isinstance(mapping, Nest) else read_nest(mapping)
+    one = on if isinstance(on, Device) else device(on)
+    _check_ranks(Program(what.name, (Part(what),)), sizes)
+    return evaluate(what, nest, one, what.bind(**sizes))
 
 
 def _layout(given: Layout | str | None, program: Program, pools: dict[str, int]) -> Layout:
@@ -154,7 +182,8 @@ def _tier(name: str) -> Tier:
     return tier(name)
 
 
-def _cluster(on: Cluster | Device | str | Path) -> Cluster:
+def placed(on: Cluster | Device | str | Path) -> Cluster:
+    """The cluster that a name, a file or a device alone stands for."""
     if isinstance(on, Cluster):
         return on
     if isinstance(on, Device):
@@ -173,8 +202,6 @@ def alone(one: Device) -> Cluster:
 
 def _check_ranks(program: Program, sizes: dict[str, Any]) -> None:
     """Refuse a size for a rank that no part has, or one that no rank can have."""
-    from einsum import WeirError, hint
-
     known = {r for part in program.parts for r, _ in part.cascade.sizes}
     for rank, size in sizes.items():
         if rank not in known:

@@ -18,22 +18,19 @@ def weights(program: Program, layout: Layout) -> dict[str, float]:
     total = {place.pool: 0.0 for place in layout.places}
     seen: set[tuple[str, str]] = set()
     for part in program.parts:
-        for name, (place, size) in _stored(part.cascade, layout, "weight").items():
-            shared = name in program.shared
-            if shared and (place.pool, name) in seen:
+        for (name, pool), size in _stored(part.cascade, layout, "weight").items():
+            if name in program.shared and (pool, name) in seen:
                 continue
-            seen.add((place.pool, name))
-            total[place.pool] += float(size) * _copies(part, layout, place)
+            seen.add((pool, name))
+            total[pool] += float(size) * _copies(part, layout, layout.at(pool))
     return total
 
 
 def state(program: Program, layout: Layout, **sizes: Any) -> dict[str, Any]:
     """Bytes of state on one device of each pool for ``b`` requests with ``c`` tokens behind them (one replica's)."""
     total: dict[str, Any] = {place.pool: 0.0 for place in layout.places}
-    homes = dict(layout.home)
     for part in program.parts:
-        for name, (place, size) in _stored(part.cascade, layout, "state", **sizes).items():
-            pool = homes.get(name, place.pool)
+        for (_, pool), size in _stored(part.cascade, layout, "state", **sizes).items():
             total[pool] = total[pool] + size * _copies(part, layout, layout.at(pool))
     return total
 
@@ -44,20 +41,22 @@ def _copies(part: Part, layout: Layout, place: Place) -> int:
     return ceil(part.times / staged) if part.times > 1 else 1
 
 
-def _stored(cascade: Cascade, layout: Layout, kind: str, **sizes: Any) -> dict[str, tuple[Place, Any]]:
-    """Each tensor of a kind with the place that holds it and the bytes of its largest share there."""
+def _stored(cascade: Cascade, layout: Layout, kind: str, **sizes: Any) -> dict[tuple[str, str], Any]:
+    """Bytes of the largest share of each tensor of a kind, by tensor and pool: as it is read there, else written."""
     own = {r for r, _ in cascade.sizes}
     at = cascade.bind(**{r: s for r, s in sizes.items() if r in own})
-    found: dict[str, tuple[Place, Any]] = {}
+    homes = dict(layout.home)
+    found: dict[tuple[str, str], Any] = {}
+    read = {name for e in cascade.einsums for name in e.inputs}
     for einsum in cascade.einsums:
-        for access in (*einsum.reads, einsum.output):
+        for access in (*einsum.reads, *(() if einsum.output.tensor in read else (einsum.output,))):
             tensor = cascade.tensor(access.tensor)
             if tensor.kind == kind:
-                place = layout.place(einsum.name)
+                place = layout.at(homes.get(tensor.name, layout.place(einsum.name).pool))
                 elements = _share(cascade, access, einsum, place, at)
                 size = elements * density(tensor.patterns, at) * bits(tensor.dtype) / 8
-                old = found.get(tensor.name)
-                found[tensor.name] = (place, size if old is None else np.maximum(size, old[1]))
+                key = tensor.name, place.pool
+                found[key] = np.maximum(size, found.get(key, 0.0))
     return found
 
 

@@ -13,7 +13,7 @@ from einsum import Part, Program
 from einsum.counts import writes
 from mappings.layout import Layout
 from sim.arch import Cluster, Tier
-from sim.model.timing import Clock, Timed, schedule
+from sim.model.timing import BOUNDS, Clock, Timed, schedule
 from sim.model.work import Task, tasks
 
 
@@ -104,10 +104,16 @@ class Step:
 
     @cached_property
     def joules(self) -> Any:
-        """Joules that the replica's pools draw in one period for all batches in flight."""
+        """Joules that a replica's share of all pools draws in one period for all batches in flight."""
         total: Any = 0.0
+        layout = self.work.layout
+        used = {place.pool: place.count for place in layout.places}
+        used[layout.places[0].pool] *= layout.stages
         for pool in self.cluster.pools:
-            total = total + pool.count / self.work.layout.replicas * self._joules_each(pool.name)
+            works = used.get(pool.name, 0)
+            rests = pool.count / layout.replicas - works  # devices that the layout leaves out draw their idle power
+            idle = pool.device.power.idle if pool.device.power else np.nan
+            total = total + works * self._joules_each(pool.name) + rests * idle * self.period
         return total
 
     def _joules_each(self, pool: str) -> Any:
@@ -129,23 +135,30 @@ class Step:
 
     @cached_property
     def shares(self) -> dict[tuple[str, str], Any]:
-        """Seconds of one batch by (resource, bound)."""
+        """Seconds of one batch by (resource, bound), at every design point."""
         total: dict[tuple[str, str], Any] = {}
         for part, timed in self.rows:
             for one in timed:
-                key = (one.resource, one.bound)
-                total[key] = total.get(key, 0.0) + part.times * one.seconds
+                limits = one.limits
+                for limit in np.flatnonzero(np.bincount(np.ravel(limits))):
+                    key = (one.resource, BOUNDS[limit])
+                    total[key] = total.get(key, 0.0) + part.times * one.seconds * (limits == limit)
         return total
 
     @property
+    def bounds(self) -> Any:
+        """The resource and the limit that take most of the step, as text at every design point."""
+        shares = self.shares | ({("host", "overhead"): self.host} if self.host else {})
+        latency, *rows = np.broadcast_arrays(self.latency, *self.busy.values(), *shares.values())
+        busy, spent = np.stack(rows[: len(self.busy)]) * self.in_flight, np.stack(rows[len(self.busy) :])
+        alone = busy.max(axis=0) >= 0.98 * latency  # one resource never waits: only it matters
+        resources, first = list(self.busy), self.work.layout.places[0].pool  # which the host keeps waiting
+        own = np.array([resources.index(first if r == "host" else r) for r, _ in shares])
+        beside = own.reshape(-1, *[1] * latency.ndim) != busy.argmax(axis=0)
+        most = np.where(alone & beside, -1.0, spent).argmax(axis=0)
+        return np.array([limit if r == limit else f"{r} {limit}" for r, limit in shares])[most]
+
+    @property
     def bound(self) -> str:
-        """The resource and the limit that take most of the step."""
-        shares = dict(self.shares)
-        if self.host:
-            shares["host", "overhead"] = self.host
-        busiest = {r: float(np.ravel(s)[-1]) * self.in_flight for r, s in self.busy.items()}
-        top = max(busiest, key=lambda r: busiest[r])
-        alone = busiest[top] >= 0.98 * float(np.ravel(self.latency)[-1])  # one resource never waits: only it matters
-        relevant = {k: float(np.ravel(s)[-1]) for k, s in shares.items() if not alone or k[0] == top}
-        resource, limit = max(relevant, key=lambda k: relevant[k])
-        return limit if resource == limit else f"{resource} {limit}"
+        """The resource and the limit that take most of the step, at the last design point."""
+        return str(np.ravel(self.bounds)[-1])

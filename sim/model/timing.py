@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.arch import Cluster, Device, Tier
+from sim.arch import Cluster, Tier
 from sim.model.collectives import collective
 from sim.model.work import Task
 
@@ -41,16 +41,17 @@ class Timed:
         return "network" if self.task.kind == "transfer" else self.task.pool
 
     @property
+    def limits(self) -> Any:
+        """What takes longest in it at every design point, as a place in ``BOUNDS``."""
+        if self.task.kind != "kernel":
+            return BOUNDS.index("network" if self.task.kind == "transfer" else "collective")
+        longest = np.where(self.memory > self.compute, BOUNDS.index("memory"), BOUNDS.index("compute"))
+        return np.where(self.launch > self.seconds - self.launch, BOUNDS.index("launch"), longest)
+
+    @property
     def bound(self) -> str:
         """What takes longest in it, at the last design point."""
-        if self.task.kind == "transfer":
-            return "network"
-        if self.task.kind != "kernel":
-            return "collective"
-        parts = {"compute": self.compute, "memory": self.memory}
-        largest = max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
-        rest = float(np.ravel(self.seconds - self.launch)[-1])
-        return "launch" if float(np.ravel(self.launch)[-1]) > rest else largest
+        return BOUNDS[int(np.ravel(self.limits)[-1])]
 
     @property
     def ideal(self) -> Any:
@@ -71,9 +72,10 @@ class Clock:
             return self._kernel(task)
         return self._transfer(task) if task.kind == "transfer" else self._collective(task)
 
-    def _rate(self, device: Device, op: str, dtype: str) -> tuple[str, float]:
-        key = (device.name, op, dtype)
+    def _rate(self, pool: str, op: str, dtype: str) -> tuple[str, float]:
+        key = (pool, op, dtype)  # two pools may hold devices of one name with different numbers
         if key not in self._rates:
+            device = self.cluster.pool(pool).device
             self._rates[key] = (device.runs_as(op, dtype)[1], device.rate(op, dtype))
         return self._rates[key]
 
@@ -81,7 +83,7 @@ class Clock:
         device = self.cluster.pool(task.pool).device
         units: dict[str, Any] = {}
         for op, dtype, count in task.ops:
-            unit, rate = self._rate(device, op, dtype)
+            unit, rate = self._rate(task.pool, op, dtype)
             units[unit] = units.get(unit, 0.0) + count / rate
         compute: Any = 0.0
         for seconds in units.values():
@@ -93,8 +95,9 @@ class Clock:
     def _collective(self, task: Task) -> Timed:
         link = self.cluster.pool(task.pool).link(task.ways)
         seconds, algorithm = collective(task.kind, task.size, task.ways, link.bandwidth, link.latency)
+        moving, _ = collective(task.kind, task.size, task.ways, link.bandwidth, 0.0)
         fixed = self.tier.collective
-        return Timed(task, seconds + fixed, link=task.size / link.bandwidth, launch=fixed, algorithm=algorithm)
+        return Timed(task, seconds + fixed, link=moving, launch=fixed, algorithm=algorithm)
 
     def _transfer(self, task: Task) -> Timed:
         """Receivers take their bytes at once; senders share the sending of all that is received."""

@@ -7,16 +7,16 @@ or what must travel; all amounts may be arrays over design points.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
-from einsum import Access, Affine, Cascade, Einsum
+from einsum import Access, Cascade, Einsum
 from einsum.cascade import Sizes, accesses
-from einsum.counts import constants, operations, touched
+from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
-from mappings.kernels import kernels
+from mappings.kernels import divisions, kernels
 from mappings.layout import FREE, Layout, Place
 
 Ops = tuple[tuple[str, str, Any], ...]  # (operation class, data type, count on one device)
@@ -28,7 +28,7 @@ class Task:
 
     ``kind`` is ``kernel``, a collective (``all-reduce``, ``reduce-scatter``, ``all-gather``, ``all-to-all``) or
     ``transfer``. ``size`` is bytes: through one device's memory for a kernel; held by one device before a collective
-    reduces or exchanges it, or after it gathers it; received by one device in a transfer.
+    reduces it, or after it gathers or exchanges it; received by one device in a transfer.
     """
 
     name: str
@@ -51,11 +51,13 @@ def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
 
 @dataclass
 class _Made:
-    """How a tensor stands after it was written: by which task and Einsum, and where."""
+    """How a tensor stands: written by which Einsum, since which task so, how divided, and in how many partial sums."""
 
     task: int
     einsum: Einsum
     place: Place
+    divided: tuple[int, ...]
+    partial: int
 
 
 @dataclass
@@ -116,7 +118,11 @@ class _Builder:
         self.found.append(task)
         number = len(self.found) - 1
         for einsum in group:
-            self.made[einsum.output.tensor] = _Made(number, einsum, place)
+            ways = place.ways(einsum)
+            partial = prod(w for r, w in ways.items() if r in einsum.reduced)
+            written = divisions(self.layout, einsum.output, einsum)
+            self.made[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
+            self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
             self.push(einsum.output.tensor, place)
 
@@ -166,49 +172,54 @@ class _Builder:
         writers = [e for e in group if e.output.tensor in inside & needed and not constants(e)]
         return sum((self.bytes_of(e.output, e) for e in writers), start=0)
 
-    def divisions(self, access: Access, einsum: Einsum) -> tuple[int, ...]:
-        """Ways in which each dimension of a tensor is divided, as an Einsum writes or reads it."""
-        ways = self.layout.place(einsum.name).ways(einsum)
-        return tuple(
-            prod(ways.get(r, 1) for r in index.ranks) if isinstance(index, Affine) else 1 for index in access.indices
-        )
-
     def fetch(self, access: Access, einsum: Einsum) -> int:
         """The task after which an Einsum has the slice it reads; adds what must travel, once for all who need it."""
         made, place = self.made[access.tensor], self.layout.place(einsum.name)
-        want = self.divisions(access, einsum)
-        key = (access.tensor, place.pool, want, made.task)
+        want = divisions(self.layout, access, einsum)
+        key = (access.tensor, place.pool, want)
         if key not in self.moved:
+            if made.partial > 1:
+                need = self.bytes_of(access, einsum) * prod(
+                    want
+                )  # present in the whole, which may be more than in a part
+                self.reduce(made, want if place.pool == made.place.pool else None, need)
             self.moved[key] = self.route(access, einsum, made, place, want)
         return self.moved[key]
 
+    def reduce(self, made: _Made, want: tuple[int, ...] | None, whole: Any) -> None:
+        """Add up partial sums of ``whole`` bytes: everywhere, or each part where wanted (anywhere for another pool)."""
+        name, size = made.einsum.output.tensor, self.bytes_of(made.einsum.output, made.einsum)
+        left, divided = made.partial, made.divided
+        if want is None and divided:
+            scattered = (divided[0] * left, *divided[1:])
+        else:
+            scattered = tuple(h * gcd(w // h, left) if w > h else h for w, h in zip(want or (), divided, strict=True))
+        further = prod(scattered) // prod(divided)
+        made.partial = 1
+        if further == 1 or left % further:
+            size = np.maximum(size, whole / prod(divided))
+            made.task = self.add("all-reduce", name, made.place, size, left, made.task)
+            return
+        made.task, made.divided = self.add("reduce-scatter", name, made.place, size, left, made.task), scattered
+        if left > further:  # several devices want the same part
+            made.task = self.add("all-gather", name, made.place, whole / prod(scattered), left // further, made.task)
+
     def route(self, access: Access, einsum: Einsum, made: _Made, place: Place, want: tuple[int, ...]) -> int:
-        """Reduce what is partial, then cross to the reader's pool or re-divide within the writer's."""
-        have = self.divisions(made.einsum.output, made.einsum)
-        partial = prod(w for r, w in made.place.ways(made.einsum).items() if r in made.einsum.reduced)
-        held = self.bytes_of(made.einsum.output, made.einsum)
-        crossing = place.pool != made.place.pool
-        finer = prod(w // h for w, h in zip(want, have, strict=True) if w > h)
-        last = made.task
-        if partial > 1:
-            scatter = crossing or finer >= partial
-            last = self.add(
-                "reduce-scatter" if scatter else "all-reduce", access.tensor, made.place, held, partial, last
-            )
-        if crossing:
+        """Cross to the reader's pool, or divide anew within the writer's; a finer division is there already."""
+        if place.pool != made.place.pool:
             need = self.bytes_needed(access, einsum, made)
-            return self.add("transfer", access.tensor, place, need, place.count, last, source=made.place)
-        coarser = prod(h // w for w, h in zip(want, have, strict=True) if h > w)
-        if coarser > 1 and (finer == 1 or partial > 1):
-            return self.add("all-gather", access.tensor, place, self.bytes_of(access, einsum), coarser, last)
-        if coarser > 1:
-            return self.add("all-to-all", access.tensor, place, held, coarser, last)
-        return last
+            return self.add("transfer", access.tensor, place, need, place.count, made.task, source=made.place)
+        ratios = [(w, h) for w, h in zip(want, made.divided, strict=True)]
+        coarser, finer = prod(h // w for w, h in ratios if h > w), any(w > h for w, h in ratios)
+        if coarser == 1:
+            return made.task
+        kind = "all-to-all" if finer else "all-gather"
+        return self.add(kind, access.tensor, place, self.bytes_of(access, einsum), coarser, made.task)
 
     def bytes_needed(self, access: Access, einsum: Einsum, made: _Made) -> Any:
         """Bytes that one reader in another pool needs of what was just written (not of state it already holds)."""
-        readers = prod(self.divisions(access, einsum))
-        writers = prod(self.divisions(made.einsum.output, made.einsum))
+        readers = prod(divisions(self.layout, access, einsum))
+        writers = prod(divisions(self.layout, made.einsum.output, made.einsum))
         fresh = self.bytes_of(made.einsum.output, made.einsum) * writers / readers
         return np.minimum(self.bytes_of(access, einsum), fresh)
 
@@ -217,7 +228,7 @@ class _Builder:
         if name in self.made and self.made[name].place.pool != place.pool:
             made = self.made[name]
             held = self.bytes_of(made.einsum.output, made.einsum)
-            ways = prod(self.divisions(made.einsum.output, made.einsum))
+            ways = prod(divisions(self.layout, made.einsum.output, made.einsum))
             self.add("transfer", name, place, held * ways / place.count, place.count, made.task, source=made.place)
 
     def complete(self, name: str) -> None:
@@ -227,11 +238,13 @@ class _Builder:
             return
         access = made.einsum.output
         ways = made.place.ways(made.einsum)
-        partial = prod(w for r, w in ways.items() if r in made.einsum.reduced)
         split = prod(w for r, w in ways.items() if r in access.ranks and r not in FREE)
         held, last = self.bytes_of(access, made.einsum), made.task
-        if partial > 1:
-            last = self.add("all-reduce", name, made.place, held, partial, last)
+        if made.partial > 1:
+            whole = footprint(self.cascade, name, self.sizes) / prod(
+                made.divided
+            )  # parts may be sparser than their sum
+            last = self.add("all-reduce", name, made.place, np.maximum(held, whole), made.partial, last)
         if split > 1:
             self.add("all-gather", name, made.place, held * split, split, last)
 

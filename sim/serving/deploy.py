@@ -109,24 +109,24 @@ class Deployment:
 
         return Service(
             decode=lambda b, c: shaped(self.decoding(b, c).period, b),
-            prefill=lambda b, p: shaped(_filled(self.prefilling(b, p)), b),
+            prefill=lambda b, p: shaped(filled(self.prefilling(b, p)), b),
             decode_joules=lambda b, c: shaped(self.decoding(b, c).joules, b),
-            prefill_joules=lambda b, p: shaped(_filled_joules(self.prefilling(b, p)), b),
+            prefill_joules=lambda b, p: shaped(filled_joules(self.prefilling(b, p)), b),
             state=state,
             capacity=free[tight],
             usd_per_hour=self.usd_per_hour / self.layout.replicas,
         )
 
 
-def _filled(step: Step) -> Any:
+def filled(step: Step) -> Any:
     """Seconds until a prefill cut into one micro-batch a stage is through: the first one's way, then one stage each."""
     stages = step.work.layout.stages
     return step.latency + (stages - 1) * step.busy[step.work.layout.places[0].pool]
 
 
-def _filled_joules(step: Step) -> Any:
+def filled_joules(step: Step) -> Any:
     """Joules of that prefill: the power of a full pipeline over its seconds."""
-    return step.joules / step.period * _filled(step)
+    return step.joules / step.period * filled(step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,231 @@
+"""Whether a nest may run on a device: order, passes, levels, fan-outs, capacities; each refusal says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from einsum import Cascade, WeirError, hint
+from einsum.ops import bits
+from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
+from sim.arch import Device
+from sim.model.nests import Held, Leaf, Mapped
+from sim.model.pieces import used
+
+
+def check(cascade: Cascade, nest: Nest, device: Device | None = None, sizes: Mapping[str, Any] | None = None) -> Mapped:
+    """The nest taken apart, once it is known to be legal; :class:`WeirError` with every reason otherwise."""
+    problems = list(_names(cascade, nest))
+    if problems:
+        raise WeirError("\n".join(problems))
+    mapped = Mapped(cascade, nest)
+    at = cascade.bind() if sizes is None else dict(sizes)
+    problems += [*_kept(mapped), *_order(mapped), *_passes(mapped, at)]
+    if device is not None:
+        problems += [*_places(nest, device), *_fans(mapped, device, at)]
+        if not problems:
+            problems += _capacity(mapped, device, at)
+    if problems:
+        raise WeirError("\n".join(dict.fromkeys(problems)))
+    return mapped
+
+
+def _nodes(nest: Nest) -> Iterator[Node]:
+    for node in nest.nodes:
+        yield node
+        if isinstance(node, Branch):
+            for child in node.children:
+                yield from _nodes(child)
+
+
+def _names(cascade: Cascade, nest: Nest) -> Iterator[str]:
+    """Einsums, ranks and tensors that the nest names must exist; each Einsum runs exactly once in the text."""
+    einsums = [e.name for e in cascade.einsums]
+    run = [r.einsum for r in nest.runs]
+    yield from (f"mapping: no Einsum {n!r} in {cascade.name}{hint(n, einsums)}" for n in run if n not in einsums)
+    yield from (f"mapping: Einsum {n!r} is not mapped" for n in einsums if n not in run)
+    yield from (f"mapping: Einsum {n!r} runs twice" for n in dict.fromkeys(run) if run.count(n) > 1)
+    ranks = {r for r, _ in cascade.sizes}
+    tensors = {t.name for t in cascade.tensors}
+    for node in _nodes(nest):
+        if isinstance(node, Temporal | Spatial) and node.rank not in ranks:
+            yield f"mapping: {str(node)!r}: no rank {node.rank!r}{hint(node.rank, ranks)}"
+        if isinstance(node, Spatial) and not node.tile:
+            yield f"mapping: {str(node)!r}: on an array, say how many elements each instance takes: tile N"
+        if isinstance(node, Spatial) and not node.over:
+            yield f"mapping: {str(node)!r}: say over which fan-out: spatial {node.rank} tile {node.tile} over NAME"
+        if isinstance(node, Keep):
+            missing = [t for t in node.tensors if t not in tensors]
+            yield from (f"mapping: {str(node)!r}: no tensor {t!r}{hint(t, tensors)}" for t in missing)
+
+
+def _kept(mapped: Mapped) -> Iterator[str]:
+    """Whatever an Einsum touches is kept somewhere above it."""
+    for leaf in mapped.leaves:
+        for name in dict.fromkeys((*leaf.einsum.inputs, leaf.einsum.output.tensor)):
+            if not leaf.chain(name):
+                yield f"mapping: {leaf.einsum.name} touches {name}, which no level above it keeps"
+
+
+def _order(mapped: Mapped) -> Iterator[str]:
+    """Whatever is read has been written before, by an earlier line of the nest, unless it is an input."""
+    written: set[str] = set()
+    for leaf in mapped.leaves:
+        for name in leaf.einsum.inputs:
+            if name in mapped.cascade.produced and name not in written and name not in mapped.cascade.inputs:
+                yield f"mapping: {leaf.einsum.name} reads {name} before anything has written it"
+        written.add(leaf.einsum.output.tensor)
+
+
+def _passes(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+    """No Einsum reads a tensor under a loop over which that tensor is still being reduced."""
+    for i, maker in enumerate(mapped.leaves):
+        for reader in mapped.leaves[i + 1 :]:
+            if maker.einsum.output.tensor in reader.einsum.inputs:
+                yield from _unfinished(mapped, maker, reader, sizes)
+
+
+def _unfinished(mapped: Mapped, maker: Leaf, reader: Leaf, sizes: Mapping[str, Any]) -> Iterator[str]:
+    shared = [loop for loop in maker.loops if loop in reader.loops]
+    for loop in shared:
+        if loop.node.rank in maker.einsum.reduced and _divides(mapped, loop.at, maker, sizes):
+            rank, tensor = loop.node.rank, maker.einsum.output.tensor
+            yield (
+                f"mapping: {reader.einsum.name} reads {tensor} under {str(loop.node)!r}, over which {maker.einsum.name}"
+                f" is still reducing {rank}: {tensor} is complete only when all of {rank} has been traversed, so"
+                f" {reader.einsum.name} belongs to a later pass over {rank} ({_pass(mapped.cascade, reader, rank)});"
+                f" keep what it reads again until then (spill it), or run its makers again in a later loop (recompute)"
+            )
+
+
+def _divides(mapped: Mapped, at: int, leaf: Leaf, sizes: Mapping[str, Any]) -> bool:
+    """Whether a loop makes more than one piece."""
+    length: Any = None
+    for loop in leaf.loops:
+        if loop.at > at:
+            break
+        same = [one for one in leaf.loops if one.node.rank == loop.node.rank and one.at < loop.at]
+        length = np.minimum.reduce([sizes[loop.node.rank], *(one.node.tile for one in same)])
+        if loop.at == at:
+            return bool(np.any(length > loop.node.tile))
+    return False
+
+
+def _pass(cascade: Cascade, leaf: Leaf, rank: str) -> str:
+    """The pass that the analysis of the cascade puts an Einsum in, in words."""
+    from einsum import passes
+
+    try:
+        found = passes(cascade)
+        return f"pass {found.einsum(leaf.einsum.name, rank)} of {found.rank(rank)}"
+    except WeirError:
+        return "it does not traverse that rank itself"
+
+
+def _places(nest: Nest, device: Device) -> Iterator[str]:
+    """Levels, fan-outs and units exist, and each path goes from the outside of the device inwards."""
+    parents = {m.name: m.under for m in device.memories} | {f.name: f.under for f in device.fanouts}
+    parents |= {c.name: c.under for c in device.computes}
+    kinds = {
+        "level": [m.name for m in device.memories],
+        "fan-out": [f.name for f in device.fanouts],
+        "unit": [c.name for c in device.computes],
+    }
+    for above, run in nest.paths():
+        reached = ""
+        for node in (*above, run):
+            name, kind = _named(node)
+            if not name:
+                continue
+            if name not in kinds[kind]:
+                yield f"mapping: {str(node)!r}: {device.name} has no {kind} {name!r}{hint(name, kinds[kind])}"
+            elif reached and reached != name and not _within(name, reached, parents):
+                yield f"mapping: {str(node)!r}: {kind} {name!r} is not inside {reached!r} on {device.name}"
+            else:
+                reached = name
+
+
+def _named(node: Node) -> tuple[str, str]:
+    if isinstance(node, Keep):
+        return node.level, "level"
+    if isinstance(node, Spatial):
+        return node.over, "fan-out"
+    return (node.unit, "unit") if isinstance(node, Run) else ("", "")
+
+
+def _within(name: str, outer: str, parents: Mapping[str, str]) -> bool:
+    while name:
+        name = parents.get(name, "")
+        if name == outer:
+            return True
+    return False
+
+
+def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any]) -> Iterator[str]:
+    """No more pieces in space than a fan-out has instances."""
+    counts = {f.name: f.count for f in device.fanouts}
+    for leaf in mapped.leaves:
+        need: dict[str, Any] = {}
+        cuts = mapped.cuts(leaf.loops, {})
+        for loop in (one for one in leaf.loops if isinstance(one.node, Spatial)):
+            length: Any = sizes[loop.node.rank]
+            for cut in cuts[loop.node.rank]:
+                if cut.at == loop.at:
+                    over = loop.node.over if isinstance(loop.node, Spatial) else ""
+                    need[over] = need.get(over, 1) * used(cut, length)
+                length = np.minimum(length, cut.tile)
+        for over, count in need.items():
+            if over in counts and np.any(count > counts[over]):
+                need_text = f"{leaf.einsum.name} needs {int(np.max(count))} instances of {over!r}"
+                yield f"mapping: {need_text}; {device.name} has {counts[over]}"
+
+
+def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Any:
+    """Bytes of the largest tile of a tensor at one instance of a keep."""
+    lengths = {}
+    for rank, cuts in mapped.cuts(held.loops, {}).items():
+        lengths[rank] = np.minimum.reduce([sizes[rank], *(c.tile for c in cuts)])
+    elements: Any = 1
+    dims = mapped.dims(held, tensor, sizes)
+    for dim, extent in zip(dims, mapped.cascade.shape(tensor, sizes), strict=True):
+        if dim is None:
+            elements = elements * extent
+        else:
+            terms, slack = dim
+            elements = elements * (1 + slack + sum(abs(c) * (lengths.get(r, sizes[r]) - 1) for c, r in terms))
+    return elements * bits(mapped.cascade.tensor(tensor).dtype) / 8 * (2 if held.node.double else 1)
+
+
+def occupancy(mapped: Mapped, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Bytes held at one instance of each level at once: along a path, and by stages that run side by side, together."""
+    held = {k.at: k for leaf in mapped.leaves for k in leaf.keeps}
+    return _occupied(mapped, mapped.nest, iter(sorted(held)), held, sizes)
+
+
+def _occupied(
+    mapped: Mapped, nest: Nest, order: Iterator[int], held: Mapping[int, Held], sizes: Mapping[str, Any]
+) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for node in nest.nodes:
+        if isinstance(node, Keep):
+            keep = held[next(order)]
+            for tensor in (t for t in node.tensors if (keep.at, t) in mapped.holders):
+                total[node.level] = total.get(node.level, 0) + tile_bytes(mapped, keep, tensor, sizes)
+        elif isinstance(node, Branch):
+            below = [_occupied(mapped, child, order, held, sizes) for child in node.children]
+            for level in {name for one in below for name in one}:
+                parts = [one.get(level, 0) for one in below]
+                inside = np.maximum.reduce(parts) if node.how == "sequence" else sum(parts)
+                total[level] = total.get(level, 0) + inside
+    return total
+
+
+def _capacity(mapped: Mapped, device: Device, sizes: Mapping[str, Any]) -> Iterator[str]:
+    """What is kept at a level at once fits into one instance of it."""
+    capacities = {m.name: m.capacity for m in device.memories}
+    for level, size in occupancy(mapped, sizes).items():
+        if np.any(size > capacities.get(level, np.inf)):
+            have = f"{device.name} gives it {capacities[level]:.0f}"
+            yield f"mapping: {level!r} must hold {int(np.max(size))} bytes at once; {have}"

@@ -1,0 +1,171 @@
+"""Sweeps of single steps, decode or prefill: all sizes of one deployment are timed in one call of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einsum.errors import Infeasible, WeirError, hint
+from mappings.layout import Layout, check
+from mappings.parallel import layout as parallel
+from mappings.parallel import read
+from sim.arch import Cluster, Device, Tier, tier
+from sim.arch.prices import prices
+from sim.serving.deploy import Deployment, Model, filled, filled_joules
+from sim.space.axes import Axis, changed, column, dotted, points, repriced, size
+from sim.space.progress import tracked
+from sim.units import si
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+SIZES = {"decode": ("batch", "context"), "prefill": ("batch", "prompt")}
+AXES = ("model", "on", "layout", "tier", "host", "prices", "batch", "context", "prompt")
+KINDS: dict[str, tuple[type, ...]] = {
+    "layout": (str, Layout, type(None)),
+    "tier": (str, Tier),
+    "prices": (str, type(None)),
+}
+CHUNK = 1 << 16  # points timed at once: the intermediate arrays of one call stay around a hundred megabytes
+FIGURES = ("seconds", "tokens_per_second", "joules_per_token")
+COSTS = ("usd_per_hour", "usd_per_million_tokens", "tokens_per_dollar")
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The axes by what they change: the deployment, its prices, or the sizes of a step."""
+
+    phase: str
+    cells: tuple[Axis, ...]
+    costs: tuple[Axis, ...]
+    sizes: tuple[Axis, ...]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """All of them, in the order of the table's rows."""
+        return (*self.cells, *self.costs, *self.sizes)
+
+
+def space(axes: Sequence[Axis]) -> Space:
+    """The axes sorted; refuses those that a step does not have, and a step without its sizes."""
+    names = [a.name for a in axes]
+    for name in names:
+        if not dotted(name) and name not in AXES:
+            raise WeirError(
+                f"sweep: no axis {name!r}{hint(name, AXES)}; a step has no others, but sweep(serve, ...) takes all"
+                " that serve takes"
+            )
+    phase = "prefill" if "prompt" in names else "decode"
+    if "context" in names and "prompt" in names:
+        raise WeirError("sweep: give context (a decode step) or prompt (a prefill), not both")
+    if missing := [n for n in SIZES[phase] if n not in names]:
+        raise WeirError(f"sweep: a {phase} step needs {' and '.join(map(repr, missing))}")
+    costs = [a for a in axes if a.name == "prices" or a.name.startswith("price.")]
+    sizes = [a for a in axes if a.name in SIZES[phase]]
+    cells = [a for a in axes if a not in costs and a not in sizes]
+    for one in sizes:
+        one.numbers(least=1)
+    for one in axes:
+        one.check(KINDS.get(one.name, (object,)))
+    return Space(phase, tuple(cells), tuple(costs), tuple(sizes))
+
+
+def steps(axes: Sequence[Axis]) -> pd.DataFrame:
+    """One row a point, in the order of the axes' product."""
+    import pandas as pd
+
+    whole = space(axes)
+    total = size(whole.axes)
+    shape = (size(whole.cells), size(whole.costs), size(whole.sizes))
+    found = {name: np.full(shape, np.nan) for name in (*FIGURES, *COSTS)}
+    labels = {"layout": np.full(shape, "", object), "bound": np.full(shape, "", object)}
+    hourly = _hourly(whole)
+    for cell, chunk, figures, laid in tracked(_figures(whole), total // max(1, shape[1])):
+        for name, values in figures.items():
+            (labels if name == "bound" else found)[name][cell, :, chunk] = values
+        labels["layout"][cell] = laid
+    found["usd_per_hour"][:] = hourly[:, :, None]
+    _price(found)
+    given = {a.name: column(whole.axes, a.name) for a in whole.axes}
+    results = {"fits": ~np.isnan(found["seconds"]), **found, "bound": labels["bound"]}
+    if "layout" not in given:
+        results = {"layout": labels["layout"], **results}
+    return pd.DataFrame(given | {name: values.reshape(total) for name, values in results.items()}, copy=False)
+
+
+def _price(found: dict[str, Array]) -> None:
+    """Money from rate and price, in place: these are the largest arrays of a sweep."""
+    np.divide(found["tokens_per_second"] * 3600, found["usd_per_hour"], out=found["tokens_per_dollar"])
+    np.divide(1e6, found["tokens_per_dollar"], out=found["usd_per_million_tokens"])
+
+
+def _figures(whole: Space) -> Iterator[tuple[int, slice, dict[str, Any], str]]:
+    """Chunk by chunk of the sizes, cell by cell, so that what is counted for a chunk serves every cell."""
+    axes = [a.numbers(least=1) for a in whole.sizes]
+    grid = dict(zip((a.name for a in whole.sizes), (g.ravel() for g in np.meshgrid(*axes, indexing="ij")), strict=True))
+    many = len(grid["batch"])
+    for start in range(0, many, CHUNK):
+        chunk = slice(start, min(start + CHUNK, many))
+        counted: dict[tuple[str, Layout], Deployment] = {}
+        for cell, point in enumerate(points(whole.cells)):
+            option = _deployment(point, counted)
+            batch, tokens = (grid[name][chunk] for name in SIZES[whole.phase])
+            try:
+                figures = timed(option, whole.phase, batch, tokens)
+            except Infeasible:
+                figures = {}
+            yield cell, chunk, figures, option.layout.name
+
+
+def _deployment(point: dict[str, Any], counted: dict[tuple[str, Layout], Deployment]) -> Deployment:
+    """The point's deployment, sharing what was already counted for the same model and layout."""
+    model, where = point["model"], changed(point["on"], point)
+    laid = _layout(point.get("layout"), model, where)
+    level = point.get("tier", "physical")
+    level = level if isinstance(level, Tier) else tier(level)
+    host = si(point.get("host", 0.0), "s", "sweep: axis 'host'")
+    fresh = Deployment(model, where, laid, level, 0.0, host)
+    known = counted.setdefault((model.name, laid), fresh)
+    return Deployment(model, where, laid, level, 0.0, host, _works=known._works)
+
+
+def _layout(given: Layout | str | None, model: Model, where: Cluster) -> Layout:
+    pools = {p.name: p.count for p in where.pools}
+    if given is None:
+        made = parallel(model.decode, pools)
+    else:
+        made = given if isinstance(given, Layout) else read(given, model.decode, pools)
+    check(made, model.decode, pools)
+    return made
+
+
+def timed(option: Deployment, phase: str, batch: Array, tokens: Array) -> dict[str, Any]:
+    """Seconds, rates, joules and bounds of steps of ``batch`` requests, all replicas together; NaN where they do not
+    fit. Tokens are those generated by a decode step, those of the prompts in a prefill."""
+    copies = option.layout.replicas
+    service = option.service()
+    fits = batch / copies * service.state(tokens) <= service.capacity
+    step = option.decoding(batch / copies, tokens) if phase == "decode" else option.prefilling(batch / copies, tokens)
+    seconds, joules = (step.period, step.joules) if phase == "decode" else (filled(step), filled_joules(step))
+    made = batch if phase == "decode" else batch * tokens
+    return {
+        "seconds": np.where(fits, seconds, np.nan),
+        "tokens_per_second": np.where(fits, made / seconds, np.nan),
+        "joules_per_token": np.where(fits, joules * copies / made, np.nan),
+        "bound": np.where(fits, step.bounds, ""),
+    }
+
+
+def _hourly(whole: Space) -> Array:
+    """USD an hour of every cell at every point of the prices (cell, price), all clusters priced from one book."""
+    clusters = [changed(point["on"], point) for point in points(whole.cells)]
+    devices: tuple[Device, ...] = tuple({p.device.name: p.device for c in clusters for p in c.pools}.values())
+    books = [prices(devices, point.get("prices"), repriced(point)) for point in points(whole.costs)]
+    shape = (len(clusters), len(books))
+    return np.array([book.usd_per_hour(where) for where, book in product(clusters, books)]).reshape(shape)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from einsum import Part, Program, parse
+from mappings.kernels import describe, kernels
+from mappings.layout import Layout, Place
+from mappings.parallel import layout, prefilled
+from mappings.tree import Spatial
+from sim.arch import cluster, tier
+from sim.model.step import Work
+from sim.model.work import Task, tasks
+
+LAYER = """
+WQ[d, g, r, e]: weight
+WK[d, g, e]: weight
+WV[d, g, e]: weight
+WO[g, r, e, d]: weight
+W1[d, f]: weight
+W3[d, f]: weight
+W2[f, d]: weight
+K[b, g, m, e]: state
+V[b, g, m, e]: state
+QK[b, g, r, p, m]: causal(p, m, C)
+MS[b, p] = square(X[b, p, d])
+XN[b, p, d] = X[b, p, d] * rsqrt(MS[b, p] / D)
+Q[b, g, r, p, e] = XN[b, p, d] * WQ[d, g, r, e]
+KN[b, g, p, e] = XN[b, p, d] * WK[d, g, e]
+VN[b, g, p, e] = XN[b, p, d] * WV[d, g, e]
+K[b, g, C + p, e] = KN[b, g, p, e]
+V[b, g, C + p, e] = VN[b, g, p, e]
+QK[b, g, r, p, m] = Q[b, g, r, p, e] * K[b, g, m, e]
+GM[b, g, r, p] = max[m](QK[b, g, r, p, m])
+SN[b, g, r, p, m] = exp(QK[b, g, r, p, m] - GM[b, g, r, p])
+SD[b, g, r, p] = SN[b, g, r, p, m]
+AV[b, g, r, p, e] = SN[b, g, r, p, m] * V[b, g, m, e]
+O[b, g, r, p, e] = AV[b, g, r, p, e] / SD[b, g, r, p]
+Y1[b, p, d] = O[b, g, r, p, e] * WO[g, r, e, d]
+X2[b, p, d] = X[b, p, d] + Y1[b, p, d]
+F1[b, p, f] = X2[b, p, d] * W1[d, f]
+F3[b, p, f] = X2[b, p, d] * W3[d, f]
+H[b, p, f] = silu(F1[b, p, f]) * F3[b, p, f]
+Y2[b, p, d] = H[b, p, f] * W2[f, d]
+Y[b, p, d] = X2[b, p, d] + Y2[b, p, d]
+"""
+SIZES: dict[str, Any] = {"b": 6, "p": 1, "c": 99, "m": "C + P", "d": 64, "g": 4, "r": 4, "e": 4, "f": 128}
+
+
+def program(times: int = 4, **sizes: Any) -> Program:
+    return Program("toy", (Part(parse(LAYER, name="layer", **{**SIZES, **sizes}), times),))
+
+
+def laid(text: dict[str, Any], pools: dict[str, int], **sizes: Any) -> tuple[Task, ...]:
+    made = program(**sizes)
+    [part] = made.parts
+    return tasks(part.cascade, layout(made, pools, **text), part.cascade.bind())
+
+
+def moving(found: tuple[Task, ...]) -> list[tuple[str, float, int]]:
+    return [(t.name, float(t.size), t.ways) for t in found if t.kind != "kernel"]
+
+
+@pytest.mark.parametrize("ways", [2, 4, 8])
+@pytest.mark.parametrize("p", [1, 5])
+def test_a_tensor_parallel_layer_has_two_all_reduces(ways: int, p: int) -> None:
+    """Megatron-LM (2019): one after attention and one after the feed-forward network, of b p d elements each."""
+    size = 6 * p * 64 * 2
+    found = moving(laid({"tp": ways}, {"model": ways}, p=p))
+    assert found == [("all-reduce Y1", size, ways), ("all-reduce Y2", size, ways)]
+
+
+def test_requests_divided_move_nothing() -> None:
+    assert moving(laid({"tp": 1, "dp": 2}, {"model": 2})) == []
+
+
+@pytest.mark.parametrize("by", ["heads", "requests"])
+@pytest.mark.parametrize(("g", "r"), [(4, 4), (16, 1), (2, 8)])
+def test_attention_elsewhere_sends_queries_results_and_new_keys_and_values(by: str, g: int, r: int) -> None:
+    """Lamina (arXiv 2405.01814), section 3.1: (2 + 2/G) e d bytes a token and layer, G queries sharing a key."""
+    found = laid({"tp": 1, "attention": by}, {"model": 1, "attention": 2}, g=g, r=r)
+    sent = {t.name: float(t.size) * t.receivers for t in found if t.kind == "transfer"}
+    assert set(sent) == {"transfer Q", "transfer KN", "transfer VN", "transfer O"}
+    assert sum(sent.values()) == pytest.approx((2 + 2 / r) * 2 * 64 * 6)
+
+
+def test_queries_leave_before_keys_are_computed() -> None:
+    names = [t.name for t in laid({"tp": 1}, {"model": 1, "attention": 1})]
+    assert names.index("transfer Q") < names.index("KN VN")
+
+
+def test_prefill_sends_the_state_where_it_will_be_read() -> None:
+    made = program(p=10, c=0)
+    there = prefilled(made, layout(made, {"model": 2, "attention": 2}))
+    found = tasks(made.parts[0].cascade, there, made.parts[0].cascade.bind())
+    sent = {t.name: float(t.size) * t.receivers for t in found if t.kind == "transfer"}
+    assert sent == {"transfer K": 6 * 4 * 10 * 4 * 2, "transfer V": 6 * 4 * 10 * 4 * 2}
+
+
+def test_stages_hand_over_the_residual() -> None:
+    made = program()
+    work = Work.of(made, layout(made, {"model": 2}, tp=1, pp=2), b=3)
+    assert work.passed == 3 * 64 * 2
+    step, whole = work.on(cluster("2xh100"), tier("limit")), Work.of(made, layout(made, {"model": 1}), b=3)
+    alone = whole.on(cluster("1xh100"), tier("limit"))
+    assert step.latency - alone.latency == pytest.approx(3 * 64 * 2 / 450e9 + 0.8e-6)
+    assert step.busy["model"] == pytest.approx(alone.busy["model"] / 2)
+
+
+def test_norms_by_position_between_products_by_head() -> None:
+    """Sequence parallelism (Korthikanti et al. 2022): each all-reduce becomes a reduce-scatter and an all-gather."""
+    late = Spatial("p", 2, ("MS", "XN", "X2", "Y"))
+    place = Place("model", 2, (late, Spatial("g", 2), Spatial("f", 2)))
+    cascade = program(p=8).parts[0].cascade
+    names = [(n, s) for n, s, _ in moving(tasks(cascade, Layout((place,)), cascade.bind()))]
+    whole = 6 * 8 * 64 * 2
+    assert names == [
+        ("all-gather XN", whole),
+        ("reduce-scatter Y1", whole),
+        ("all-gather X2", whole),
+        ("reduce-scatter Y2", whole),
+    ]
+
+
+TWICE = """
+W[f, d]: weight
+Y[b, d] = X[b, f] * W[f, d]
+A[b, d] = relu(Y[b, d])
+B[b, d] = exp(Y[b, d])
+C[b, d] = A[b, d] * B[b, d]
+"""
+
+
+def test_a_sum_is_reduced_once_however_often_it_is_read() -> None:
+    cascade = parse(TWICE, b=4, d=4, f=4)
+    place = Place("model", 2, (Spatial("b", 2, ("A", "C")), Spatial("f", 2)))
+    found = moving(tasks(cascade, Layout((place,)), cascade.bind()))
+    assert [n for n, _, _ in found] == ["reduce-scatter Y", "all-gather Y"]
+
+
+def test_expert_parallel_attention_parallel_by_fewer_ways_gathers_the_rest() -> None:
+    """Partial over four, wanted in halves by pairs: scattered four ways, then gathered in pairs."""
+    cascade = parse("W[f, d]: weight\nY[b, d] = X[b, f] * W[f, d]\nA[b, d] = relu(Y[b, d])", b=4, d=4, f=4)
+    place = Place("model", 4, (Spatial("f", 4), Spatial("b", 2, ("A",))))
+    found = moving(tasks(cascade, Layout((place,)), cascade.bind()))
+    assert found == [("reduce-scatter Y", 4 * 4 * 2, 4), ("all-gather Y", 2 * 4 * 2, 2)]
+
+
+def test_kernels_are_cut_at_products_and_at_what_must_travel() -> None:
+    made = program()
+    one = layout(made, {"model": 1})
+    assert describe(made, one).splitlines()[1:5] == [
+        "  on model: MS, XN",
+        "  on model: Q, KN, VN",
+        "  on model: K, V, QK, GM, SN, SD, AV, O",
+        "  on model: Y1",
+    ]
+    apart = replace(one, apart=("GM",))
+    groups = [[e.name for e in g] for g in kernels(made.parts[0].cascade, apart)]
+    assert ["K", "V", "QK"] in groups
+    split = Layout((Place("model", 2, (Spatial("m", 2),)),))
+    groups = [[e.name for e in g] for g in kernels(made.parts[0].cascade, split)]
+    assert groups[2:5] == [["K", "V", "QK", "GM"], ["SN", "SD", "AV"], ["O"]]

@@ -1,0 +1,127 @@
+"""Pictures: what is on the axes, in which units, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+
+from einsum import WeirError, parse
+from sim import plot
+from sim.arch import device
+from sim.model.estimate import estimate
+
+MATMUL = parse("W[k, n]: weight\nZ[b, n] = A[b, k] * W[k, n]", name="matmul", b=1, k=4096, n=4096)
+
+
+@pytest.fixture(autouse=True)
+def _agg() -> Iterator[None]:
+    """No window is opened, and none stays open."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+def line(ax: Axes, label: str) -> Line2D:
+    """The one line whose label begins so."""
+    [found] = [one for one in ax.lines if str(one.get_label()).startswith(label)]
+    return found
+
+
+def table(**columns: list[float]) -> pd.DataFrame:
+    frame = pd.DataFrame(columns)
+    frame.attrs["units"] = {"seconds": "s", "usd_per_million_tokens": "USD/Mtoken"}
+    return frame
+
+
+def test_roofline_puts_a_kernel_at_its_intensity_under_the_roof() -> None:
+    found = estimate(MATMUL, "h100", b=np.array([1.0, 64.0]))
+    ax = plot.roofline(found)
+    points = line(ax, "model: kernels")
+    ops, size = 2 * 64 * 4096**2, 2 * (64 * 4096 * 2 + 4096**2)
+    assert len(points.get_xdata()) == 2
+    assert points.get_xdata()[1] == pytest.approx(ops / size)
+    assert points.get_ydata()[1] == pytest.approx(ops / found.seconds[1])
+    roof = line(ax, "h100_sxm: 989 Top/s")
+    peak, slope = device("h100").rate("mac", "bf16"), device("h100").memory.rate
+    assert roof.get_xdata()[1] == pytest.approx(peak / slope)
+    assert (points.get_ydata() <= np.minimum(peak, slope * points.get_xdata())).all()
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert "op/B" in ax.get_xlabel()
+    assert "op/s" in ax.get_ylabel()
+
+
+def test_roofline_takes_a_step_as_well() -> None:
+    ax = plot.roofline(estimate(MATMUL, "h100").step)
+    assert len(line(ax, "model: kernels").get_xdata()) == 1
+
+
+def test_roofline_of_nothing_is_refused() -> None:
+    nothing = parse("Z[b] = 0", name="nothing", b=4)
+    with pytest.raises(WeirError, match="nothing to draw"):
+        plot.roofline(estimate(nothing, "h100"))
+
+
+def test_pareto_greys_what_is_dominated() -> None:
+    frame = table(seconds=[1, 2, 3, 2], usd_per_million_tokens=[9, 4, 5, np.nan])
+    ax = plot.pareto(frame, "seconds", "usd_per_million_tokens")
+    assert line(ax, "dominated (1)").get_xdata().tolist() == [3]
+    assert to_hex(line(ax, "dominated").get_color()) == plot.GREY.lower()
+    assert line(ax, "Pareto front (2)").get_xdata().tolist() == [1, 2]
+    assert ax.get_xlabel() == "seconds (s)"
+    assert ax.get_ylabel() == "USD per million tokens (USD/Mtoken)"
+
+
+def test_pareto_maximises_what_it_is_told_to() -> None:
+    frame = table(seconds=[1, 2, 3], rate=[5, 4, 9])
+    ax = plot.pareto(frame, "seconds", "rate", maximise="rate")
+    assert line(ax, "Pareto front").get_xdata().tolist() == [1, 3]
+
+
+def test_cost_curve_has_a_line_for_each_cluster_in_its_own_colour() -> None:
+    frame = table(batch=[2, 1, 1, 2], usd_per_million_tokens=[3, 4, 8, np.nan]).assign(on=["a", "a", "b", "b"])
+    ax = plot.cost_curve(frame)
+    assert line(ax, "a").get_xdata().tolist() == [1, 2]
+    assert line(ax, "a").get_ydata().tolist() == [4, 3]
+    assert line(ax, "b").get_xdata().tolist() == [1]
+    assert line(ax, "a").get_color() != line(ax, "b").get_color()
+    assert line(ax, "a").get_marker() != line(ax, "b").get_marker()
+
+
+def test_cost_curve_without_groups_is_one_line() -> None:
+    ax = plot.cost_curve(table(batch=[1, 2], usd_per_million_tokens=[3, 4]), by=None)
+    assert [len(one.get_xdata()) for one in ax.lines] == [2]
+    assert ax.get_legend() is None
+
+
+def test_each_draws_on_the_axes_it_is_given() -> None:
+    import matplotlib.pyplot as plt
+
+    ax = plt.figure().subplots()
+    frame = table(batch=[1, 2], usd_per_million_tokens=[3, 4])
+    assert plot.cost_curve(frame, by=None, ax=ax) is ax
+    assert plot.pareto(frame, "batch", "usd_per_million_tokens", ax) is ax
+    assert plot.roofline(estimate(MATMUL, "h100"), ax) is ax
+    assert len(plt.get_fignums()) == 1
+
+
+def test_colours_are_eight_and_distinct() -> None:
+    assert len(set(plot.COLOURS)) == len(set(plot.MARKERS)) == 8
+
+
+def test_columns_that_are_missing_or_empty_are_refused() -> None:
+    frame = table(batch=[1], usd_per_million_tokens=[np.nan])
+    with pytest.raises(WeirError, match="no column 'bach'; did you mean 'batch'"):
+        plot.cost_curve(frame, "bach", by=None)
+    with pytest.raises(WeirError, match="nothing to draw: no row has batch and usd_per_million_tokens"):
+        plot.cost_curve(frame, by=None)
+    with pytest.raises(WeirError, match="'on' is not an axis of the picture"):
+        plot.pareto(frame, "batch", "usd_per_million_tokens", maximise="on")
