@@ -26,9 +26,11 @@ def paged(
     indices("paged", below=2**62, tables=(tables, (b, columns)))
     used = np.where(np.arange(columns) * page < lengths[:, None], tables, 0)  # entries past the end may be anything
     indices("paged", below=max(size["n"], 1), tables=(used, (b, columns)))
-    flat = (a.reshape(-1, a.shape[3]) for a in (k, v))
+    k, v = (a.reshape(-1, a.shape[3]) for a in (k, v))
     queries = np.full(b, size["p"])
-    return _cached("paged", q, queries, size["h"], *flat, used, page, size["g"], lengths, threads).reshape(*q.shape[:3], -1)
+    return _cached("paged", q, queries, size["h"], k, v, used, page, size["g"], lengths, threads).reshape(
+        *q.shape[:3], -1
+    )
 
 
 def virtual(
@@ -39,9 +41,9 @@ def virtual(
     whole("virtual", least=1, threads=threads)
     indices("virtual", below=size["n"] + 1, lengths=(lengths, (size["b"],)))
     tables = np.arange(size["b"], dtype=np.int64)[:, None]
-    flat = (a.reshape(-1, a.shape[3]) for a in (k, v))
+    k, v = (a.reshape(-1, a.shape[3]) for a in (k, v))
     queries = np.full(size["b"], size["p"])
-    o = _cached("virtual", q, queries, size["h"], *flat, tables, size["n"], size["g"], lengths, threads)
+    o = _cached("virtual", q, queries, size["h"], k, v, tables, size["n"], size["g"], lengths, threads)
     return o.reshape(*q.shape[:3], size["f"])
 
 
@@ -60,8 +62,8 @@ def ragged(
     pages = np.where(np.arange(at.shape[1]) < lengths[:, None], at, 0)  # pages of one key
     split = np.split(q, q_starts[1:-1])
     rows = np.concatenate([part.swapaxes(0, 1).reshape(-1, size["e"]) for part in split])
-    flat = (a.reshape(-1, a.shape[2]) for a in (k, v))
-    o = _cached("ragged", rows, queries, heads, *flat, pages, 1, size["g"], lengths, threads)
+    k, v = (a.reshape(-1, a.shape[2]) for a in (k, v))
+    o = _cached("ragged", rows, queries, heads, k, v, pages, 1, size["g"], lengths, threads)
     parts = np.split(o, q_starts[1:-1] * heads)
     return np.concatenate([part.reshape(heads, -1, size["f"]).swapaxes(0, 1) for part in parts])
 
@@ -70,14 +72,25 @@ def _starts(name: str, starts: Array, stop: int) -> None:
     shape = starts.shape if isinstance(starts, np.ndarray) and starts.ndim == 1 and len(starts) else (1,)
     indices("ragged", below=stop + 1, **{f"{name}_starts": (starts, shape)})
     if len(starts) < 2 or starts[0] != 0 or starts[-1] != stop or (np.diff(starts) < 0).any():
-        raise ValueError(f"ragged: {name}_starts is {starts.tolist()}, expected to rise from 0 to {stop}, the rows of {name}")
+        raise ValueError(
+            f"ragged: {name}_starts is {starts.tolist()}, expected to rise from 0 to {stop}, the rows of {name}"
+        )
 
 
 def _cached(
-    kernel: str, q: Array, queries: Array, heads: int, k: Array, v: Array, tables: Array, page: int, kv: int,
-    lengths: Array, threads: int,
+    kernel: str,
+    q: Array,
+    queries: Array,
+    heads: int,
+    k: Array,
+    v: Array,
+    tables: Array,
+    page: int,
+    kv: int,
+    lengths: Array,
+    threads: int,
 ) -> Array:  # rows of sequences, heads, queries; keys as pages, slots, kv heads
-    """Items of every sequence and key head, whose queries follow each other in ``q``; returns rows as those of ``q``."""
+    """Items of every sequence and key head, whose queries follow each other in ``q``; returns as many rows."""
     if not kv or heads % kv:
         raise ValueError(f"{kernel}: q has {heads} heads, expected a multiple of the {kv} of k")
     for p, m in zip(queries.tolist(), lengths.tolist(), strict=True):

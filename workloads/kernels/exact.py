@@ -47,15 +47,15 @@ def sliding_window(
     return _windowed("sliding_window", q, k, v, True, window, sinks, threads)
 
 
-def _windowed(
-    kernel: str, q: Array, k: Array, v: Array, causal: bool, window: int, sinks: int, threads: int
-) -> Array:
+def _windowed(kernel: str, q: Array, k: Array, v: Array, causal: bool, window: int, sinks: int, threads: int) -> Array:
     size = arrays(kernel, q=(q, "b h p e"), k=(k, "b h m e"), v=(v, "b h m f"))
     whole(kernel, least=1, threads=threads)
     b, h, p, m, f = (size[r] for r in "bhpmf")
     period = _causal(kernel, causal, p, m)
     items = groups(cover(p, m, period=period, window=window, sinks=sinks), b * h, p)
-    return dense(items, q, k.reshape(b * h, m, -1), v.reshape(b * h, m, f), width=f, threads=threads).reshape(b, h, p, f)
+    return dense(items, q, k.reshape(b * h, m, -1), v.reshape(b * h, m, f), width=f, threads=threads).reshape(
+        b, h, p, f
+    )
 
 
 def grouped_query(
@@ -149,7 +149,11 @@ def _three(
 ) -> None:  # (a, n, e), (a, m, e), (a, m, f) -> (a, n, f)
     rows, keys = q.shape[1], k.shape[1]
     lanes, tiles = lanes_for(rows, q), (rows + LANES - 1) // LANES
-    scores, out, last = np.empty((keys, lanes), q.dtype), np.empty((o.shape[2], lanes), q.dtype), np.empty(lanes, np.int64)
+    scores, out, last = (
+        np.empty((keys, lanes), q.dtype),
+        np.empty((o.shape[2], lanes), q.dtype),
+        np.empty(lanes, np.int64),
+    )
     for item in range(first, stop):
         a, start = item // tiles, item % tiles * LANES
         count = LANES if start + LANES < rows else rows - start
@@ -166,7 +170,11 @@ def _two(
 ) -> None:  # (a, n, e), (a, m, e), (a, m, f) -> (a, n, f)
     rows, keys = q.shape[1], k.shape[1]
     lanes, tiles, blocks = lanes_for(rows, q), (rows + LANES - 1) // LANES, (keys + BLOCK - 1) // BLOCK
-    scores, out, last = np.empty((keys, lanes), q.dtype), np.empty((o.shape[2], lanes), q.dtype), np.empty(lanes, np.int64)
+    scores, out, last = (
+        np.empty((keys, lanes), q.dtype),
+        np.empty((o.shape[2], lanes), q.dtype),
+        np.empty(lanes, np.int64),
+    )
     peaks, sums = np.empty((blocks, lanes), q.dtype), np.empty((blocks, lanes), q.dtype)
     for item in range(first, stop):
         a, start = item // tiles, item % tiles * LANES

@@ -11,8 +11,17 @@ __all__ = ["neural_memory"]
 
 
 def neural_memory(
-    q: Array, k: Array, v: Array, w1: Array, w2: Array, rate: Array, momentum: Array, forget: Array,
-    *, chunk: int = 64, threads: int = 1,
+    q: Array,
+    k: Array,
+    v: Array,
+    w1: Array,
+    w2: Array,
+    rate: Array,
+    momentum: Array,
+    forget: Array,
+    *,
+    chunk: int = 64,
+    threads: int = 1,
 ) -> Array:  # (b, h, t, e), (b, h, t, e), (b, h, t, f), (h, e, d), (h, d, f), (b, h, t) three times -> (b, h, t, f)
     """Answers to ``q`` of ``x -> silu(x w1) w2``, which takes a step at every token towards answering ``k`` with ``v``.
 
@@ -25,14 +34,26 @@ def neural_memory(
     whole("neural_memory", least=1, chunk=chunk, threads=threads)
     o = np.zeros((size["b"] * size["h"], size["t"], size["f"]), q.dtype)
     given = (np.require(a.reshape(-1, *a.shape[2:]), requirements="W") for a in (q, k, v, rate, momentum, forget))
-    run(_remember, len(o), threads, *given, np.require(w1, requirements="W"), np.require(w2, requirements="W"), chunk, o)
+    run(
+        _remember, len(o), threads, *given, np.require(w1, requirements="W"), np.require(w2, requirements="W"), chunk, o
+    )
     return o.reshape(v.shape)
 
 
 @jit
 def _remember(
-    first: int, stop: int, q: Array, k: Array, v: Array, rate: Array, momentum: Array, forget: Array,
-    w1: Array, w2: Array, chunk: int, o: Array,
+    first: int,
+    stop: int,
+    q: Array,
+    k: Array,
+    v: Array,
+    rate: Array,
+    momentum: Array,
+    forget: Array,
+    w1: Array,
+    w2: Array,
+    chunk: int,
+    o: Array,
 ) -> None:  # (a, t, e), (a, t, e), (a, t, f), (a, t) three times, (h, e, d), (h, d, f) -> (a, t, f)
     inner, outer = np.empty(w1.shape[2], q.dtype), np.empty(w2.shape[2], q.dtype)
     for a in range(first, stop):

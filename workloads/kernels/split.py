@@ -6,6 +6,8 @@ any order of merging give the same result up to rounding.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from workloads.kernels.core.checks import Array, arrays, whole
@@ -58,9 +60,9 @@ def _merged(q: Array, k: Array, v: Array, owner: Array, first: Array, stop: Arra
 
 def _states(items: Array, q: Array, k: Array, v: Array, slots: int, threads: int) -> State:
     (b, h, m, _), f = k.shape, v.shape[3]
-    flat = [a.reshape(-1, a.shape[-1]) for a in (q, k, v)]
+    q, k, v = (a.reshape(-1, a.shape[-1]) for a in (q, k, v))
     tables = np.arange(b * h, dtype=np.int64)[:, None]
-    return states(items, *flat, tables, m, slots=slots, width=f, threads=threads)
+    return states(items, q, k, v, tables, m, slots=slots, width=f, threads=threads)
 
 
 def _gathered(to: Array, x: Array, z: Array, o: Array, rows: int) -> State:
@@ -118,10 +120,8 @@ def offloaded(
     size = arrays("offloaded", **ranks, new_k=(new_k, "b h p e"), new_v=(new_v, "b h p f"))
     whole("offloaded", least=1, most=2**20, devices=devices, threads=threads)
     edges = size["h"] * np.arange(devices + 1) // devices
-    shares = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b]
-    parts = [
-        partial(*(np.ascontiguousarray(a[:, heads]) for a in (q, k, v)), threads=threads) for heads in shares
-    ]
-    old: State = tuple(np.concatenate(kind, axis=1) for kind in zip(*parts, strict=True)) if parts else partial(q, k, v)
-    _, z, o = merge(old, partial(q, new_k, new_v, causal=True, threads=threads))
-    return divided((z.ravel(), z.ravel(), o.reshape(-1, size["f"]))).reshape(o.shape)
+    shares = [slice(a, b) for a, b in pairwise(edges) if a < b]
+    parts = [partial(*(np.ascontiguousarray(a[:, heads]) for a in (q, k, v)), threads=threads) for heads in shares]
+    x, z, o = (np.concatenate(kind, axis=1) for kind in zip(*parts, strict=True)) if parts else partial(q, k, v)
+    x, z, o = merge((x, z, o), partial(q, new_k, new_v, causal=True, threads=threads))
+    return divided((x.ravel(), z.ravel(), o.reshape(-1, size["f"]))).reshape(o.shape)

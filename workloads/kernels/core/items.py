@@ -38,8 +38,18 @@ def groups(items: Array, count: int, rows: int, share: int = 1) -> Array:
 
 
 def states(
-    items: Array, q: Array, k: Array, v: Array, tables: Array, page: int, *,
-    slots: int, width: int, threads: int, heads: int = 1, total: float = 0.0,
+    items: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    tables: Array,
+    page: int,
+    *,
+    slots: int,
+    width: int,
+    threads: int,
+    heads: int = 1,
+    total: float = 0.0,
 ) -> State:  # (rows, e), (pages * page * heads, e), (pages * page * heads, >=width), (tables, pages) -> slots
     """The state of every slot; one that no item fills holds nothing seen: -inf, ``total`` and zeros."""
     x, z, o = np.full(slots, -np.inf, q.dtype), np.full(slots, total, q.dtype), np.zeros((slots, width), q.dtype)
@@ -60,5 +70,7 @@ def dense(items: Array, q: Array, k: Array, v: Array, *, width: int, threads: in
     """Output of items over contiguous keys (groups, m, e); a query that sees no key gives zero."""
     tables = np.arange(len(k), dtype=np.int64)[:, None]
     rows = q.reshape(-1, q.shape[-1])
-    flat = (a.reshape(-1, a.shape[-1]) for a in (k, v))
-    return divided(states(items, rows, *flat, tables, k.shape[1], slots=len(rows), width=width, threads=threads, total=1))
+    kflat, vflat = k.reshape(-1, k.shape[-1]), v.reshape(-1, v.shape[-1])
+    return divided(
+        states(items, rows, kflat, vflat, tables, k.shape[1], slots=len(rows), width=width, threads=threads, total=1)
+    )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -23,14 +24,14 @@ CHUNKS = 4  # pieces of work per thread, so that uneven ones even out
 def jit(function: F) -> F:
     """Compile on first call; sums may be reordered, but infinities and NaN keep their meaning."""
     flags = {"contract", "reassoc", "nsz", "arcp"}
-    compiled: F = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
-    return compiled
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
+    return cast(F, compiled)
 
 
 def jit_ordered(function: F) -> F:
     """Compile on first call, every sum in the order written; a multiply and its add may still fuse."""
-    compiled: F = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
-    return compiled
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    return cast(F, compiled)
 
 
 def run(kernel: Callable[..., None], items: int, threads: int, *args: Any) -> None:
@@ -46,5 +47,5 @@ def run(kernel: Callable[..., None], items: int, threads: int, *args: Any) -> No
     count = min(items, threads * CHUNKS)
     edges = [items * i // count for i in range(count + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(piece, zip(edges[:-1], edges[1:], strict=True)):
+        for _ in pool.map(piece, pairwise(edges)):
             pass

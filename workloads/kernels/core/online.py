@@ -113,8 +113,19 @@ def mix(
 
 @jit
 def _absorb_tile(
-    query: Array, keys: Array, values: Array, first: int, last: Array, low: int, high: int, window: int, sinks: int,
-    scores: Array, peak: Array, total: Array, out: Array,
+    query: Array,
+    keys: Array,
+    values: Array,
+    first: int,
+    last: Array,
+    low: int,
+    high: int,
+    window: int,
+    sinks: int,
+    scores: Array,
+    peak: Array,
+    total: Array,
+    out: Array,
 ) -> None:  # (e, i), (n, e), (n, f), first key, (i) and its extremes, scratch (n, i), state (i), (i), (f, i)
     """One block of keys and values into the running state of a tile of queries."""
     stop = first + keys.shape[0]
@@ -230,8 +241,16 @@ def _gather(
 
 @jit
 def _absorb_rows(
-    q: Array, item: np.void, keys: Array, values: Array, first: int, last: Array,
-    scores: Array, peak: Array, total: Array, out: Array,
+    q: Array,
+    item: np.void,
+    keys: Array,
+    values: Array,
+    first: int,
+    last: Array,
+    scores: Array,
+    peak: Array,
+    total: Array,
+    out: Array,
 ) -> None:
     """One block into the states of a few queries, one after another: only the keys that each sees."""
     count = len(keys)
@@ -248,8 +267,18 @@ def _absorb_rows(
 
 @jit
 def attend(
-    begin: int, end: int, items: Array, q: Array, k: Array, v: Array, tables: Array, page: int, heads: int,
-    x: Array, z: Array, o: Array,
+    begin: int,
+    end: int,
+    items: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    tables: Array,
+    page: int,
+    heads: int,
+    x: Array,
+    z: Array,
+    o: Array,
 ) -> None:  # (rows, e), (pages * page * heads, e), (pages * page * heads, >=f), (tables, pages) -> (slots), (slots, f)
     """Maximum, sum and undivided output of the queries of items ``begin`` to ``end`` over the keys they name."""
     kblock, vblock = np.empty((KEYS, k.shape[1]), k.dtype), np.empty((KEYS, v.shape[1]), v.dtype)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic, overload
 
@@ -17,12 +16,6 @@ from workloads.kernels.core.checks import Array
 
 VECTOR = 64  # bytes
 ROWS = 8  # accumulators in flight: latency of a multiply-add times two of them a cycle
-
-
-def padded(columns: int, dtype: Any) -> int:
-    """Columns rounded up to whole vectors."""
-    lanes = VECTOR // np.dtype(dtype).itemsize
-    return -(-columns // lanes) * lanes
 
 
 def multiply(a: Array, b: Array, c: Array) -> None:  # (r, k), (k, n), (r, n); n in whole vectors, b and c contiguous
@@ -34,7 +27,9 @@ def _tile(rows: int) -> Any:
     """An intrinsic: ``c[ci + r*cr + lane] += sum over k of a[ai + r*ar + k*ak] * b[bi + k*bk + lane]``."""
 
     @intrinsic
-    def tile(_: Any, a: Any, ai: Any, ar: Any, ak: Any, b: Any, bi: Any, bk: Any, c: Any, ci: Any, cr: Any, n: Any) -> Any:
+    def tile(
+        _: Any, a: Any, ai: Any, ar: Any, ak: Any, b: Any, bi: Any, bk: Any, c: Any, ci: Any, cr: Any, n: Any
+    ) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             data = [context.make_array(t)(context, builder, args[at]).data for t, at in ((a, 0), (b, 4), (c, 7))]
             _emit(builder, rows, a.dtype.bitwidth // 8, data, args)
