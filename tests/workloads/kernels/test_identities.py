@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,7 @@ def error(got: Any, expected: Any) -> float:
 def test_any_cuts_merged_in_any_order(cuts: list[int], order: Any, seed: int) -> None:
     q, k, v = draw((1, 2, 3, 4), (1, 2, 97, 4), (1, 2, 97, 5), seed=seed)
     edges = [0, *sorted(cuts), 97]
-    pieces = [
-        split.partial(q, k[:, :, a:b].copy(), v[:, :, a:b].copy()) for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    pieces = [split.partial(q, k[:, :, a:b].copy(), v[:, :, a:b].copy()) for a, b in pairwise(edges)]
     order.shuffle(pieces)
     _, z, o = reduce(split.merge, pieces)
     assert error(o / z[..., None], exact.one_pass(q, k, v)) <= 1e-13
