@@ -6,9 +6,10 @@ The default follows what serving engines do: products with weights stand alone, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
-from einsum import Access, Affine, Cascade, Einsum, Program
+from einsum import Access, Affine, Cascade, Einsum
 from mappings.layout import Layout
 
 
@@ -61,9 +62,8 @@ def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum
     return not any(_travels(layout, before, access, einsum) for before in group for access in einsum.reads)
 
 
-def divisions(layout: Layout, access: Access, einsum: Einsum) -> tuple[int, ...]:
-    """Ways in which each dimension of a tensor is divided, as an Einsum writes or reads it."""
-    ways = layout.place(einsum.name).ways(einsum)
+def divisions(ways: Mapping[str, int], access: Access) -> tuple[int, ...]:
+    """Ways in which each dimension of a tensor is divided through an access, given how ranks are."""
     return tuple(
         prod(ways.get(r, 1) for r in index.ranks) if isinstance(index, Affine) else 1 for index in access.indices
     )
@@ -74,22 +74,10 @@ def _travels(layout: Layout, before: Einsum, access: Access, einsum: Einsum) -> 
     if before.output.tensor != access.tensor:
         return False
     ways = layout.place(before.name).ways(before)
-    have, want = divisions(layout, before.output, before), divisions(layout, access, einsum)
+    have, want = divisions(ways, before.output), divisions(layout.place(einsum.name).ways(einsum), access)
     return any(r in ways for r in before.reduced) or any(h > w for h, w in zip(have, want, strict=True))
 
 
 def streams(cascade: Cascade, einsum: Einsum) -> set[str]:
     """Names of the activations an Einsum reads."""
     return {n for n in einsum.inputs if cascade.tensor(n).kind == "stream"}
-
-
-def describe(program: Program, layout: Layout) -> str:
-    """The program's fused groups, a line each, for people to read."""
-    lines = []
-    for part in program.parts:
-        lines.append(f"{part.cascade.name} x{part.times}")
-        lines += [
-            f"  on {layout.place(group[0].name).pool}: " + ", ".join(e.name for e in group)
-            for group in kernels(part.cascade, layout)
-        ]
-    return "\n".join(lines)

@@ -37,8 +37,8 @@ class Timed:
 
     @property
     def resource(self) -> str:
-        """What it keeps busy: its pool, or the network between pools."""
-        return "network" if self.task.kind == "transfer" else self.task.pool
+        """What it keeps busy: its pool, or the network towards a pool (links carry both directions at once)."""
+        return f"network to {self.task.pool}" if self.task.kind == "transfer" else self.task.pool
 
     @property
     def limits(self) -> Any:

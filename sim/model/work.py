@@ -16,8 +16,9 @@ from einsum import Access, Cascade, Einsum
 from einsum.cascade import Sizes, accesses
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
-from mappings.kernels import divisions, kernels
+from mappings.kernels import divisions
 from mappings.layout import FREE, Layout, Place
+from mappings.spread import Sharded, expand
 
 Ops = tuple[tuple[str, str, Any], ...]  # (operation class, data type, count on one device)
 
@@ -46,7 +47,7 @@ class Task:
 
 def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
     """All tasks of one run of a cascade, in program order, each after those it waits for."""
-    return _Builder(cascade, layout, sizes).build()
+    return _Builder(cascade, layout, sizes, Sharded(cascade, expand(cascade, layout))).build()
 
 
 @dataclass
@@ -67,6 +68,7 @@ class _Builder:
     cascade: Cascade
     layout: Layout
     sizes: Sizes
+    sharded: Sharded
     found: list[Task] = field(default_factory=list)
     made: dict[str, _Made] = field(default_factory=dict)
     moved: dict[tuple[Any, ...], int] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class _Builder:
 
     def build(self) -> tuple[Task, ...]:
         """Kernels in order, each preceded by what must travel to it; then state sent to its home."""
-        for group in kernels(self.cascade, self.layout):
+        for group in self.sharded.groups:
             if not all(constants(e) for e in group):
                 self.kernel(group)
         for name, pool in self.layout.home:
@@ -83,10 +85,18 @@ class _Builder:
             self.complete(name)
         return tuple(self.found)
 
+    def place(self, einsum: Einsum) -> Place:
+        """The devices that an Einsum runs on."""
+        return self.layout.at(self.sharded.pools[einsum.name])
+
+    def divisions(self, access: Access, einsum: Einsum) -> tuple[int, ...]:
+        """Ways in which each dimension of a tensor is divided, as an Einsum writes or reads it."""
+        return divisions(self.sharded.ways(einsum), access)
+
     def local(self, einsum: Einsum) -> dict[str, Any]:
         """Extents of one device's share of an Einsum (the fullest device's, where the division is uneven)."""
         if einsum.name not in self.locals:
-            ways = self.layout.place(einsum.name).ways(einsum)
+            ways = self.sharded.ways(einsum)
             self.locals[einsum.name] = {**self.sizes, **{r: np.ceil(self.sizes[r] / w) for r, w in ways.items()}}
         return self.locals[einsum.name]
 
@@ -103,7 +113,7 @@ class _Builder:
             for access in einsum.reads:
                 if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
                     after.add(self.fetch(access, einsum))
-        place = self.layout.place(group[0].name)
+        place = self.place(group[0])
         names = tuple(e.name for e in group)
         size = self.inputs(group, inside) + self.outputs(group, inside)
         task = Task(
@@ -118,9 +128,9 @@ class _Builder:
         self.found.append(task)
         number = len(self.found) - 1
         for einsum in group:
-            ways = place.ways(einsum)
+            ways = self.sharded.ways(einsum)
             partial = prod(w for r, w in ways.items() if r in einsum.reduced)
-            written = divisions(self.layout, einsum.output, einsum)
+            written = self.divisions(einsum.output, einsum)
             self.made[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
@@ -130,7 +140,7 @@ class _Builder:
         """Send a tensor that another pool will read as soon as it is made, rather than when it is asked for."""
         for einsum in self.cascade.einsums:
             for access in einsum.reads:
-                if access.tensor == name and self.layout.place(einsum.name).pool != place.pool:
+                if access.tensor == name and self.sharded.pools[einsum.name] != place.pool:
                     self.fetch(access, einsum)
                     return
 
@@ -174,14 +184,12 @@ class _Builder:
 
     def fetch(self, access: Access, einsum: Einsum) -> int:
         """The task after which an Einsum has the slice it reads; adds what must travel, once for all who need it."""
-        made, place = self.made[access.tensor], self.layout.place(einsum.name)
-        want = divisions(self.layout, access, einsum)
+        made, place = self.made[access.tensor], self.place(einsum)
+        want = self.divisions(access, einsum)
         key = (access.tensor, place.pool, want)
         if key not in self.moved:
             if made.partial > 1:
-                need = self.bytes_of(access, einsum) * prod(
-                    want
-                )  # present in the whole, which may be more than in a part
+                need = self.bytes_of(access, einsum) * prod(want)  # the whole may hold more than any part
                 self.reduce(made, want if place.pool == made.place.pool else None, need)
             self.moved[key] = self.route(access, einsum, made, place, want)
         return self.moved[key]
@@ -218,8 +226,8 @@ class _Builder:
 
     def bytes_needed(self, access: Access, einsum: Einsum, made: _Made) -> Any:
         """Bytes that one reader in another pool needs of what was just written (not of state it already holds)."""
-        readers = prod(divisions(self.layout, access, einsum))
-        writers = prod(divisions(self.layout, made.einsum.output, made.einsum))
+        readers = prod(self.divisions(access, einsum))
+        writers = prod(self.divisions(made.einsum.output, made.einsum))
         fresh = self.bytes_of(made.einsum.output, made.einsum) * writers / readers
         return np.minimum(self.bytes_of(access, einsum), fresh)
 
@@ -228,7 +236,7 @@ class _Builder:
         if name in self.made and self.made[name].place.pool != place.pool:
             made = self.made[name]
             held = self.bytes_of(made.einsum.output, made.einsum)
-            ways = prod(divisions(self.layout, made.einsum.output, made.einsum))
+            ways = prod(self.divisions(made.einsum.output, made.einsum))
             self.add("transfer", name, place, held * ways / place.count, place.count, made.task, source=made.place)
 
     def complete(self, name: str) -> None:
@@ -237,13 +245,12 @@ class _Builder:
         if made is None or self.cascade.tensor(name).kind == "state":
             return
         access = made.einsum.output
-        ways = made.place.ways(made.einsum)
+        ways = self.sharded.ways(made.einsum)
         split = prod(w for r, w in ways.items() if r in access.ranks and r not in FREE)
         held, last = self.bytes_of(access, made.einsum), made.task
         if made.partial > 1:
-            whole = footprint(self.cascade, name, self.sizes) / prod(
-                made.divided
-            )  # parts may be sparser than their sum
+            parts = prod(made.divided)
+            whole = footprint(self.cascade, name, self.sizes) / parts  # parts may be sparser than their sum
             last = self.add("all-reduce", name, made.place, np.maximum(held, whole), made.partial, last)
         if split > 1:
             self.add("all-gather", name, made.place, held * split, split, last)

@@ -185,7 +185,7 @@ def _largest(meets: Callable[[Array], NDArray[np.bool_]], most: int, points: int
     """The largest of 1..most before the first failure, narrowed ``points`` at a time; 0 when 1 fails already."""
     low, high = 0, most + 1  # low meets, high does not
     while high - low > 1:
-        tried = np.unique(np.linspace(low + 1, high - 1, points).round())
+        tried = np.array(sorted(set(np.linspace(low + 1, high - 1, points).round().tolist())))
         failed = np.flatnonzero(~meets(tried))
         first = int(failed[0]) if len(failed) else len(tried)
         low = int(tried[first - 1]) if first else low

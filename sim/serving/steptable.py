@@ -48,7 +48,7 @@ class StepTable:
 def counts(most: int, ratio: float) -> Array:
     """Every whole number to 16, then steps of ``ratio``, up to ``most`` (two points at least)."""
     far = np.geomspace(16, max(most, 17), 2 + round(np.log(max(most, 17) / 16) / np.log(ratio))).round()
-    grid = np.unique(np.concatenate([np.arange(1.0, 17), far]))
+    grid = np.array(sorted({*np.arange(1.0, 17).tolist(), *far.tolist()}))  # np.unique would load numpy.ma
     return np.asarray(grid[: max(2, int(np.searchsorted(grid, most)) + 1)])
 
 

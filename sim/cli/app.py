@@ -1,0 +1,224 @@
+"""The commands and their options. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
+
+\b
+weir estimate llama-3-70b --on 2xh100_4xh20 --trace azure_conv
+weir compare llama-3-70b --on 4xh100 --on 2xh100_4xh20 --trace azure_conv
+weir list devices
+weir show h20
+"""
+
+ESTIMATE = """What a MODEL serves on a cluster: tokens a second, latencies, joules and dollars, and what binds.
+
+\b
+weir estimate llama-3-70b --on 4xh100
+weir estimate llama-3-70b --on 4xh100 --trace azure_conv --slo-tpot 50ms
+weir estimate path/to/config.json --on 8xh20 --prompt 4096 --output 512
+weir estimate llama-3-70b --on 2xh100_4xh20 --set network.bandwidth=800Gb/s --json
+"""
+
+COMPARE = """The same load on several clusters side by side, priced from one book; ratios are to the first.
+
+\b
+weir compare llama-3-70b --on 4xh100 --on 2xh100_4xh20 --trace azure_conv
+weir compare mixtral-8x7b --on 2xh100 --on 4xl40s --price l40s=0.9
+"""
+
+LIST = """What there is to name: models, devices, clusters, prices, traces, tiers, workloads, layouts.
+
+\b
+weir list
+weir list devices
+"""
+
+SHOW = """Everything known about one NAME, each number with its unit and source.
+
+A NAME is a model, device, cluster, trace, price book or tier, or a workload such as attention.one_pass.
+
+\b
+weir show h20
+weir show 2xh100_4xh20
+weir show attention.one_pass
+weir show h20 --file > mine.toml      the data file, to make a device of your own
+"""
+
+VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
+
+\b
+weir validate
+weir validate step3
+"""
+
+
+def _models() -> list[str]:
+    from workloads.transformer import names
+
+    return list(names())
+
+
+def _clusters(incomplete: str) -> list[str]:
+    """Completions of a cluster: the catalogue, and every device behind a count already typed."""
+    from sim.arch import cluster_names, device_names
+
+    count, times, _ = incomplete.rpartition("x")
+    written = [f"{count}x{name}" for name in device_names()] if times and count[-1:].isdigit() else []
+    return [name for name in (*cluster_names(), *written) if name.startswith(incomplete)]
+
+
+def _traces() -> list[str]:
+    from sim.serving import trace_names
+
+    return list(trace_names())
+
+
+def _books() -> list[str]:
+    from sim.arch import books
+
+    return list(books())
+
+
+def _papers() -> list[str]:
+    from sim.published import papers
+
+    return list(papers())
+
+
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.", autocompletion=_models),
+]
+On = Annotated[
+    list[str],
+    typer.Option("--on", metavar="CLUSTER", help="4xh100, 2xh100_4xh20, a name or a .toml.", autocompletion=_clusters),
+]
+TraceName = Annotated[
+    str | None, typer.Option("--trace", metavar="TRACE", help="A name, or a .csv or .jsonl.", autocompletion=_traces)
+]
+Prompt = Annotated[str | None, typer.Option(metavar="N", help="Tokens of every prompt, instead of a trace.")]
+Output = Annotated[str | None, typer.Option(metavar="N", help="Tokens of every answer, instead of a trace.")]
+Batch = Annotated[str, typer.Option(metavar="N|max", help="Requests in flight; max: what fits and meets the limits.")]
+SloTpot = Annotated[str | None, typer.Option(metavar="TIME", help="Most time per output token (p95), as in 100ms.")]
+SloTtft = Annotated[str | None, typer.Option(metavar="TIME", help="Most time to the first token (p95), as in 2s.")]
+Rate = Annotated[str | None, typer.Option(metavar="R", help="Requests arriving a second; else always a full batch.")]
+LayoutText = Annotated[str | None, typer.Option("--layout", metavar="TEXT", help="As tp=4,pp=2; else the best found.")]
+TierName = Annotated[str, typer.Option("--tier", metavar="TIER", help="Fraction of peak credited: limit or physical.")]
+BookName = Annotated[
+    str | None, typer.Option("--prices", metavar="BOOK", help="A price book; else the newest.", autocompletion=_books)
+]
+PriceTexts = Annotated[
+    list[str] | None, typer.Option("--price", metavar="DEVICE=USD", help="USD an hour, as in h20=1.5; repeatable.")
+]
+Prefill = Annotated[str, typer.Option(metavar="here|elsewhere", help="Whether prompts are worked on by this cluster.")]
+Host = Annotated[str, typer.Option(metavar="TIME", help="The engine's own time in every step, as in 5ms.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As model.hbm.bandwidth=4TB/s; repeatable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, one row a cluster.")]
+
+app = typer.Typer(
+    name="weir", help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True
+)  # fmt: skip
+
+
+@app.callback(invoke_without_command=True)
+def _weir(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"weir {_installed()}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _installed() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("weir")
+    except PackageNotFoundError:
+        return "run from its sources, not installed"
+
+
+@app.command(help=ESTIMATE, short_help="One model on one cluster: speed, cost, what binds.")
+def estimate(
+    model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
+    slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
+    tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
+    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
+) -> None:  # fmt: skip
+    from sim.cli import answers, ask
+    from sim.cli.data import Form
+
+    asked = ask.terms(
+        trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
+        layout=layout, tier=tier, prefill=prefill, host=host,
+    )  # fmt: skip
+    answers.estimate(ask.model(model), ask.one(on), asked, Form.of(json, csv), prices, price or (), setting or ())
+
+
+@app.command(help=COMPARE, short_help="One model on several clusters, side by side.")
+def compare(
+    model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
+    slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
+    tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
+    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
+) -> None:  # fmt: skip
+    from sim.cli import answers, ask
+    from sim.cli.data import Form
+
+    asked = ask.terms(
+        trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
+        layout=layout, tier=tier, prefill=prefill, host=host,
+    )  # fmt: skip
+    answers.compare(ask.model(model), on, asked, Form.of(json, csv), prices, price or (), setting or ())
+
+
+@app.command("list", help=LIST, short_help="What there is to name.")
+def list_(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind; else all, counted.")] = None,
+) -> None:
+    from sim.cli import catalogue, text
+
+    text.show(catalogue.listing(kind) if kind else catalogue.kinds())
+
+
+@app.command(help=SHOW, short_help="Everything known about one name.")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What 'weir list' names.")],
+    file: Annotated[bool, typer.Option("--file", help="Print the data file itself, its comments with it.")] = False,
+) -> None:
+    from sim.cli import describe, text
+
+    if file:
+        typer.echo(describe.file(name), nl=False)
+    else:
+        text.show(*describe.describe(name))
+
+
+@app.command(help=VALIDATE, short_help="Published figures, recomputed.")
+def validate(
+    paper: Annotated[
+        str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.", autocompletion=_papers)
+    ] = None,
+    json: Json = False,
+) -> None:
+    from sim.cli import verdicts
+
+    raise typer.Exit(verdicts.validate(paper, json))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; its errors are the caller's to report."""
+    code = typer.main.get_command(app).main(list(argv), prog_name="weir", standalone_mode=False)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,48 @@
+"""Answers for programs: JSON whole, or CSV by rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from enum import Enum
+from typing import Any
+
+from einsum.errors import WeirError
+
+
+class Form(Enum):
+    """How an answer is printed."""
+
+    TEXT, JSON, CSV = "text", "json", "csv"
+
+    @classmethod
+    def of(cls, as_json: bool, as_csv: bool) -> Form:
+        """The form that two flags ask for."""
+        if as_json and as_csv:
+            raise WeirError("give --json or --csv, not both")
+        return cls.JSON if as_json else cls.CSV if as_csv else cls.TEXT
+
+
+def emit(form: Form, summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print the summary as JSON, or the rows as CSV under a line of names."""
+    if form is Form.JSON:
+        print(json.dumps(plain(summary), indent=2, allow_nan=False))
+        return
+    import csv
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(plain(row) for row in rows)
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types; what is not a finite number is null."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, bool | int | str | None):
+        return value
+    return float(value) if math.isfinite(value) else None
