@@ -41,7 +41,7 @@ def elapsed(nest: Nest, work: Work, waits: Waits | None = None, traffic: Traffic
 
 def _walk(nest: Nest, work: Work, waits: Waits, traffic: Traffic, places: Iterator[int]) -> _Part:
     """One nest, its nodes numbered from the outermost inwards as :class:`sim.model.nests.Mapped` numbers them."""
-    own = [place for _, place in zip(nest.nodes, places)]  # noqa: B905, C416 - places never end
+    own = [place for _, place in zip(nest.nodes, places)]  # noqa: B905 - places never end
     end = nest.end
     if isinstance(end, Run):
         unit, seconds, skew = work[end.einsum]
