@@ -21,7 +21,7 @@ def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Values, tiles: Va
 
     Of a tensor that an iterative rank renews, only the values that some Einsum needs at once take room.
     """
-    lengths: dict[str, Any] = {}
+    lengths = dict(sizes)
     for rank, cuts in mapped.cuts(held.loops, tiles).items():
         lengths[rank] = np.minimum.reduce(np.broadcast_arrays(sizes[rank], *(c.tile for c in cuts)))
     elements: Any = 1
@@ -33,7 +33,7 @@ def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Values, tiles: Va
             elements = elements * extent
         else:
             terms, slack = dim
-            elements = elements * (1 + slack + sum(abs(c) * (lengths.get(r, sizes[r]) - 1) for c, r in terms))
+            elements = elements * (1 + slack + sum(abs(c) * (lengths[r] - 1) for c, r in terms))
     return elements * bits(mapped.cascade.tensor(tensor).dtype) / 8 * (2 if held.node.double else 1)
 
 

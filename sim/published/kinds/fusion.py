@@ -158,7 +158,7 @@ _STUDIES = {"unfused": _unfused, "flat": _flat}
 
 
 @lru_cache(maxsize=64)
-def _attention(inputs_text: str, design: str) -> Found:
+def attentions(inputs_text: str, design: str) -> Found:
     """Attention of a design at all points (inputs as JSON, so that it is done once)."""
     inputs = json.loads(inputs_text)
     mapping = text(inputs, "designs", design, "mapping")
@@ -166,7 +166,7 @@ def _attention(inputs_text: str, design: str) -> Found:
 
 
 @lru_cache(maxsize=64)
-def _projections(inputs_text: str, design: str) -> Found:
+def projections(inputs_text: str, design: str) -> Found:
     """The six products around attention: three into it, one out of it, two of the network behind."""
     inputs = json.loads(inputs_text)
     points, on = Points.of(inputs), _device(inputs, design)
@@ -191,10 +191,10 @@ def _of(inputs: Mapping[str, Any], design: str, whole: bool) -> Found:
     if design not in known:
         raise WeirError(f"inputs: unknown design {design!r}{hint(design, known)}")
     key = json.dumps(inputs, sort_keys=False)
-    found = _attention(key, design)
+    found = attentions(key, design)
     if not whole:
         return found
-    around = _projections(key, design)
+    around = projections(key, design)
     return {quantity: found[quantity] + around[quantity] for quantity in ("seconds", "joules")}
 
 
