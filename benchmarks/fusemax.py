@@ -1,4 +1,4 @@
-"""CPU seconds to evaluate the FuseMax study, 120 attention points and their projections: ``python -m benchmarks.fusemax``.
+"""CPU seconds to evaluate the FuseMax study, 120 points and their projections: ``python -m benchmarks.fusemax``.
 
 Every design is evaluated for all models and lengths at once, the largest block of queries that fits included. For
 comparison one point is evaluated at a time, and one mapping is changed at 100,000 block sizes.
