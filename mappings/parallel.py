@@ -12,18 +12,19 @@ from mappings.layout import Layout, Place
 from mappings.tree import Spatial
 
 WIDEST = 64  # tensor-parallel ways that the search tries; wider ones can still be asked for
-OPTIONS = ("tp", "pp", "dp", "ep", "replicas", "batches", "attention")
+OPTIONS = ("tp", "pp", "dp", "ep", "sp", "cp", "replicas", "batches", "attention")
 
 
 def layout(
     program: Program, pools: Mapping[str, int], *, tp: int = 0, pp: int = 1, dp: int = 1, ep: int = 1,
-    replicas: int = 0, batches: int = 0, attention: str = "heads",
+    sp: int = 1, cp: int = 1, replicas: int = 0, batches: int = 0, attention: str = "heads",
 ) -> Layout:  # fmt: skip
     """A layout of a program over pools (name -> devices) by the usual degrees.
 
     With one pool: ``tp`` divides heads, hidden and vocabulary ranks, ``dp`` the requests, ``ep`` the experts (over the
-    devices of both), ``pp`` the layers; what is left over makes replicas. With two pools the second runs attention,
-    divided by ``heads`` or by ``requests``, on ``batches`` staggered batches.
+    devices of both), ``sp`` the new positions wherever nothing else divides the work (Megatron's sequence parallelism,
+    on the same devices as ``tp``), ``cp`` the keys already cached, ``pp`` the layers; what is left over makes replicas.
+    With two pools the second runs attention, divided by ``heads`` or by ``requests``, on ``batches`` staggered batches.
     """
     if attention not in ("heads", "requests"):
         raise WeirError(
@@ -32,12 +33,13 @@ def layout(
     if len(pools) > 2:
         raise WeirError(f"layouts are made for one pool or two, not for {len(pools)} ({', '.join(pools)})")
     [first, count], *rest = pools.items()
-    wide = tp or max(1, count // (pp * dp * max(replicas, 1)))
-    copies = replicas or (1 if rest else max(1, count // (wide * pp * dp)))
+    wide = tp or max(1, count // (pp * dp * cp * max(replicas, 1)))
+    copies = replicas or (1 if rest else max(1, count // (wide * pp * dp * cp)))
     if rest and copies > 1:
         raise WeirError(f"{copies} replicas of two pools: give each replica a cluster of its own")
-    place = Place(first, wide * dp, (*_experts(program, ep), *_requests(dp), *_tensor(program, wide)))
-    name = _name(tp=wide, pp=pp, dp=dp, ep=ep, replicas=copies)
+    loops = (*_experts(program, ep), *_requests(dp), *_over("m", cp), *_tensor(program, wide), *_over("p", sp))
+    place = Place(first, wide * dp * cp, loops)
+    name = _name(tp=wide, pp=pp, dp=dp, ep=ep, sp=sp, cp=cp, replicas=copies)
     made = Layout((place,), stages=pp, replicas=copies, batches=max(batches, 1), name=name)
     return offloaded(program, made, rest[0][0], rest[0][1], attention, batches or 2) if rest else made
 
@@ -124,7 +126,11 @@ def _tensor(program: Program, ways: int) -> tuple[Spatial, ...]:
 
 
 def _requests(ways: int) -> tuple[Spatial, ...]:
-    return (Spatial("b", ways),) if ways > 1 else ()
+    return _over("b", ways)
+
+
+def _over(rank: str, ways: int) -> tuple[Spatial, ...]:
+    return (Spatial(rank, ways),) if ways > 1 else ()
 
 
 def _experts(program: Program, ways: int) -> tuple[Spatial, ...]:
@@ -145,7 +151,7 @@ def _name(**degrees: int) -> str:
 
 
 def read(text: str, program: Program, pools: Mapping[str, int]) -> Layout:
-    """The layout written as ``tp=4,pp=2`` (any of tp pp dp ep replicas batches, and attention=heads|requests)."""
+    """The layout written as ``tp=4,pp=2`` (any of tp pp dp ep sp cp replicas batches, and attention=heads|requests)."""
     given: dict[str, int | str] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, _, value = (s.strip() for s in item.partition("="))

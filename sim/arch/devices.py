@@ -13,6 +13,7 @@ from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
 from sim.arch.files import DATA, Table, parse, read
 
 FOLDER = DATA / "devices"
+ACCELERATORS = DATA / "accelerators"  # spatial arrays, for mapped cascades: no whole model runs on them as they are
 _KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes", "unverified")
 _PARTS = ("memory", "fanout", "compute", "link", "power")
 _RATES = ("rate", "device_rate", "energy")
@@ -24,6 +25,12 @@ Part = TypeVar("Part", Memory, Fanout)
 def device_names() -> tuple[str, ...]:
     """The canonical names of the devices in the catalogue."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+@cache
+def accelerator_names() -> tuple[str, ...]:
+    """The names of the spatial arrays in the catalogue, which ``device`` takes as well."""
+    return tuple(sorted(path.stem for path in ACCELERATORS.glob("*.toml")))
 
 
 @cache
@@ -55,9 +62,11 @@ def device(name: str | Path) -> Device:
 
 @lru_cache(maxsize=256)
 def _catalogued(name: str) -> Device:
+    if name in accelerator_names():
+        return load(ACCELERATORS / f"{name}.toml")
     known = canonical(name)
     if known is None:
-        near = hint(name, {*device_names(), *device_aliases()})
+        near = hint(name, {*device_names(), *device_aliases(), *accelerator_names()})
         raise WeirError(
             f"unknown device {name!r:.80}{near or '; a file of your own is given by its path, ending .toml'}"
         )

@@ -9,6 +9,8 @@ from typing import Any
 from einsum import WeirError, hint
 
 KINDS = ("reads", "fills", "updates", "drains")
+OUT = ("reads", "drains")  # what a level gives
+IN = ("fills", "updates")  # what it takes
 
 
 @dataclass(frozen=True, slots=True)

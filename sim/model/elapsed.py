@@ -53,7 +53,7 @@ def _walk(nest: Nest, work: Work, waits: Waits, traffic: Traffic, places: Iterat
         part.seconds = part.seconds + waits.get(place, 0.0)
         _add(part.levels, traffic.get(place, {}))
     for seconds in part.levels.values():
-        part.seconds = np.maximum(part.seconds, seconds)
+        part.seconds = np.maximum(part.seconds, seconds - part.skew)  # levels move on while the last wavefront runs out
     return part
 
 

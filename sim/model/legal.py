@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def _divides(mapped: Mapped, at: int, leaf: Leaf, sizes: Mapping[str, Any]) -> b
         if loop.at > at:
             break
         same = [one for one in leaf.loops if one.node.rank == loop.node.rank and one.at < loop.at]
-        length = np.minimum.reduce([sizes[loop.node.rank], *(one.node.tile for one in same)])
+        length = reduce(np.minimum, [sizes[loop.node.rank], *(one.node.tile for one in same)])
         if loop.at == at:
             return bool(np.any(length > loop.node.tile))
     return False

@@ -17,7 +17,8 @@ LAYOUT = Layout((Place("model", 4, (Spatial("b", 2), Spatial("f", 2))),))
 def test_a_layout_is_a_nest_that_reads_back() -> None:
     nest = expand(CASCADE, LAYOUT)
     assert read(str(nest)) == nest
-    assert str(nest).splitlines()[:3] == ["sequence", "  spatial b ways 2 over model", "    spatial f ways 2 over model"]
+    head = ["sequence", "  spatial b ways 2 over model", "    spatial f ways 2 over model"]
+    assert str(nest).splitlines()[:3] == head
 
 
 def test_the_model_reads_groups_pools_and_divisions_off_the_nest() -> None:

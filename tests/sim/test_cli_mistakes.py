@@ -46,7 +46,7 @@ WRONG = [
     ([*GPT, "--rate", "0"], "--rate must be requests a second, such as 2.5 and at most 10,000,000, not '0'"),
     ([*GPT, "--rate", "nan"], "--rate must be requests a second, such as 2.5 and at most 10,000,000, not 'nan'"),
     ([*GPT, "--layout", "tq=3"],
-     "layout 'tq=3': unknown option 'tq'; known: attention, batches, dp, ep, pp, replicas, tp"),
+     "layout 'tq=3': unknown option 'tq'; known: attention, batches, cp, dp, ep, pp, replicas, sp, tp"),
     ([*GPT, "--layout", ""], "--layout is empty; write for example tp=4 or tp=2,pp=2, or leave it out"),
     ([*GPT, "--tier", "phisical"], "unknown tier 'phisical'; did you mean 'physical'?"),
     ([*GPT, "--prefill", "there"], "--prefill is 'here' or 'elsewhere', not 'there'; did you mean 'here'?"),
