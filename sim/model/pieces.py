@@ -89,14 +89,11 @@ def _divided(states: list[tuple[Any, Any]], cut: Cut, alone: bool) -> list[tuple
 
 
 def instances(length: Any, cuts: Iterable[Cut], among: Collection[int]) -> Any:
-    """Instances used by the loops in space at ``among``, each as many as its longest piece needs."""
-    total: Any = 1
-    longest = length
+    """Instances of the loops in space at ``among`` that have a piece when all loops start (if not, they never have)."""
+    states: list[tuple[Any, Any]] = [(1, length)]
     for cut in cuts:
-        if cut.space and cut.at in among:
-            total = total * used(cut, longest)
-        longest = least(cut.tile, longest)
-    return total
+        states = _divided(states, cut, not (cut.space and cut.at in among))
+    return sum((w for w, _ in states), start=0)
 
 
 def changes(length: Any, cuts: Iterable[Cut], moved: int, lone: bool) -> list[Change]:
