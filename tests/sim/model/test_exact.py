@@ -387,14 +387,14 @@ def test_copies_over_a_rank_that_an_einsum_lacks_are_not_sums() -> None:
     assert [c.reductions for c in found.computes] == [0, 0, 0]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(fused())
 def test_the_closed_form_counts_the_same_for_fused_nests(mapped: tuple[Cascade, Nest]) -> None:
     cascade, nest = mapped
     assert simulate(cascade, nest).table() == counts(cascade, nest).table()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(single())
 def test_the_closed_form_counts_the_same(mapped: tuple[Cascade, Nest]) -> None:
     cascade, nest = mapped
