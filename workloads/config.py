@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint
+from einsum.files import read_text
 from workloads.families import llama, mistral, mixtral, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe
 from workloads.family_deepseek import deepseek_v2, deepseek_v3
 from workloads.family_others import dbrx, falcon, gemma2, gpt2, opt
@@ -79,16 +80,10 @@ def _bundled(name: str) -> Spec:
 
 def _content(path: Path) -> dict[str, Any]:
     """The file's fields; refused if it is missing, too large, or not an object of fields."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(LIMIT + 1)
-    except OSError as error:
-        raise WeirError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(raw) > LIMIT:
-        raise WeirError(f"{path.name}: larger than {LIMIT} bytes; a model's configuration is a few thousand")
+    raw = read_text(path, "model", LIMIT)
     try:
         content = _toml(raw) if path.suffix == ".toml" else _json(raw)
-    except (ValueError, RecursionError) as error:  # both libraries' own errors are ValueErrors, as bad UTF-8 is
+    except (ValueError, RecursionError) as error:  # both libraries' own errors are ValueErrors
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise WeirError(f"{path.name}: not readable as {kind} ({error})") from None
     if not isinstance(content, dict):
@@ -96,16 +91,16 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _toml(raw: bytes) -> Any:
+def _toml(raw: str) -> Any:
     import tomllib
 
-    return tomllib.loads(raw.decode())
+    return tomllib.loads(raw)
 
 
-def _json(raw: bytes) -> Any:
+def _json(raw: str) -> Any:
     import json
 
-    return json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_finite)
+    return json.loads(raw, object_pairs_hook=_unique, parse_constant=_finite)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

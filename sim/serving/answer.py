@@ -14,7 +14,7 @@ from sim.arch import Cluster, Tier, cluster, tier
 from sim.arch.prices import Prices, prices
 from sim.serving.deploy import Choice, Model, best, deployments, idle
 from sim.serving.sensitivity import Sensitivity, sensitivities
-from sim.serving.served import Served, percentiles
+from sim.serving.served import Served, at_percentile, percentiles
 from sim.serving.simulate import Rules, respecting, simulate
 from sim.serving.steady import Lengths, Prefill, lengths, steady
 from sim.serving.trace import Trace, constant, trace
@@ -193,7 +193,7 @@ def _run(
         return simulate(service, load, rate=rate / copies, requests=requests, rules=rules, seed=seed), choice
     served = simulate(service, load, concurrency=choice.batch, requests=requests, rules=rules, seed=seed)
     pairs = ((served.tpot, limits.get("tpot")), (served.ttft, limits.get("ttft")))
-    if all(limit is None or not len(x) or np.percentile(x, 95) <= limit for x, limit in pairs):
+    if all(limit is None or not len(x) or at_percentile(x, 95) <= limit for x, limit in pairs):
         return served, choice
     tpot, ttft = limits.get("tpot"), limits.get("ttft")
     served = respecting(service, load, tpot=tpot, ttft=ttft, rules=rules, requests=requests, seed=seed)

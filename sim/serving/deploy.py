@@ -19,6 +19,9 @@ from sim.serving.service import Array, Service
 from sim.serving.steady import Lengths, Prefill, largest_within, steady
 from sim.units import fmt
 
+_Key = tuple[str, bytes, bytes]  # the phase, the batches and the tokens of some steps
+
+KEPT = 64  # counts and timings that a deployment remembers
 RESERVE = 0.10  # of a device's memory, for activations and the engine itself (the default of vLLM)
 
 
@@ -44,7 +47,8 @@ class Deployment:
     usd_per_hour: float
     host: float = 0.0
     reserve: float = RESERVE
-    _works: dict[tuple[str, bytes, bytes], Work] = field(default_factory=dict, repr=False, compare=False)
+    _works: dict[_Key, Work] = field(default_factory=dict, repr=False, compare=False)
+    _steps: dict[_Key, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def in_flight(self) -> int:
@@ -63,14 +67,17 @@ class Deployment:
         return self._step("prefill", self.model.prefill, laid, each, np.asarray(prompt, float), c=0)
 
     def _step(self, phase: str, program: Program, layout: Layout, b: Array, tokens: Array, **fixed: int) -> Step:
-        """Work is counted once for given sizes and timed as often as devices change."""
+        """Work is counted once for given sizes, and timed once for given devices: both are kept for a while."""
         key = (phase, b.tobytes(), tokens.tobytes())
+        if len(self._works) > KEPT or len(self._steps) > KEPT:
+            self._works.clear()
+            self._steps.clear()
         if key not in self._works:
-            if len(self._works) > 64:
-                self._works.clear()
             sizes = {"b": b, "c": tokens, **fixed} if phase == "decode" else {"b": b, "p": tokens, **fixed}
             self._works[key] = Work.of(program, layout, **sizes)
-        return self._works[key].on(self.cluster, self.tier, self.host)
+        if key not in self._steps:
+            self._steps[key] = self._works[key].on(self.cluster, self.tier, self.host)
+        return self._steps[key]
 
     def on(self, cluster: Cluster, tier: Tier | None = None, usd_per_hour: float | None = None) -> Deployment:
         """The same deployment on changed hardware; what was counted is kept, since counts know no device."""

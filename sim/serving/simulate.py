@@ -9,7 +9,7 @@ import numpy as np
 
 from einsum.errors import Infeasible, WeirError
 from sim.serving.engine import Engine, Tables, Totals
-from sim.serving.served import Served
+from sim.serving.served import Served, at_percentile
 from sim.serving.service import Array, Service
 from sim.serving.steady import (
     TOKEN_BUDGET,
@@ -109,7 +109,7 @@ def respecting(
 
     def meets(served: Served) -> bool:
         limits = ((served.tpot, tpot), (served.ttft, ttft))
-        return all(not len(x) or np.percentile(x, percentile) <= limit for x, limit in limits if limit is not None)
+        return all(not len(x) or at_percentile(x, percentile) <= limit for x, limit in limits if limit is not None)
 
     best = run(most)
     if meets(best):
@@ -320,7 +320,7 @@ def _rule(rules: Rules) -> str:
 def _reached(served: Served, percentile: float) -> str:
     """The latencies that can be limited, in words."""
     pairs = (("tpot", served.tpot), ("ttft", served.ttft))
-    return " and ".join(f"{name} {np.percentile(x, percentile) * 1e3:.4g} ms" for name, x in pairs if len(x))
+    return " and ".join(f"{name} {at_percentile(x, percentile) * 1e3:.4g} ms" for name, x in pairs if len(x))
 
 
 def _check_users(users: int, requests: int | None) -> None:

@@ -265,3 +265,11 @@ def test_two_thousand_requests_are_quick(machine: Machine) -> None:
     start = time.process_time()
     simulate(service, t, requests=2000, concurrency=200)
     assert time.process_time() - start < 0.15
+
+
+def test_percentiles_are_numpys() -> None:
+    rng = np.random.default_rng(3)
+    for n in (1, 2, 7, 100):
+        values = rng.random(n)
+        for q in (0, 5, 50, 95, 100):
+            assert at_percentile(values, q) == pytest.approx(np.percentile(values, q))
