@@ -25,6 +25,9 @@ def hint(name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = sorted(known)
+    alike = {n.lower(): n for n in names}
+    if name.lower() in alike and name:
+        return f"; did you mean {alike[name.lower()]!r}?"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [n for n in names if name and n.startswith(name)]
     if near:
         return f"; did you mean {near[0]!r}?"

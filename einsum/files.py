@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
+from typing import Any
 
 from einsum.errors import WeirError
+
+NESTED = 32  # parts of a dotted key; reading one takes time and memory by their square
+_CHAIN = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{NESTED}}}""")
 
 
 def regular(path: Path, what: str, largest: int) -> None:
@@ -38,3 +43,15 @@ def read_text(path: Path, what: str, largest: int = 1 << 20) -> str:
         raise WeirError(f"{path.name}: not UTF-8 text (byte {error.start}); is it compressed?") from None
     except OSError as error:
         raise WeirError(f"cannot read the {what} file {str(path)!r:.200}: {error.strerror or error}") from None
+
+
+def parse_toml(content: str, name: str) -> dict[str, Any]:
+    """The tables of TOML text; ``name`` is the file the message blames."""
+    import tomllib
+
+    if _CHAIN.search(content):
+        raise WeirError(f"{name}: not valid TOML: a key of more than {NESTED} parts")
+    try:
+        return tomllib.loads(content)
+    except (ValueError, RecursionError) as problem:
+        raise WeirError(f"{name}: not valid TOML: {problem}") from None

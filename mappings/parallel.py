@@ -137,8 +137,9 @@ def _experts(program: Program, ways: int) -> tuple[Spatial, ...]:
     """Expert parallelism: the expert rank divided wherever the work along it is sparse (routed), not in the router."""
     if ways == 1:
         return ()
-    if ways > _extent(program, "x"):
-        raise WeirError(f"{_extent(program, 'x')} experts cannot be divided {ways} ways")
+    if ways > (experts := _extent(program, "x")):
+        having = f"{experts} experts" if experts else f"{program.name} has no experts: they"
+        raise WeirError(f"{having} cannot be divided {ways} ways")
     routed = tuple(
         e.name for part in program.parts for e in part.cascade.einsums
         if any("x" in p.ranks for p in part.cascade.patterns[e.name]) and not e.output.indirect

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint, raise_all, refuse_unknown
-from einsum.files import read_text
+from einsum.files import parse_toml, read_text
 from sim.arch.architecture import quantity
 from sim.arch.components import Quantity
 
@@ -17,15 +16,7 @@ DATA = Path(__file__).with_name("data")
 
 def read(path: Path, what: str) -> dict[str, Any]:
     """The tables of a TOML file, or one line saying why it cannot be read."""
-    return parse(read_text(path, what), path.name)
-
-
-def parse(text: str, name: str) -> dict[str, Any]:
-    """The tables of TOML text; ``name`` is the file the message blames."""
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise WeirError(f"{name}: not valid TOML: {problem}") from None
+    return parse_toml(read_text(path, what), path.name)
 
 
 class Table:

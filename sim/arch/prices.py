@@ -129,6 +129,7 @@ class Prices:
     book: str  # "" where the user gave every price
     prices: tuple[Price, ...]
     overridden: tuple[str, ...] = ()
+    stated: bool = False  # whether the user named the book
 
     def of(self, device: str | Device) -> Price:
         """The price of one of the devices."""
@@ -144,8 +145,18 @@ class Prices:
 
     def describe(self) -> str:
         """One line: the book and its date, each price, what was overridden, and how far the books differ."""
-        origin = f"{self.book} ({book(self.book).date})" if self.book else "given by the user"
+        origin = f"{self.book} ({book(self.book).date}){self._reason()}" if self.book else "given by the user"
         return f"prices: {origin}: " + ", ".join(self._item(found) for found in self.prices)
+
+    def _reason(self) -> str:
+        """Why this book: another set of devices may be priced from another one."""
+        if self.stated:
+            return ""
+        names = [found.device for found in self.prices]
+        newer = [found for found in map(book, books()) if found.date > book(self.book).date]
+        lacking = [name for name in names if any(not found.find(name) for found in newer)]
+        without = f"; newer ones lack {' or '.join(lacking)}" if lacking else ""
+        return f", the newest book with all of {', '.join(names)}{without}; --prices BOOK takes another"
 
     def _item(self, found: Price) -> str:
         bounds = price_range(found.device)
@@ -165,7 +176,9 @@ def prices(
     given = _overrides(overrides or {}, names)
     rest = [name for name in names if name not in given]
     chosen = _chosen(names, rest, book)
-    return Prices(chosen, tuple(given.get(name) or _find(name, chosen) for name in names), tuple(given))
+    return Prices(
+        chosen, tuple(given.get(name) or _find(name, chosen) for name in names), tuple(given), book is not None
+    )
 
 
 def _chosen(names: list[str], rest: list[str], stated: str | None) -> str:

@@ -190,7 +190,7 @@ def list_(
 ) -> None:
     from sim.cli import catalogue, text
 
-    text.show(catalogue.listing(kind) if kind else catalogue.kinds())
+    text.show(catalogue.kinds() if kind is None else catalogue.listing(kind))
 
 
 @app.command(help=SHOW, short_help="Everything known about one name.")

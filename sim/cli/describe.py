@@ -242,7 +242,8 @@ def _model(name: str) -> Parts:
     )
     parts = [f"# {part.times} times\n{part.cascade}" for part in one.decode.parts]
     source = f"source: {one.spec.source}" if one.spec.source else ""
-    return Sheet(one.name, ("number", "value"), rows, right=(1,)), _paragraphs([source]), "\n\n".join(parts)
+    notes = _paragraphs([source, *one.notes])
+    return Sheet(one.name, ("number", "value"), rows, right=(1,)), notes, "\n\n".join(parts)
 
 
 def _workload(name: str) -> Parts:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any, Protocol
 
 import numpy as np
 
 from einsum import Infeasible, Program
-from mappings.layout import Layout, check
+from mappings.layout import Layout, Place, check
 from mappings.parallel import candidates, devices, prefilled
 from mappings.parallel import read as read_layout
 from sim.arch import Cluster, Tier
@@ -30,6 +31,8 @@ class Model(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
     @property
     def prefill(self) -> Program: ...
     @property
@@ -92,12 +95,19 @@ class Deployment:
             device = self.cluster.pool(pool).device
             left[pool] = device.capacity * (1 - self.reserve) - size
             if left[pool] < 0:
-                need = fmt(size / (1 - self.reserve), "B")
                 raise Infeasible(
-                    f"{self.model.name} on {self.cluster.name} ({self.layout.name}): weights need {need} on each"
-                    f" device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}: divide further"
+                    f"{self.model.name} on {self.cluster.name} ({self.layout.name}): {fmt(size, 'B')} of weights on"
+                    f" each device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}, of which"
+                    f" {self.reserve:.0%} is kept for activations and the engine: {self._enough(pool)}"
                 )
         return left
+
+    def _enough(self, pool: str) -> str:
+        """What would hold the weights: these devices, divided further, or more of them."""
+        here = self.cluster.pool(pool)
+        [whole] = memory.weights(self.model.decode, Layout((Place(pool, 1),))).values()
+        least = ceil(whole / (here.device.capacity * (1 - self.reserve)))
+        return "divide further" if least <= here.count else f"the model needs at least {least} of them"
 
     def service(self) -> Service:
         """What one replica can do, for the serving models."""

@@ -23,6 +23,7 @@ from sim.serving.steady import (
 )
 from sim.serving.steptable import counts, spread, table
 from sim.serving.trace import Trace
+from sim.units import fmt
 
 REQUESTS = 2000  # simulated unless told otherwise: p99 then rests on twenty requests
 GENERATIONS = 4  # closed loop: the first generation of requests warms up, the last drains, the rest is measured
@@ -51,7 +52,7 @@ class Rules:
         if not size[worst] <= service.capacity:
             raise Infeasible(
                 f"{trace.name}: a request of {trace.prompt[worst]:.0f} + {trace.output[worst]:.0f} tokens needs"
-                f" {size[worst]:.4g} bytes of state, {service.capacity:.4g} are free;"
+                f" {fmt(float(size[worst]), 'B')} of state, {fmt(service.capacity, 'B')} are free;"
                 " use shorter requests or more memory"
             )
         return size

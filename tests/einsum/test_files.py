@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from einsum.errors import WeirError
-from einsum.files import read_text
+from einsum.files import parse_toml, read_text
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
@@ -45,3 +45,25 @@ def test_other_encodings_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b"a\xff")
     with pytest.raises(WeirError, match=r"^a\.toml: not UTF-8 text \(byte 1\); is it compressed\?$"):
         read_text(tmp_path / "a.toml", "device")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (".".join(["a"] * 50_000) + " = 1", "x.toml: not valid TOML: a key of more than 32 parts"),
+        ("[" + " . ".join(['"a b"'] * 50_000) + "]", "x.toml: not valid TOML: a key of more than 32 parts"),
+        ("a = " + "[" * 100_000, "x.toml: not valid TOML: maximum recursion depth exceeded"),
+        ("a = 1\na = 2", "x.toml: not valid TOML: Cannot overwrite a value"),
+        ("a = " + "9" * 5000, "x.toml: not valid TOML: Exceeds the limit"),
+    ],
+    ids=["dots", "quoted", "deep", "twice", "digits"],
+)
+def test_toml_that_would_exhaust_its_reader(content: str, message: str) -> None:
+    with pytest.raises(WeirError) as error:
+        parse_toml(content, "x.toml")
+    assert str(error.value).startswith(message)
+
+
+def test_long_words_and_sentences_are_no_keys() -> None:
+    said = "a. b. c. " * 5
+    assert parse_toml(f'{"k" * 100_000} = 1\nb = "{"w" * 100_000}"\nc = "e.g. {said}"', "x.toml")["b"][0] == "w"

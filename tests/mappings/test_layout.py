@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum import Part, Program, WeirError, parse
-from mappings.layout import Layout, Place, check
+from mappings.layout import Layout, Place, check, uneven
 from mappings.parallel import attention_core, candidates, devices, layout, read
 from mappings.tree import Spatial
 
@@ -185,3 +185,9 @@ def test_a_layout_prints_its_places_and_numbers() -> None:
     assert str(Place("model", 3)) == "on model x3: replicated"
     with pytest.raises(WeirError, match=r"layout: no place at pool 'modle'; did you mean 'model'\?"):
         GOOD.at("modle")
+
+
+def test_what_does_not_divide_evenly_is_said() -> None:
+    assert uneven(layout(program(), ONE, tp=4), program()) == ""
+    assert "experts" not in uneven(layout(program(), ONE, tp=1), program())
+    assert "rank x of 8 over 3 devices" in uneven(layout(program(), ONE, tp=1, dp=3, ep=3, replicas=1), program())

@@ -188,7 +188,7 @@ def test_show_file_is_the_data_file_and_reads_back(tmp_path: Path, capsys: pytes
 
 def test_validate_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(capsys, "validate", "traces")
-    section = (ROOT / "docs/json.md").read_text(encoding="utf-8").split("## weir.validate\n")[1].split("\n## ")[0]
+    section = (ROOT / "docs/json.md").read_text(encoding="utf-8").split("## weir.validate/1\n")[1].split("\n## ")[0]
     assert [key for key in (*found, *found["rows"][0]) if f"`{key}`" not in section] == []
     assert found["ok"] is True
 
@@ -276,7 +276,7 @@ def test_validate_exits_1_if_a_row_that_should_hold_does_not(
             return "theirs and ours"
 
         def summary(self) -> dict[str, Any]:
-            return {"schema": "weir.validate", "rows": [{"deviation": math.inf}]}
+            return {"schema": "weir.validate/1", "rows": [{"deviation": math.inf}]}
 
     monkeypatch.setattr("sim.published.validate", lambda paper, progress: Report(), raising=False)
     assert run(capsys, "validate", "step3", code=code) == "theirs and ours\n"

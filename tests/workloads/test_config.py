@@ -258,3 +258,24 @@ def test_published_types() -> None:
     assert dtype(quantization_config={"quant_method": "fp8", "weight_block_size": [128, 128]}) == "fp8"
     assert dtype(quantization_config={"quant_method": "awq", "bits": 4}) == "int4"
     assert dtype(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}) == "int4"
+
+
+def test_a_bundled_name_means_the_bundled_model_wherever_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "llama-3-70b"
+    own.mkdir()
+    (own / "config.json").write_text(json.dumps(LLAMA))
+    monkeypatch.chdir(tmp_path)
+    assert from_config("llama-3-70b").layers == 80
+    assert from_config("./llama-3-70b").layers == from_config(own).layers == LLAMA["num_hidden_layers"]
+
+
+def test_a_name_longer_than_any_file_is_no_model() -> None:
+    with pytest.raises(WeirError, match="no model 'xxx"):
+        from_config("x" * 5000)
+
+
+def test_what_nobody_has_checked_is_told() -> None:
+    [note] = from_config("llama-3-70b").notes
+    assert note.startswith("llama-3-70b: unverified: from memory")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from einsum.errors import Infeasible, WeirError
 from sim.serving import Rules, Served, Service, Trace, constant, respecting, simulate, steady, trace
+from sim.serving.served import at_percentile
 
 Machine = Callable[..., Service]
 ELSEWHERE = Rules(prefill="elsewhere")
@@ -253,9 +254,7 @@ def test_bad_rules_and_requests_too_large(machine: Machine) -> None:
     with pytest.raises(WeirError, match="percentile is 101"):
         respecting(machine(), constant(1, 1), percentile=101)
     mixed = Trace("mixed", np.empty(0), np.array([10, 900]), np.array([5, 50]), np.array([99, 1]), "", True)
-    with pytest.raises(
-        Infeasible, match=r"mixed: a request of 900 \+ 50 tokens needs 950 bytes of state, 500 are free"
-    ):
+    with pytest.raises(Infeasible, match=r"mixed: a request of 900 \+ 50 tokens needs 950 B of state, 500 B are free"):
         simulate(machine(capacity=500), mixed, concurrency=2)
 
 
