@@ -46,6 +46,13 @@ class Table:
         self.problems.append(self._odd(key, "a list of texts"))
         return ()
 
+    def flag(self, key: str) -> bool:
+        """Whether the key is there and true."""
+        value = self.raw.get(key, False)
+        if not isinstance(value, bool):
+            self.problems.append(self._odd(key, "true or false"))
+        return value is True
+
     def number(self, key: str, kind: Quantity, default: float | None = None) -> float:
         """A quantity in SI units; without a default it must be there."""
         if key not in self.raw:

@@ -50,6 +50,16 @@ weir show attention.one_pass
 weir show h20 --file > mine.toml      the data file, to make a device of your own
 """
 
+MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
+
+A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
+A nest that fuses across a pass is refused, with the reason and what is legal instead (docs/mapping.md).
+
+\b
+weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show
+"""
+
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
 
 \b
@@ -121,6 +131,12 @@ Host = Annotated[str, typer.Option(metavar="TIME", help="The engine's own time i
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As model.hbm.bandwidth=4TB/s; repeatable.")
 ]
+MappingFile = Annotated[
+    str | None, typer.Option("--mapping", metavar="FILE", help="A loop nest: MODEL is then a workload (see weir map).")
+]
+SizeTexts = Annotated[
+    list[str] | None, typer.Option("--size", metavar="SIZE=N", help="A size of that workload; repeatable.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, one row a cluster.")]
 
@@ -155,16 +171,23 @@ def estimate(
     model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
     slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
     tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
-    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
+    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False, mapping: MappingFile = None,
+    size: SizeTexts = None,
 ) -> None:  # fmt: skip
     from sim.cli import answers, ask
     from sim.cli.data import Form
 
+    if mapping is not None:
+        from sim.cli import nests
+
+        return nests.mapped(model, size or (), ask.one(on), mapping, Form.of(json, csv), False)
     asked = ask.terms(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,
     )  # fmt: skip
-    answers.estimate(ask.model(model), ask.one(on), asked, Form.of(json, csv), prices, price or (), setting or ())
+    return answers.estimate(
+        ask.model(model), ask.one(on), asked, Form.of(json, csv), prices, price or (), setting or ()
+    )
 
 
 @app.command(help=COMPARE, short_help="One model on several clusters, side by side.")
@@ -204,6 +227,23 @@ def show(
         typer.echo(describe.file(name), nl=False)
     else:
         text.show(*describe.describe(name))
+
+
+@app.command("map", help=MAP, short_help="A cascade on an array, loop by loop.")
+def map_(
+    workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="As attention.one_pass, or a .txt file.")],
+    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
+    mapping: Annotated[str, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest.")],
+    sizes: Annotated[list[str] | None, typer.Argument(metavar="[SIZE=N]...", help="As context=4096.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--show", help="Print the cascade, the nest and every count too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    from sim.cli import nests
+    from sim.cli.data import Form
+
+    nests.mapped(workload, sizes or (), on, mapping, Form.of(json, False), everything)
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")

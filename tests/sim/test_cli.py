@@ -160,7 +160,7 @@ def test_every_degree_of_a_layout_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["h20", "h100", "4xh100", "lamina_2_4", "azure_conv", "market_2026", "physical", "gpt2-xl"]
+    "name", ["h20", "h100", "eyeriss", "4xh100", "lamina_2_4", "azure_conv", "market_2026", "physical", "gpt2-xl"]
 )
 def test_show_gives_a_source(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "source" in run(capsys, "show", name)
