@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from einsum.errors import WeirError, hint
 from sim.arch.architecture import Device, quantity
@@ -55,22 +56,26 @@ def books() -> tuple[str, ...]:
 
 @cache
 def book(name: str) -> Book:
-    """The book of that name."""
-    if name not in books():
-        raise WeirError(f"unknown price book {name!r:.80}{hint(name, books())}")
-    path = FOLDER / f"{name}.toml"
+    """The book of that name, or in the user's own ``.toml`` file at that path."""
+    own = name.endswith(".toml")
+    if not own and name not in books():
+        raise WeirError(f"unknown price book {name!r:.80}{hint(name, books())}; one of your own is a path ending .toml")
+    path = Path(name) if own else FOLDER / f"{name}.toml"
     top = Table(read(path, "price"), path.name, ("title", "date", "source", "notes", "price"), [])
     date, source = top.text("date"), top.text("source")
-    found = tuple(_price(entry, date, source) for entry in top.tables("price", _PRICE_KEYS))
+    found = tuple(_price(entry, date, source, own) for entry in top.tables("price", _PRICE_KEYS))
     made = Book(name, top.text("title"), date, source, found, top.text("notes", ""))
     top.finish()
     return made
 
 
-def _price(entry: Table, date: str, source: str) -> Price:
-    """One [[price]]; its date and source are the book's unless it has its own."""
-    name = entry.text("device")
-    if name not in device_names():
+def _price(entry: Table, date: str, source: str, own: bool) -> Price:
+    """One [[price]]; its date and source are the book's unless it has its own.
+
+    A user's own book may use aliases and price the user's own devices.
+    """
+    name = _name(entry.text("device")) if own else entry.text("device")
+    if not own and name not in device_names():
         entry.problems.append(f"{entry.where}: unknown device {name!r}{hint(name, device_names())}")
     usd = entry.number("usd_per_hour", HOURLY)
     low, high = entry.number("low", HOURLY, usd), entry.number("high", HOURLY, usd)

@@ -108,9 +108,12 @@ def _is_model(name: str) -> bool:
 
 
 def _own(name: str) -> Parts:
-    """A file of the user's own: a cluster if it has pools, else a device."""
+    """A file of the user's own: a cluster if it has pools, a price book if it has prices, else a device."""
     path = Path(name)
-    return _cluster(cluster(path)) if "pool" in read(path, "device or cluster") else _device(device(path), path)
+    tables = read(path, "device, cluster or price")
+    if "price" in tables:
+        return _book(name)
+    return _cluster(cluster(path)) if "pool" in tables else _device(device(path), path)
 
 
 def _device(one: Device, path: Path) -> Parts:

@@ -51,7 +51,7 @@ class Deployment:
     host: float = 0.0
     reserve: float = RESERVE
     _works: dict[_Key, Work] = field(default_factory=dict, repr=False, compare=False)
-    _steps: dict[_Key, Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _steps: dict[tuple[bytes | str, ...], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def in_flight(self) -> int:
@@ -60,16 +60,22 @@ class Deployment:
 
     def decoding(self, batch: Array, context: Array) -> Step:
         """One decode step of a replica with ``batch`` requests in flight at ``context`` tokens each."""
-        each = np.maximum(np.asarray(batch, float) / self.in_flight, 1.0)  # uneven batches average out
-        return self._step("decode", self.model.decode, self.layout, each, np.asarray(context, float), p=1)
+        users = np.asarray(batch, float)
+        each = np.maximum(users / self.in_flight, 1.0)  # uneven batches average out
+        flying = np.minimum(users, self.in_flight)
+        return self._step("decode", self.model.decode, self.layout, each, np.asarray(context, float), flying, p=1)
 
     def prefilling(self, batch: Array, prompt: Array) -> Step:
         """One prefill of a replica: ``batch`` prompts of ``prompt`` tokens, spread over its stages."""
         laid = prefilled(self.model.prefill, self.layout)
-        each = np.maximum(np.asarray(batch, float) / laid.stages, 1.0)
-        return self._step("prefill", self.model.prefill, laid, each, np.asarray(prompt, float), c=0)
+        prompts = np.asarray(batch, float)
+        each = np.maximum(prompts / laid.stages, 1.0)
+        flying = np.minimum(prompts, laid.stages)
+        return self._step("prefill", self.model.prefill, laid, each, np.asarray(prompt, float), flying, c=0)
 
-    def _step(self, phase: str, program: Program, layout: Layout, b: Array, tokens: Array, **fixed: int) -> Step:
+    def _step(
+        self, phase: str, program: Program, layout: Layout, b: Array, tokens: Array, flying: Array, **fixed: int
+    ) -> Step:
         """Work is counted once for given sizes, and timed once for given devices: both are kept for a while."""
         key = (phase, b.tobytes(), tokens.tobytes())
         if len(self._works) > KEPT or len(self._steps) > KEPT:
@@ -78,9 +84,10 @@ class Deployment:
         if key not in self._works:
             sizes = {"b": b, "c": tokens, **fixed} if phase == "decode" else {"b": b, "p": tokens, **fixed}
             self._works[key] = Work.of(program, layout, **sizes)
-        if key not in self._steps:
-            self._steps[key] = self._works[key].on(self.cluster, self.tier, self.host)
-        return self._steps[key]
+        timed = (*key, flying.tobytes())
+        if timed not in self._steps:
+            self._steps[timed] = self._works[key].on(self.cluster, self.tier, self.host, flying)
+        return self._steps[timed]
 
     def on(self, cluster: Cluster, tier: Tier | None = None, usd_per_hour: float | None = None) -> Deployment:
         """The same deployment on changed hardware; what was counted is kept, since counts know no device."""
@@ -136,9 +143,10 @@ class Deployment:
 
 
 def filled(step: Step) -> Any:
-    """Seconds until a prefill cut into one micro-batch a stage is through: the first one's way, then one stage each."""
-    stages = step.work.layout.stages
-    return step.latency + (stages - 1) * step.busy[step.work.layout.places[0].pool]
+    """Seconds until a prefill is through, its prompts in as many micro-batches as there are stages (never less than a
+    prompt each): the first one's way, then one stage for each further one."""
+    cut = np.minimum(step.work.layout.stages, step.flying)
+    return step.latency + (cut - 1) * step.busy[step.work.layout.places[0].pool]
 
 
 def filled_joules(step: Step) -> Any:
@@ -183,7 +191,8 @@ def best(
         if found is None or choice.tokens_per_second > found.tokens_per_second * 1.0001:
             found = choice
     if found is None:
-        raise refused[0] if refused else Infeasible("no layout divides this model over these devices")
+        nothing = Infeasible("no layout divides this model over these devices")
+        raise min(refused, key=lambda error: error.miss, default=nothing)
     return found
 
 

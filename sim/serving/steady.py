@@ -178,7 +178,8 @@ def largest_within(
         alone = figures(np.ones(1))
         raise Infeasible(
             f"no batch meets {limits_text(tpot, ttft)}: one request alone has tpot {alone.tpot[0] * 1e3:.4g} ms"
-            f" and ttft {alone.ttft[0] * 1e3:.4g} ms; relax the limit or use faster hardware"
+            f" and ttft {alone.ttft[0] * 1e3:.4g} ms; relax the limit or use faster hardware",
+            max(float(alone.tpot[0]) / (tpot or np.inf), float(alone.ttft[0]) / (ttft or np.inf)),
         )
     return best
 
