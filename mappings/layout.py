@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-from einsum import Cascade, Einsum, Program, WeirError, hint
+from einsum import Einsum, Program, WeirError, hint
 from mappings.tree import Spatial
 
 
@@ -158,14 +157,3 @@ def uneven(layout: Layout, program: Program) -> str:
 
 
 FREE = ("b", "p", "m", "c")  # ranks whose extent is chosen per run, so that a layout cannot be checked against it
-
-
-def shards(place: Place, einsum: Einsum) -> int:
-    """Devices among which an Einsum's work is divided."""
-    return prod(place.ways(einsum).values())
-
-
-def bind_all(cascade: Cascade, names: Iterable[str], pool: str) -> tuple[tuple[str, str], ...]:
-    """Bindings of those of ``names`` that the cascade has."""
-    have = {e.name for e in cascade.einsums}
-    return tuple((n, pool) for n in names if n in have)
