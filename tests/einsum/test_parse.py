@@ -279,3 +279,8 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         cascade.tensor("Score")
     with pytest.raises(WeirError, match="no Einsum 'Score'; did you mean 'Scores'"):
         cascade.einsum("Score")
+
+
+def test_a_falling_index_prints_as_it_is_written() -> None:
+    assert str(parse("Z[i] = A[2*I - i*I]", i=2)).endswith("Z[i] = A[2*I - i*I]")
+    assert str(parse("Z[i] = A[3 - i - 1]", i=2)).endswith("Z[i] = A[3 - i - 1]")
