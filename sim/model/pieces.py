@@ -150,7 +150,7 @@ def _inside(pair: Change, cut: Cut, lone: bool) -> Iterator[Change]:
 
 
 def _again(pair: Change, cut: Cut) -> Change:
-    """The old piece still stands if it was the only one, or at instances that have nothing of the short one after it."""
+    """The old piece still stands if it was the only one, or where an instance has nothing of the short one after it."""
     whole, rest = divided(pair.old, cut.tile)
     first = (whole == 1) & (pair.barred < cut.tile)
     stands = first | (whole == 0)
