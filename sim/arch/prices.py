@@ -59,7 +59,7 @@ def book(name: str) -> Book:
     """The book of that name, or in the user's own ``.toml`` file at that path."""
     own = name.endswith(".toml")
     if not own and name not in books():
-        raise WeirError(f"unknown price book {name!r:.80}{hint(name, books())}; one of your own is a path ending .toml")
+        raise WeirError(f"unknown price book {name!r:.80}{hint(name, books())}")
     path = Path(name) if own else FOLDER / f"{name}.toml"
     top = Table(read(path, "price"), path.name, ("title", "date", "source", "notes", "price"), [])
     date, source = top.text("date"), top.text("source")

@@ -51,7 +51,7 @@ WRONG = [
     ([*GPT, "--tier", "phisical"], "unknown tier 'phisical'; did you mean 'physical'?"),
     ([*GPT, "--prefill", "there"], "--prefill is 'here' or 'elsewhere', not 'there'; did you mean 'here'?"),
     ([*GPT, "--prices", "lamda_2026"],
-     "unknown price book 'lamda_2026'; did you mean 'lambda_2026'?; one of your own is a path ending .toml"),
+     "unknown price book 'lamda_2026'; did you mean 'lambda_2026'?"),
     ([*GPT, "--price", "h20=3"], "--price h20: h20 is not among the devices: h100_sxm"),
     ([*GPT, "--price", "h100=nan"], "--price h100: nan is not a finite number"),
     ([*GPT, "--price", "h100=-2"], "--price h100: -2.0 is negative; quantities are zero or more"),
