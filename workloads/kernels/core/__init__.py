@@ -1,0 +1,1 @@
+"""What the kernels share: argument checks, compilation and threads, register tiles, the running softmax."""

@@ -1,0 +1,75 @@
+"""Refuse arguments that a kernel cannot take: ``ValueError`` naming the argument, what it is and what was expected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Sizes = dict[str, int]
+
+
+def arrays(kernel: str, **given: tuple[Any, str]) -> Sizes:
+    """The extent of each rank, from arrays of one floating type whose ranks are named: ``q=(q, "b h p e")``."""
+    first = next(iter(given))
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, (array, ranks) in given.items():
+        _dense(kernel, name, array, f"({', '.join(ranks.split())})")
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{kernel}: {name} holds {array.dtype}, expected float32 or float64")
+        if array.dtype != given[first][0].dtype:
+            raise ValueError(f"{kernel}: {name} holds {array.dtype}, expected {given[first][0].dtype} as in {first}")
+        _extents(kernel, name, array, ranks.split(), sizes)
+    return {rank: extent for rank, (extent, _) in sizes.items()}
+
+
+def indices(kernel: str, *, below: int, **given: tuple[Any, tuple[int, ...]]) -> None:
+    """Refuse what is not an array of whole numbers of this shape, each from 0 up to, and without, ``below``."""
+    for name, (array, shape) in given.items():
+        _dense(kernel, name, array, f"{shape}")
+        if array.dtype != np.int64:
+            raise ValueError(f"{kernel}: {name} holds {array.dtype}, expected int64")
+        if array.shape != shape:
+            raise ValueError(f"{kernel}: {name} has shape {array.shape}, expected {shape}")
+        if array.size and not 0 <= array.min() <= array.max() < below:
+            raise ValueError(f"{kernel}: {name} reaches from {array.min()} to {array.max()}, expected 0 to {below - 1}")
+
+
+def whole(kernel: str, *, least: int = 0, most: int = 2**31, **given: Any) -> None:
+    """Refuse what is not a whole number from ``least`` to ``most``."""
+    for name, value in given.items():
+        fits = isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= value <= most
+        if not fits:
+            raise ValueError(f"{kernel}: {name} is {value!r}, expected a whole number from {least} to {most}")
+
+
+def fraction(kernel: str, **given: Any) -> None:
+    """Refuse a factor outside 0 to 1."""
+    for name, value in given.items():
+        if not isinstance(value, int | float | np.floating) or not 0 <= value <= 1:
+            raise ValueError(f"{kernel}: {name} is {value!r}, expected a number from 0 to 1")
+
+
+def _dense(kernel: str, name: str, array: Any, expected: str) -> None:
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{kernel}: {name} is a {type(array).__name__}, expected an array {expected}")
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"{kernel}: {name} of shape {array.shape} has strides {array.strides}, expected a contiguous array "
+            f"{expected}; pass numpy.ascontiguousarray({name})"
+        )
+    if not array.dtype.isnative:
+        raise ValueError(f"{kernel}: {name} holds {array.dtype.str}, expected this machine's byte order")
+
+
+def _extents(kernel: str, name: str, array: Array, ranks: list[str], sizes: dict[str, tuple[int, str]]) -> None:
+    expected = f"({', '.join(ranks)})"
+    if array.ndim != len(ranks):
+        raise ValueError(f"{kernel}: {name} has shape {array.shape}, expected {len(ranks)} ranks {expected}")
+    for rank, extent in zip(ranks, array.shape, strict=True):
+        known, where = sizes.setdefault(rank, (extent, name))
+        if extent != known:
+            raise ValueError(f"{kernel}: {name} has shape {array.shape}, expected {expected} with {rank}={known} "
+                             f"as in {where}")  # fmt: skip
