@@ -6,7 +6,7 @@ running the nest. Tile sizes and extents may be arrays: one call then counts man
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from einsum import Cascade
+from einsum.sparsity import density
 from mappings.tree import Nest
 from sim.model.actions import Action, Computes, Counts
 from sim.model.nests import Dim, Held, Leaf, Loop, Mapped
-from sim.model.pieces import Change, Cut, changes, covered, instances, least, repeated, starts
+from sim.model.pieces import Change, Cut, changes, covered, instances, least, repeated, states
+
+Terms = tuple[tuple[int, str], ...]  # an interval's start moves by so much with each rank
 
 
 def counts(
@@ -47,6 +50,7 @@ class _Counter:
     found: list[Action] = field(default_factory=list)
     volumes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     moves: dict[tuple[Any, ...], list[Change]] = field(default_factory=dict)
+    visits: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def count(self) -> Counts:
         """Fills once for each keep, then what each Einsum reads and writes."""
@@ -137,52 +141,73 @@ class _Counter:
         for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
             count = covered if rank in leaf.einsum.ranks else repeated
             total = total * count(self.sizes[rank], cuts.get(rank, ()), alone)
-        return total
+        patterns = self.mapped.cascade.patterns[leaf.einsum.name]
+        return total * density(patterns, self.sizes) if patterns else total
 
     def entering(self, held: Held, tensor: str, shared: Iterable[int] = (), fresh: tuple[str, ...] = ()) -> Any:
         """Elements new to a keep over all visits and instances, those at loops in space ``shared`` counted once."""
         key = (held.at, tensor, tuple(shared), fresh)
         if key not in self.volumes:
-            self.volumes[key] = self._entering(held, self.mapped.dims(held, tensor, self.sizes), tensor, key[2], fresh)
+            places = self._entering(held, self.mapped.dims(held, tensor, self.sizes), tensor, key[2], fresh)
+            patterns = self.mapped.cascade.tensor(tensor).patterns
+            self.volumes[key] = places * density(patterns, self.sizes) if patterns else places
         return self.volumes[key]
 
     def _entering(
         self, held: Held, dims: tuple[Dim, ...], tensor: str, shared: tuple[int, ...], fresh: tuple[str, ...]
     ) -> Any:
+        """All tiles of all visits, less what each visit finds there already."""
         cuts = self.mapped.cuts(held.loops, self.tiles)
         tile = _Tile(dims, self.mapped.cascade.shape(tensor, self.sizes))
-        copies: Any = 1
+        copies: Any = tile.whole
         for rank, over in cuts.items():
             if rank not in tile.ranks:
                 copies = copies * instances(self.sizes[rank], over, {c.at for c in over} - set(shared))
-        total = self._visit(tile, cuts, None)[0]
+        total = self._volume(tile, cuts)
         for loop in held.loops:
-            if not loop.space:
-                new, kept = self._visit(tile, cuts, loop)
-                total = total + (new if loop.node.rank in fresh else new - kept)
+            if not loop.space and loop.node.rank not in fresh and tile.slides(loop.node.rank):
+                total = total - self._kept(tile, cuts, loop)
         return copies * total
 
-    def _visit(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop | None) -> tuple[Any, Any]:
-        """Volume of all tiles after one kind of step (or of the first visit), and of what was there before."""
-        new: Any = 1
-        kept: Any = 1
-        lengths: dict[str, list[Change]] = {}
-        for rank in dict.fromkeys((*cuts, *tile.ranks)):
-            lengths[rank] = self._moves(rank, cuts.get(rank, ()), moved, lone=rank not in tile.ranks)
+    def _volume(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]]) -> Any:
+        """Volume of the tiles of all visits and instances together."""
+        total: Any = 1
+        for rank, over in cuts.items():
             if rank not in tile.ranks:
-                visits = sum(c.weight for c in lengths[rank])
-                new, kept = new * visits, kept * visits
+                total = total * self._repeated(rank, over)
         for group, axes in tile.groups:
-            one, other = _volumes([lengths[r] for r in group], group, axes)
-            new, kept = new * one, kept * other
-        return new * tile.whole, kept * tile.whole
+            if tile.plain(group):
+                total = total * self.sizes[group[0]]
+                continue
+            pieces = [[Change(w, 0, n) for w, n in states(self.sizes[r], cuts.get(r, ()))] for r in group]
+            total = total * _volumes(pieces, group, axes, _length)
+        return total
 
-    def _moves(self, rank: str, cuts: tuple[Cut, ...], moved: Loop | None, lone: bool) -> list[Change]:
-        """How pieces of a rank change at one kind of step."""
-        key = (rank, tuple(c.at for c in cuts), moved.at if moved else None, lone)
+    def _repeated(self, rank: str, over: tuple[Cut, ...]) -> Any:
+        """Visits that loops over a rank make, at instance 0 of those in space."""
+        key = (rank, tuple(c.at for c in over))
+        if key not in self.visits:
+            self.visits[key] = repeated(self.sizes[rank], over, {c.at for c in over})
+        return self.visits[key]
+
+    def _kept(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop) -> Any:
+        """Volume found already there, over all visits at which one loop takes a step."""
+        kept: Any = 1
+        for group, axes in tile.groups:
+            kept = kept * _volumes([self._moves(r, cuts, moved, False) for r in group], group, axes, _overlap)
+            if isinstance(kept, int) and kept == 0:
+                return 0
+        for rank in cuts:
+            if rank not in tile.ranks:
+                kept = kept * sum((c.weight for c in self._moves(rank, cuts, moved, True)), start=0)
+        return kept
+
+    def _moves(self, rank: str, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop, lone: bool) -> list[Change]:
+        """How pieces of a rank change when one loop takes a step."""
+        over = cuts.get(rank, ())
+        key = (rank, tuple(c.at for c in over), moved.at, lone)
         if key not in self.moves:
-            size = self.sizes[rank]
-            self.moves[key] = changes(size, cuts, moved.at, lone) if moved else starts(size, cuts, lone)
+            self.moves[key] = changes(self.sizes[rank], over, moved.at, lone)
         return self.moves[key]
 
 
@@ -192,7 +217,7 @@ class _Tile:
     def __init__(self, dims: tuple[Dim, ...], shape: tuple[Any, ...]) -> None:
         self.ranks = _ranks(dims)
         self.whole: Any = 1
-        groups: list[tuple[set[str], list[tuple[tuple[tuple[Any, str], ...], int]]]] = []
+        groups: list[tuple[set[str], list[tuple[Terms, int]]]] = []
         for dim, extent in zip(dims, shape, strict=True):
             if dim is None:
                 self.whole = self.whole * extent
@@ -204,44 +229,59 @@ class _Tile:
             groups.append((ranks, axes))
         self.groups = [(tuple(sorted(ranks)), axes) for ranks, axes in groups]
 
+    def plain(self, group: tuple[str, ...]) -> bool:
+        """Whether a group is one rank that indexes one dimension as it is: its pieces are the same or apart."""
+        axes = next(axes for ranks, axes in self.groups if ranks == group)
+        return len(group) == len(axes) == 1 and axes[0] == (((1, group[0]),), 0)
 
-def _volumes(lists: list[list[Change]], group: tuple[str, ...], axes: Any) -> tuple[Any, Any]:
-    """Summed volume of the new boxes of a group of ranks, and of their overlap with the old ones."""
-    new: Any = 0
-    kept: Any = 0
-    for states in product(*lists):
-        weight: Any = 1
-        for state in states:
-            weight = weight * state.weight
-        by = dict(zip(group, states, strict=True))
-        box, both = weight, weight
+    def slides(self, rank: str) -> bool:
+        """Whether anything can be kept when a loop over the rank takes a step: not along a plain dimension."""
+        return not any(rank in ranks and self.plain(ranks) for ranks, _ in self.groups)
+
+
+Measure = Callable[[Terms, int, Mapping[str, Change]], Any]
+
+
+def _volumes(lists: list[list[Change]], group: tuple[str, ...], axes: list[tuple[Terms, int]], measure: Measure) -> Any:
+    """Summed measure of the boxes of a group of ranks over all its changes."""
+    total: Any = 0
+    for found in product(*lists):
+        by = dict(zip(group, found, strict=True))
+        box: Any = 1
         for terms, slack in axes:
-            length, overlap = _box(terms, slack, by)
-            box, both = box * length, both * overlap
-        new, kept = new + box, kept + both
-    return new, kept
+            box = box * measure(terms, slack, by)
+        for change in found:
+            box = box * change.weight
+        total = total + box
+    return total
 
 
-def _box(terms: tuple[tuple[Any, str], ...], slack: int, by: Mapping[str, Change]) -> tuple[Any, Any]:
-    """Length of the new interval along one dimension, and of its overlap with the old one."""
+def _length(terms: Terms, slack: int, by: Mapping[str, Change]) -> Any:
+    """Length of the new interval along one dimension; nothing where a rank has no piece."""
+    length: Any = 1 + slack
+    there: Any = True
+    for factor, rank in terms:
+        length = length + abs(factor) * (by[rank].new - 1)
+        there = there & (by[rank].new > 0)
+    return length * there
+
+
+def _overlap(terms: Terms, slack: int, by: Mapping[str, Change]) -> Any:
+    """Length of what the new interval shares with the old one."""
     if len(terms) == 1 and not slack and terms[0][0] == 1:  # pieces of one rank are the same or apart
         change = by[terms[0][1]]
-        same = isinstance(change.shift, int) and change.shift == 0
-        return change.new, least(change.old, change.new) if same else 0
+        still = isinstance(change.shift, int) and change.shift == 0
+        return least(change.old, change.new) if still else 0
     old: Any = 1 + slack
-    new: Any = 1 + slack
     start: Any = 0  # of the new interval relative to the old one
-    there: Any = True
     before: Any = True
     for factor, rank in terms:
         change = by[rank]
         old = old + abs(factor) * (change.old - 1)
-        new = new + abs(factor) * (change.new - 1)
         start = start + (factor * change.shift if factor > 0 else factor * (change.shift + change.new - change.old))
-        there, before = there & (change.new > 0), before & (change.old > 0)
-    new, old = np.where(there, new, 0), np.where(there & before, old, 0)
-    overlap = np.minimum(old, start + new) - np.maximum(0, start)
-    return new, np.where(old > 0, np.maximum(overlap, 0), 0)
+        before = before & (change.old > 0)
+    new = _length(terms, slack, by)
+    return np.maximum(np.minimum(old, start + new) - np.maximum(0, start), 0) * before * (new > 0)
 
 
 def _ranks(dims: tuple[Dim, ...]) -> frozenset[str]:

@@ -62,20 +62,23 @@ def used(cut: Cut, length: Any) -> Any:
 
 def covered(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
     """Elements of a rank run in all visits and instances; of the loops in space at ``lone``, by instance 0 only."""
-    return sum((w * n for w, n in _states(length, cuts, lone)), start=0)
+    over = tuple(cuts)
+    if not any(cut.space and cut.at in lone for cut in over):
+        return length  # the pieces of a rank make up the rank
+    return sum((w * n for w, n in states(length, over, lone)), start=0)
 
 
 def repeated(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
     """Number of innermost pieces: how often something without the rank is run under loops over it."""
-    return sum((w for w, _ in _states(length, cuts, lone)), start=0)
+    return sum((w for w, _ in states(length, cuts, lone)), start=0)
 
 
-def _states(length: Any, cuts: Iterable[Cut], lone: Collection[int]) -> list[tuple[Any, Any]]:
+def states(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> list[tuple[Any, Any]]:
     """Innermost pieces as (how many, how long)."""
-    states: list[tuple[Any, Any]] = [(1, length)]
+    found: list[tuple[Any, Any]] = [(1, length)]
     for cut in cuts:
-        states = _divided(states, cut, cut.space and cut.at in lone)
-    return states
+        found = _divided(found, cut, cut.space and cut.at in lone)
+    return found
 
 
 def _divided(states: list[tuple[Any, Any]], cut: Cut, alone: bool) -> list[tuple[Any, Any]]:
@@ -94,14 +97,6 @@ def instances(length: Any, cuts: Iterable[Cut], among: Collection[int]) -> Any:
             total = total * used(cut, longest)
         longest = least(cut.tile, longest)
     return total
-
-
-def starts(length: Any, cuts: Iterable[Cut], lone: bool) -> list[Change]:
-    """The first visit: all loops in time at their first piece, at every instance (instance 0 only, if ``lone``)."""
-    states: list[tuple[Any, Any]] = [(1, length)]
-    for cut in cuts:
-        states = _divided(states, cut, lone or not cut.space)
-    return [Change(w, 0, n) for w, n in states]
 
 
 def changes(length: Any, cuts: Iterable[Cut], moved: int, lone: bool) -> list[Change]:

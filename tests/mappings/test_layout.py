@@ -87,7 +87,11 @@ def test_loops_apply_in_order_until_the_devices_are_used_up() -> None:
 @pytest.mark.parametrize(
     ("text", "pools", "message"),
     [
-        ("tq=4", ONE, "layout 'tq=4': unknown option 'tq'; known: attention, batches, cp, dp, ep, pp, replicas, sp, tp"),
+        (
+            "tq=4",
+            ONE,
+            "layout 'tq=4': unknown option 'tq'; known: attention, batches, cp, dp, ep, pp, replicas, sp, tp",
+        ),
         ("tp", ONE, "layout 'tp': tp must be a whole number of at least 1, not ''"),
         ("tp=0", ONE, "tp must be a whole number of at least 1, not '0'"),
         ("tp=-2", ONE, "tp must be a whole number of at least 1, not '-2'"),

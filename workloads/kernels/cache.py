@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, indices, whole
+from workloads.kernels.core.checks import Array, arrays, indices, joined, whole
 from workloads.kernels.core.items import cover, divided, groups, states
 
 __all__ = ["paged", "ragged", "virtual"]
@@ -21,12 +21,12 @@ def paged(
     size = arrays("paged", q=(q, "b h p e"), k=(k, "n s g e"), v=(v, "n s g f"))
     whole("paged", least=1, threads=threads)
     b, page = size["b"], size["s"]
-    columns = tables.shape[1] if isinstance(tables, np.ndarray) and tables.ndim == 2 else 0
+    indices("paged", tables=(tables, (b, ...)))
+    columns = tables.shape[1]
     indices("paged", below=columns * page + 1, lengths=(lengths, (b,)))
-    indices("paged", below=2**62, tables=(tables, (b, columns)))
     used = np.where(np.arange(columns) * page < lengths[:, None], tables, 0)  # entries past the end may be anything
     indices("paged", below=max(size["n"], 1), tables=(used, (b, columns)))
-    k, v = (a.reshape(-1, a.shape[3]) for a in (k, v))
+    k, v = joined(k, 3), joined(v, 3)
     queries = np.full(b, size["p"])
     return _cached("paged", q, queries, size["h"], k, v, used, page, size["g"], lengths, threads).reshape(
         *q.shape[:3], -1
@@ -41,7 +41,7 @@ def virtual(
     whole("virtual", least=1, threads=threads)
     indices("virtual", below=size["n"] + 1, lengths=(lengths, (size["b"],)))
     tables = np.arange(size["b"], dtype=np.int64)[:, None]
-    k, v = (a.reshape(-1, a.shape[3]) for a in (k, v))
+    k, v = joined(k, 3), joined(v, 3)
     queries = np.full(size["b"], size["p"])
     o = _cached("virtual", q, queries, size["h"], k, v, tables, size["n"], size["g"], lengths, threads)
     return o.reshape(*q.shape[:3], size["f"])
@@ -61,11 +61,11 @@ def ragged(
     at = k_starts[:-1, None] + np.arange(lengths.max(initial=0))
     pages = np.where(np.arange(at.shape[1]) < lengths[:, None], at, 0)  # pages of one key
     split = np.split(q, q_starts[1:-1])
-    rows = np.concatenate([part.swapaxes(0, 1).reshape(-1, size["e"]) for part in split])
-    k, v = (a.reshape(-1, a.shape[2]) for a in (k, v))
+    rows = np.concatenate([joined(part.swapaxes(0, 1), 2) for part in split])
+    k, v = joined(k, 2), joined(v, 2)
     o = _cached("ragged", rows, queries, heads, k, v, pages, 1, size["g"], lengths, threads)
     parts = np.split(o, q_starts[1:-1] * heads)
-    return np.concatenate([part.reshape(heads, -1, size["f"]).swapaxes(0, 1) for part in parts])
+    return np.concatenate([part.reshape(heads, len(part) // max(heads, 1), size["f"]).swapaxes(0, 1) for part in parts])
 
 
 def _starts(name: str, starts: Array, stop: int) -> None:
@@ -103,7 +103,7 @@ def _cached(
         items["row"] += (start := heads * int(queries[:s].sum()))
         items["slot"] += start
         many.append(items)
-    rows, width = q.reshape(-1, q.shape[-1]), v.shape[1]
+    rows, width = joined(q, q.ndim - 1), v.shape[1]
     every = np.concatenate(many) if many else cover(0, 0)
     return divided(states(every, rows, k, v, np.ascontiguousarray(tables), page, slots=len(rows), width=width,
                           heads=kv, threads=threads, total=1))  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, whole
+from workloads.kernels.core.checks import Array, arrays, joined, whole
 from workloads.kernels.core.exponential import exp
 from workloads.kernels.core.items import EVERY, cover, dense, groups
 from workloads.kernels.core.jit import jit, run
@@ -53,9 +53,7 @@ def _windowed(kernel: str, q: Array, k: Array, v: Array, causal: bool, window: i
     b, h, p, m, f = (size[r] for r in "bhpmf")
     period = _causal(kernel, causal, p, m)
     items = groups(cover(p, m, period=period, window=window, sinks=sinks), b * h, p)
-    return dense(items, q, k.reshape(b * h, m, -1), v.reshape(b * h, m, f), width=f, threads=threads).reshape(
-        b, h, p, f
-    )
+    return dense(items, q, joined(k, 2), joined(v, 2), width=f, threads=threads).reshape(b, h, p, f)
 
 
 def grouped_query(
@@ -66,7 +64,7 @@ def grouped_query(
     whole("grouped_query", least=1, threads=threads)
     b, g, r, p, m, f = (size[rank] for rank in "bgrpmf")
     items = groups(cover(r * p, m, period=_causal("grouped_query", causal, p, m)), b * g, r * p)
-    o = dense(items, q, k.reshape(b * g, m, -1), v.reshape(b * g, m, f), width=f, threads=threads)
+    o = dense(items, q, joined(k, 2), joined(v, 2), width=f, threads=threads)
     return o.reshape(b, g, r, p, f)
 
 
@@ -126,7 +124,7 @@ def _materialised(
     b, h, p, m, f = (size[r] for r in "bhpmf")
     offset = m - _causal(kernel, causal, p, m) if causal else m
     o = np.zeros((b * h, p, f), q.dtype)
-    flat = [np.require(a.reshape(b * h, *a.shape[2:]), requirements="W") for a in (q, k, v)]
+    flat = [joined(a, 2) for a in (q, k, v)]
     run(compiled, b * h * -(-p // LANES) if m else 0, threads, *flat, o, offset)
     return o.reshape(b, h, p, f)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, whole
+from workloads.kernels.core.checks import Array, arrays, joined, whole
 from workloads.kernels.core.jit import jit, run
 from workloads.kernels.core.online import load, mix, store
 from workloads.kernels.core.tiles import VECTOR, multiply
@@ -26,7 +26,7 @@ def lightning(
     if not ((decay >= 0) & (decay <= 1)).all():
         raise ValueError(f"lightning: decay is {decay.tolist()}, expected a factor from 0 to 1 for each head")
     o = np.zeros((size["b"] * size["h"], size["t"], size["f"]), q.dtype)
-    run(_lightning, len(o), threads, *_flat(q, k, v), np.tile(decay, size["b"]), o)
+    run(_lightning, len(o), threads, *(joined(a, 2) for a in (q, k, v)), np.tile(decay, size["b"]), o)
     return o.reshape(v.shape)
 
 
@@ -40,12 +40,8 @@ def based(
     size = arrays("based", q=(q, "b h t e"), k=(k, "b h t e"), v=(v, "b h t f"))
     whole("based", least=1, threads=threads)
     o = np.zeros((size["b"] * size["h"], size["t"], size["f"]), q.dtype)
-    run(_based, len(o), threads, *_flat(q, k, v), o)
+    run(_based, len(o), threads, *(joined(a, 2) for a in (q, k, v)), o)
     return o.reshape(v.shape)
-
-
-def _flat(*given: Array) -> list[Array]:
-    return [np.require(a.reshape(-1, *a.shape[2:]), requirements="W") for a in given]
 
 
 @jit

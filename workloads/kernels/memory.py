@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, whole
+from workloads.kernels.core.checks import Array, arrays, joined, whole
 from workloads.kernels.core.jit import jit, run
 
 __all__ = ["neural_memory"]
@@ -33,10 +33,8 @@ def neural_memory(
     size = arrays("neural_memory", **data, w1=(w1, "h e d"), w2=(w2, "h d f"), **tokens)
     whole("neural_memory", least=1, chunk=chunk, threads=threads)
     o = np.zeros((size["b"] * size["h"], size["t"], size["f"]), q.dtype)
-    given = (np.require(a.reshape(-1, *a.shape[2:]), requirements="W") for a in (q, k, v, rate, momentum, forget))
-    run(
-        _remember, len(o), threads, *given, np.require(w1, requirements="W"), np.require(w2, requirements="W"), chunk, o
-    )
+    given = (joined(a, 2) for a in (q, k, v, rate, momentum, forget))
+    run(_remember, len(o), threads, *given, joined(w1, 1), joined(w2, 1), chunk, o)
     return o.reshape(v.shape)
 
 

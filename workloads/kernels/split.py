@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, whole
+from workloads.kernels.core.checks import Array, arrays, joined, whole
 from workloads.kernels.core.items import State, cover, divided, groups, states
 
 __all__ = ["decode_split", "merge", "offloaded", "partial", "stream_k"]
@@ -60,7 +60,7 @@ def _merged(q: Array, k: Array, v: Array, owner: Array, first: Array, stop: Arra
 
 def _states(items: Array, q: Array, k: Array, v: Array, slots: int, threads: int) -> State:
     (b, h, m, _), f = k.shape, v.shape[3]
-    q, k, v = (a.reshape(-1, a.shape[-1]) for a in (q, k, v))
+    q, k, v = (joined(a, 3) for a in (q, k, v))
     tables = np.arange(b * h, dtype=np.int64)[:, None]
     return states(items, q, k, v, tables, m, slots=slots, width=f, threads=threads)
 
@@ -124,4 +124,4 @@ def offloaded(
     parts = [partial(*(np.ascontiguousarray(a[:, heads]) for a in (q, k, v)), threads=threads) for heads in shares]
     x, z, o = (np.concatenate(kind, axis=1) for kind in zip(*parts, strict=True)) if parts else partial(q, k, v)
     x, z, o = merge((x, z, o), partial(q, new_k, new_v, causal=True, threads=threads))
-    return divided((x.ravel(), z.ravel(), o.reshape(-1, size["f"]))).reshape(o.shape)
+    return divided((x.ravel(), z.ravel(), joined(o, 3))).reshape(o.shape)

@@ -68,12 +68,16 @@ class Draw:
     def normal(self, *shape: int) -> Any:
         return self.rng.standard_normal(shape).astype(self.dtype)
 
+    def values(self, *shape: int) -> Any:
+        """Numbers around one: where values cancel, rounding is large next to what is left, whoever computes it."""
+        return self.normal(*shape) + self.dtype(1)
+
     def query(self, *shape: int) -> Any:
         return self.normal(*shape) / self.dtype(np.sqrt(shape[-1]))
 
     def heads(self) -> dict[str, Any]:
         b, h, p, m, e = self.b, self.h, self.p, self.m, self.e
-        return {"Q": self.query(b, h, p, e), "K": self.normal(b, h, m, e), "V": self.normal(b, h, m, e)}
+        return {"Q": self.query(b, h, p, e), "K": self.normal(b, h, m, e), "V": self.values(b, h, m, e)}
 
     def sizes(self) -> dict[str, int]:
         return {"batch": self.b, "heads": self.h, "query": self.p, "context": self.m, "head_dim": self.e}
@@ -108,7 +112,7 @@ def grouped_query(d: Draw) -> Iterator[Pair]:
 
 
 def multi_query(d: Draw) -> Iterator[Pair]:
-    t = d.heads() | {"K": d.normal(d.b, d.m, d.e), "V": d.normal(d.b, d.m, d.e)}
+    t = d.heads() | {"K": d.normal(d.b, d.m, d.e), "V": d.values(d.b, d.m, d.e)}
     for causal in (False, True):
         yield exact.multi_query(*t.values(), causal=causal), attention.multi_query(**d.sizes(), causal=causal), t, "O"
 
@@ -157,7 +161,10 @@ def partial(d: Draw) -> Iterator[Pair]:
 def merge(d: Draw) -> Iterator[Pair]:
     t = d.heads()
     at = d.m // 3
-    parts = [split.partial(t["Q"], *(np.ascontiguousarray(t[n][:, :, s]) for n in "KV")) for s in (slice(at), slice(at, None))]
+    parts = [
+        split.partial(t["Q"], *(np.ascontiguousarray(t[n][:, :, s]) for n in "KV"))
+        for s in (slice(at), slice(at, None))
+    ]
     cascade = attention.decode_split(**d.sizes(), splits=1)
     for order in (parts, parts[::-1]):
         for got, name in zip(split.merge(*order), ("GM", "SD", "AV"), strict=True):
@@ -169,20 +176,31 @@ def offloaded(d: Draw) -> Iterator[Pair]:
     old = [np.ascontiguousarray(t[n][:, :, : d.m - d.p]) for n in "KV"]
     new = [np.ascontiguousarray(t[n][:, :, d.m - d.p :]) for n in "KV"]
     for devices in (1, 2, 5):
-        yield split.offloaded(t["Q"], *old, *new, devices=devices), attention.three_pass(**d.sizes(), causal=True), t, "O"
+        yield (
+            split.offloaded(t["Q"], *old, *new, devices=devices),
+            attention.three_pass(**d.sizes(), causal=True),
+            t,
+            "O",
+        )
 
 
 def sequences(d: Draw) -> tuple[Any, list[int], Any, Any]:
     """Queries, lengths and room for keys of several sequences."""
     lengths = [d.m, max(d.p, d.m // 2), d.p]
-    keys = (d.normal(3, d.m + 2, d.h, d.e) for _ in range(2))
-    return d.query(3, d.h * d.r, d.p, d.e), lengths, *keys
+    shape = (3, d.m + 2, d.h, d.e)
+    return d.query(3, d.h * d.r, d.p, d.e), lengths, d.normal(*shape), d.values(*shape)
 
 
 def alone(d: Draw, got: Any, q: Any, k: Any, v: Any, length: int) -> Pair:
     """One sequence of a batch, against the cascade of grouped queries."""
-    t = {"Q": q.reshape(1, d.h, d.r, d.p, d.e), "K": k[None, :length].swapaxes(1, 2), "V": v[None, :length].swapaxes(1, 2)}
-    cascade = attention.grouped_query(heads=d.h * d.r, kv_heads=d.h, query=d.p, context=length, head_dim=d.e, causal=True)
+    t = {
+        "Q": q.reshape(1, d.h, d.r, d.p, d.e),
+        "K": k[None, :length].swapaxes(1, 2),
+        "V": v[None, :length].swapaxes(1, 2),
+    }
+    cascade = attention.grouped_query(
+        heads=d.h * d.r, kv_heads=d.h, query=d.p, context=length, head_dim=d.e, causal=True
+    )
     return got.reshape(t["Q"].shape), cascade, t, "O"
 
 
@@ -222,7 +240,7 @@ def ragged(d: Draw) -> Iterator[Pair]:
 def tokens(d: Draw) -> dict[str, Any]:
     """Queries, keys and values of the same tokens."""
     q, k = (d.normal(d.b, d.h, d.m, d.e) / d.dtype(np.sqrt(d.e)) for _ in range(2))
-    return {"Q": q, "K": k, "V": d.normal(d.b, d.h, d.m, d.r)}
+    return {"Q": q, "K": k, "V": d.values(d.b, d.h, d.m, d.r)}
 
 
 def lightning(d: Draw) -> Iterator[Pair]:
@@ -238,7 +256,10 @@ def based(d: Draw) -> Iterator[Pair]:
 def neural_memory(d: Draw) -> Iterator[Pair]:
     cut = Draw(d.rng, d.dtype, d.b, d.h, d.r, d.p, min(d.m, 12), d.e)  # each step of a network compounds rounding
     t = tokens(cut) | {"I1": cut.normal(d.h, d.e, d.p), "I2": cut.normal(d.h, d.p, d.r) / cut.dtype(np.sqrt(d.p))}
-    t |= {n: (d.rng.random((d.b, d.h, cut.m)) * top).astype(d.dtype) for n, top in (("TH", 0.05), ("MU", 0.9), ("AL", 0.1))}
+    t |= {
+        n: (d.rng.random((d.b, d.h, cut.m)) * top).astype(d.dtype)
+        for n, top in (("TH", 0.05), ("MU", 0.9), ("AL", 0.1))
+    }
     cascade = parse(MEMORY, b=d.b, h=d.h, t=cut.m, e=d.e, d=d.p, f=d.r)
     yield memory.neural_memory(*t.values(), chunk=1), cascade, t, "O"
 

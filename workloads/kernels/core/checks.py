@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,17 @@ def arrays(kernel: str, **given: tuple[Any, str]) -> Sizes:
     return {rank: extent for rank, (extent, _) in sizes.items()}
 
 
-def indices(kernel: str, *, below: int, **given: tuple[Any, tuple[int, ...]]) -> None:
-    """Refuse what is not an array of whole numbers of this shape, each from 0 up to, and without, ``below``."""
+def indices(kernel: str, *, below: int | None = None, **given: tuple[Any, tuple[Any, ...]]) -> None:
+    """Refuse what is not whole numbers of this shape (``...``: any extent), from 0 up to and without ``below``."""
     for name, (array, shape) in given.items():
-        _dense(kernel, name, array, f"{shape}")
+        expected = f"({', '.join('...' if n is ... else str(n) for n in shape)}{',' * (len(shape) == 1)})"
+        _dense(kernel, name, array, expected)
         if array.dtype != np.int64:
             raise ValueError(f"{kernel}: {name} holds {array.dtype}, expected int64")
-        if array.shape != shape:
-            raise ValueError(f"{kernel}: {name} has shape {array.shape}, expected {shape}")
-        if array.size and not 0 <= array.min() <= array.max() < below:
+        fits = array.ndim == len(shape) and all(n in (..., m) for n, m in zip(shape, array.shape, strict=True))
+        if not fits:
+            raise ValueError(f"{kernel}: {name} has shape {array.shape}, expected {expected}")
+        if below is not None and array.size and not 0 <= array.min() <= array.max() < below:
             raise ValueError(f"{kernel}: {name} reaches from {array.min()} to {array.max()}, expected 0 to {below - 1}")
 
 
@@ -45,11 +48,9 @@ def whole(kernel: str, *, least: int = 0, most: int = 2**31, **given: Any) -> No
             raise ValueError(f"{kernel}: {name} is {value!r}, expected a whole number from {least} to {most}")
 
 
-def fraction(kernel: str, **given: Any) -> None:
-    """Refuse a factor outside 0 to 1."""
-    for name, value in given.items():
-        if not isinstance(value, int | float | np.floating) or not 0 <= value <= 1:
-            raise ValueError(f"{kernel}: {name} is {value!r}, expected a number from 0 to 1")
+def joined(array: Array, ranks: int) -> Array:
+    """The same numbers with the first ``ranks`` ranks as one, and free to write to: kernels know one kind of array."""
+    return np.require(array.reshape(prod(array.shape[:ranks]), *array.shape[ranks:]), requirements="W")
 
 
 def _dense(kernel: str, name: str, array: Any, expected: str) -> None:

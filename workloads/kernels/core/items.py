@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array
+from workloads.kernels.core.checks import Array, joined
 from workloads.kernels.core.jit import run
 from workloads.kernels.core.online import ITEM, LANES, attend
 
@@ -53,7 +53,6 @@ def states(
 ) -> State:  # (rows, e), (pages * page * heads, e), (pages * page * heads, >=width), (tables, pages) -> slots
     """The state of every slot; one that no item fills holds nothing seen: -inf, ``total`` and zeros."""
     x, z, o = np.full(slots, -np.inf, q.dtype), np.full(slots, total, q.dtype), np.zeros((slots, width), q.dtype)
-    q, k, v, tables = (np.require(a, requirements="W") for a in (q, k, v, tables))  # one type, compiled once
     run(attend, len(items), threads, items, q, k, v, tables, page, heads, x, z, o)
     return x, z, o
 
@@ -69,8 +68,8 @@ def divided(state: State) -> Array:
 def dense(items: Array, q: Array, k: Array, v: Array, *, width: int, threads: int) -> Array:
     """Output of items over contiguous keys (groups, m, e); a query that sees no key gives zero."""
     tables = np.arange(len(k), dtype=np.int64)[:, None]
-    rows = q.reshape(-1, q.shape[-1])
-    kflat, vflat = k.reshape(-1, k.shape[-1]), v.reshape(-1, v.shape[-1])
+    rows = joined(q, q.ndim - 1)
+    kflat, vflat = joined(k, 2), joined(v, 2)
     return divided(
         states(items, rows, kflat, vflat, tables, k.shape[1], slots=len(rows), width=width, threads=threads, total=1)
     )
