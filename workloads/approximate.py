@@ -238,7 +238,7 @@ QN[{HEADS}, t] = Q[{HEADS}, e] * K[b, h, {at}, e]
 def razor(
     *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, sinks: int, recent: int
 ) -> Cascade:
-    """A head that finds nothing far away: its sinks, its newest keys, and one token for all the others (RazorAttention).
+    """A head that finds nothing far away: sinks, newest keys, and one token for all the others (RazorAttention).
 
     The token is the mean of the dropped keys and of their values, weighed by their number; retrieval heads are
     :func:`workloads.attention.three_pass`. The weight is from memory of the paper, unverified.
@@ -278,6 +278,7 @@ def task_kv(
     _least("task_kv", full=full, sinks=sinks, recent=recent, middle=middle, others=heads - full)
     kept = {"K": "KG[b, y, m, e]", "V": "VG[b, y, m, f]"}
     text = f"""
+W[b, h, m]: f32
 SC[b, f] = sum[h](S[b, h, f])
 DS[b, h] = sum[f](square(S[b, h, f] - SC[b, f] / {heads}))
 HF[b, o] = arg_top_k[h, o](DS[b, h])

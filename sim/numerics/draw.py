@@ -70,6 +70,10 @@ class Draw:
                 values = self.rng.standard_normal(shape)
         return values.astype(self.dtype)
 
+    def values(self, *shape: int) -> Any:
+        """Numbers around one: where values cancel, rounding is large next to what is left, whoever computes it."""
+        return self.normal(*shape) + self.dtype(self.kind == "normal")
+
     def random(self, *shape: int) -> Any:
         """Numbers from 0 to 1, hardly two the same: weights to choose by."""
         return self.rng.random(shape).astype(self.dtype)
@@ -86,13 +90,13 @@ class Draw:
     def heads(self) -> Tensors:
         """Queries, keys and values of every head."""
         b, h, p, m, e = self.b, self.h, self.p, self.m, self.e
-        return {"Q": self.query(b, h, p, e), "K": self.normal(b, h, m, e), "V": self.normal(b, h, m, e)}
+        return {"Q": self.query(b, h, p, e), "K": self.normal(b, h, m, e), "V": self.values(b, h, m, e)}
 
     def tokens(self) -> Tensors:
         """Queries, keys and values of the same tokens."""
         b, h, t = self.b, self.h, self.m
         q, k = self.query(b, h, t, self.e), self.query(b, h, t, self.e)
-        return {"Q": q, "K": k, "V": self.normal(b, h, t, self.r)}
+        return {"Q": q, "K": k, "V": self.values(b, h, t, self.r)}
 
     def sizes(self) -> dict[str, int]:
         """The same sizes as the cascades of attention name them."""

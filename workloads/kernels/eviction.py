@@ -89,7 +89,7 @@ def _compensated(q: Array, k: Array, v: Array, sinks: int, recent: int, threads:
     kept = np.concatenate([np.arange(sinks), np.arange(m - recent, m)])
     lists = np.broadcast_to(kept, (*q.shape[:2], 1, len(kept)))
     x, z, o = (a.astype(np.float64) for a in seen(q, k, v, lists, max(q.shape[2], 1), threads))
-    own = x.reshape(q.shape[:3]), z.reshape(q.shape[:3]), o.reshape(*q.shape[:3], -1)
+    own = x.reshape(q.shape[:3]), z.reshape(q.shape[:3]), o.reshape(*q.shape[:3], v.shape[3])
     _, total, out = merge(own, _stand_in(q, k[:, :, sinks : m - recent], v[:, :, sinks : m - recent]))
     return np.asarray(out / total[..., None])
 

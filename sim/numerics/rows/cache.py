@@ -15,8 +15,8 @@ from workloads.kernels import cache
 def sequences(d: Draw) -> tuple[Any, list[int], Any, Any]:
     """Queries, lengths and room for keys of several sequences."""
     lengths = [d.m, max(d.p, d.m // 2), d.p]
-    keys = (d.normal(3, d.m + 2, d.h, d.e) for _ in range(2))
-    return d.query(3, d.h * d.r, d.p, d.e), lengths, *keys
+    shape = (3, d.m + 2, d.h, d.e)
+    return d.query(3, d.h * d.r, d.p, d.e), lengths, d.normal(*shape), d.values(*shape)
 
 
 def alone(d: Draw, got: Any, q: Any, k: Any, v: Any, length: int) -> Pair:

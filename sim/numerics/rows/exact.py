@@ -45,7 +45,7 @@ def grouped_query(d: Draw) -> Iterator[Pair]:
 
 
 def multi_query(d: Draw) -> Iterator[Pair]:
-    t = d.heads() | {"K": d.normal(d.b, d.m, d.e), "V": d.normal(d.b, d.m, d.e)}
+    t = d.heads() | {"K": d.normal(d.b, d.m, d.e), "V": d.values(d.b, d.m, d.e)}
     for causal in (False, True):
         yield (
             d.run(exact.multi_query, *t.values(), causal=causal),
