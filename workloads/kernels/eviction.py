@@ -78,8 +78,11 @@ def razor(
     o = np.empty((*q.shape[:3], size["f"]), q.dtype)
     for far in (0, 1):
         heads = retrieval == far
-        given = tuple(np.ascontiguousarray(a[:, heads]) for a in (q, k, v))
-        o[:, heads] = one_pass(*given, threads=threads) if far else _compensated(*given, sinks, recent, threads)
+        own = [np.ascontiguousarray(a[:, heads]) for a in (q, k, v)]
+        if far:
+            o[:, heads] = one_pass(*own, threads=threads)
+        else:
+            o[:, heads] = _compensated(own[0], own[1], own[2], sinks, recent, threads)
     return o
 
 

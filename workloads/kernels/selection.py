@@ -6,6 +6,8 @@ there are, the result is that of exact attention.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from workloads.kernels.core.checks import Array, arrays, indices, whole
@@ -242,7 +244,7 @@ def _dots(query: Array, keys: Array, scores: Array) -> None:  # (e), (n, e) -> (
 
 
 @jit
-def _soft(scores: Array, values: Array, top: float, out: Array) -> float:  # (n), (n, f) -> (f)
+def _soft(scores: Array, values: Array, top: float, out: Array) -> Any:  # (n), (n, f) -> (f)
     """The undivided softmax of scores over values; returns the divisor."""
     total = scores.dtype.type(0)
     for f in range(len(out)):
