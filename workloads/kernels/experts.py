@@ -5,8 +5,6 @@ Expert by expert each expert's matrices are read once (M3ViT); token by token th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from workloads.kernels.core.checks import Array, arrays, indices, whole
@@ -29,7 +27,7 @@ def dispatch(
     size = arrays("dispatch", x=(x, "b p d"))
     whole("dispatch", least=0, count=count, capacity=capacity)
     whole("dispatch", least=1, threads=threads)
-    _choices("dispatch", experts, (size["b"], size["p"]), count)
+    indices("dispatch", below=count, experts=(experts, (size["b"], size["p"], ...)))
     taken = np.zeros((size["b"], count, capacity, size["d"]), x.dtype)
     slots = np.full(experts.shape, -1, np.int64)
     run(_dispatch, size["b"], threads, *_writable(x, experts), taken, slots)
@@ -43,7 +41,10 @@ def combine(
     size = arrays("combine", y=(y, "b x q d"), weights=(weights, "b p k"))
     whole("combine", least=1, threads=threads)
     indices("combine", below=size["x"], experts=(experts, weights.shape))
-    indices("combine", below=size["q"] + 1, slots=(slots + 1 if isinstance(slots, np.ndarray) else slots, weights.shape))
+    indices("combine", slots=(slots, weights.shape))
+    if slots.size and not -1 <= slots.min() <= slots.max() < size["q"]:
+        reach = f"{slots.min()} to {slots.max()}"
+        raise ValueError(f"combine: slots reaches from {reach}, expected -1 (dropped) to {size['q'] - 1}")
     z = np.zeros((size["b"], size["p"], size["d"]), y.dtype)
     run(_combine, size["b"], threads, *_writable(y, experts, slots, weights), z)
     return z
@@ -58,7 +59,8 @@ def grouped(
     indices("grouped", below=size["n"] + 1, starts=(starts, (size["x"] + 1,)))
     if starts[0] != 0 or starts[-1] != size["n"] or (np.diff(starts) < 0).any():
         raise ValueError(f"grouped: starts is {starts.tolist()}, expected to rise from 0 to {size['n']}, the rows of x")
-    return _grouped(*_writable(x, w, starts), threads)
+    x, w, starts = _writable(x, w, starts)
+    return _grouped(x, w, starts, threads)
 
 
 def by_expert(
@@ -66,17 +68,17 @@ def by_expert(
 ) -> Array:  # (b, p, d), int (b, p, k), (b, p, k), (x, d, f), (x, d, f), (x, f, d) -> (b, p, d)
     """``down(silu(gate(x)) * up(x))`` of each token's experts, weighted: the tokens of one expert, then of the next."""
     size = _layer("by_expert", x, experts, weights, gate, up, down, threads)
-    chosen = experts.reshape(-1)
+    tokens, chosen = size["b"] * size["p"], experts.reshape(-1)
     order = np.argsort(chosen, kind="stable")
     starts = np.searchsorted(chosen[order], np.arange(size["x"] + 1))
-    queued = x.reshape(-1, size["d"])[order // max(size["k"], 1)]
+    queued = x.reshape(tokens, size["d"])[order // max(size["k"], 1)]
     gate, up, down = _writable(gate, up, down)
     hidden = _grouped(queued, gate, starts, threads)
     run(_activate, len(hidden), threads, hidden, _grouped(queued, up, starts, threads))
     made = np.empty_like(queued)
     made[order] = _grouped(hidden, down, starts, threads)
-    places = np.arange(len(made)).reshape(1, -1, size["k"])
-    z = np.zeros((1, size["b"] * size["p"], size["d"]), x.dtype)
+    places = np.arange(len(made)).reshape(1, tokens, size["k"])
+    z = np.zeros((1, tokens, size["d"]), x.dtype)
     flat = made[None, None], np.zeros_like(places), places, np.require(weights.reshape(places.shape), requirements="W")
     run(_combine, 1, 1, *flat, z)
     return z.reshape(x.shape)
@@ -89,7 +91,7 @@ def by_token(
     size = _layer("by_token", x, experts, weights, gate, up, down, threads)
     tokens = size["b"] * size["p"]
     z = np.zeros((tokens, size["d"]), x.dtype)
-    flat = (a.reshape(tokens, -1) for a in (x, experts, weights))
+    flat = (a.reshape(tokens, a.shape[2]) for a in (x, experts, weights))
     run(_visit, tokens, threads, *_writable(*flat, gate, up, down), z)
     return z.reshape(x.shape)
 
@@ -103,12 +105,6 @@ def _layer(
     whole(kernel, least=1, threads=threads)
     indices(kernel, below=size["x"], experts=(experts, weights.shape))
     return size
-
-
-def _choices(kernel: str, experts: Any, tokens: tuple[int, int], count: int) -> None:
-    """Refuse choices of other tokens, or of experts that are not there."""
-    chosen = experts.shape[-1:] if isinstance(experts, np.ndarray) and experts.ndim else (1,)
-    indices(kernel, below=count, experts=(experts, (*tokens, *chosen)))
 
 
 def _writable(*given: Array) -> list[Array]:

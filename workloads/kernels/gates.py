@@ -73,4 +73,4 @@ def _softmax(logits: Array) -> Array:
 
 def _unit(vectors: Array) -> Array:
     """Each vector at length one."""
-    return vectors * (1 / np.sqrt(np.square(vectors).sum(-1, keepdims=True)))
+    return np.asarray(vectors / np.sqrt(np.square(vectors).sum(-1, keepdims=True)))

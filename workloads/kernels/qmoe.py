@@ -23,7 +23,7 @@ _TWO, _WEIGHT, _LENGTH = np.uint64(2), np.uint64(3), np.uint64(56)
 def encode(
     weights: Array, *, zeros: float = ZEROS, threads: int = 1
 ) -> tuple[Array, Array]:  # uint8 (r, c) -> uint16 (words), int (r + 1)
-    """The codes of every row, each the longest run that fits, and where each row begins; an odd last weight is padded."""
+    """The codes of every row, each the longest run that fits, and where each row begins; zeros fill a pair."""
     whole("encode", least=1, threads=threads)
     if not isinstance(weights, np.ndarray) or weights.ndim != 2 or weights.dtype != np.uint8:
         raise ValueError(f"encode: weights is {_described(weights)}, expected uint8 of two ranks (r, c)")
@@ -33,10 +33,10 @@ def encode(
     rows, columns = weights.shape
     padded = np.zeros((rows, columns + columns % 2), np.uint8)
     padded[:, :columns] = weights
-    pairs = 3 * padded[:, ::2] + padded[:, 1::2]
+    pairs: Array = 3 * padded[:, ::2] + padded[:, 1::2]
     words, counts = np.zeros(pairs.shape, np.uint16), np.zeros(rows, np.int64)
     run(_encode, rows, threads, pairs, book.longer, words, counts)
-    return words[np.arange(words.shape[1]) < counts[:, None]], np.concatenate([[0], np.cumsum(counts)])
+    return words[np.arange(pairs.shape[1]) < counts[:, None]], np.concatenate([[0], np.cumsum(counts)])
 
 
 def decode(
@@ -95,7 +95,7 @@ def _coded(
     wrong = np.flatnonzero(held != columns + columns % 2)
     if len(wrong):
         raise ValueError(f"{kernel}: row {wrong[0]} of words holds {held[wrong[0]]} weights, expected {columns}")
-    return book, *(np.require(a, requirements="W") for a in (words, starts))
+    return book, np.require(words, requirements="W"), np.require(starts, requirements="W")
 
 
 @jit
@@ -130,7 +130,7 @@ def _decode(first: int, stop: int, words: Array, starts: Array, runs: Array, wei
 def _matvec(
     first: int, stop: int, words: Array, starts: Array, runs: Array, levels: Array, x: Array, y: Array
 ) -> None:  # (words), (r + 1), (2**16), (r, 2), (c) -> (r)
-    sums = np.zeros(4, x.dtype)  # of what meets a weight of each kind
+    sums = np.zeros(4, np.float64)  # of what meets a weight of each kind
     for row in range(first, stop):
         sums[:] = 0
         column = 0

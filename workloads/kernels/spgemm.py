@@ -201,7 +201,7 @@ def _dense(
                 sums[n], seen[n] = zero, 0
                 place += _ONE
             counts[m] = count
-            often = bound > OFTEN * count  # the next row is likely to be like this one
+            often = bool(bound > OFTEN * count)  # the next row is likely to be like this one
 
 
 @jit_inside

@@ -26,7 +26,7 @@ def _visits(d: Draw) -> tuple[Any, Any]:
 
 def _tensors(d: Draw, visits: tuple[Any, Any]) -> Tensors:
     """Tokens, matrices and routing; the routing's zeros are absent."""
-    routed = routing(*visits, EXPERTS)
+    routed = routing(visits, EXPERTS)
     matrices = {"WG": d.query(EXPERTS, d.p, d.e), "WU": d.query(EXPERTS, d.p, d.e), "WD": d.query(EXPERTS, d.e, d.p)}
     return {"X": d.values(d.b, d.m, d.p), "RT": np.ma.array(routed, mask=routed == 0), **matrices}
 

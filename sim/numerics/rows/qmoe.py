@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def _looked_up(words: Any, starts: Any, columns: int) -> tuple[Cascade, Tensors]
     """Decoding as a gather: for each weight its code and its place in the run, found by summing lengths."""
     packed = dictionary(qmoe.ZEROS).words
     table = (packed[:, None] >> (2 * np.arange(28)).astype(np.uint64)) & np.uint64(3)
-    rows = [words[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    rows = [words[start:stop] for start, stop in pairwise(starts)]
     lengths = [(packed[row] >> np.uint64(56)).astype(np.int64) for row in rows]
     which = [np.repeat(row, n)[:columns] for row, n in zip(rows, lengths, strict=True)]
     place = [np.concatenate([np.arange(i) for i in (*n, 0)])[:columns] for n in lengths]

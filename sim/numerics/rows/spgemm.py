@@ -39,7 +39,7 @@ def _holey(d: Draw, shape: tuple[int, int], boolean: bool) -> Any:
 def compressed(matrix: Any) -> Csr:
     """What is present, row by row."""
     present = ~np.ma.getmaskarray(matrix)
-    rows, columns = np.nonzero(present)
+    rows, columns = (np.ascontiguousarray(at) for at in np.nonzero(present))
     indptr = np.searchsorted(rows, np.arange(len(matrix) + 1))
     return Csr(indptr, columns, matrix.data[rows, columns], matrix.shape)
 
@@ -66,8 +66,8 @@ def product(kernel: Callable[..., Csr], text: str, **options: Any) -> Callable[[
             t = operands(d, semiring == "or_and")
             given = (compressed(t[name]) for name in "AB")
             values, pattern = dense(d.run(kernel, *given, semiring=semiring, **options))
-            yield values, cascade(text if semiring == "plus_times" else meaning, t), t, "Z"
-            yield pattern, cascade(PATTERN, t), t, "Z"
+            yield values.astype(d.dtype), cascade(text if semiring == "plus_times" else meaning, t), t, "Z"
+            yield pattern.astype(d.dtype), cascade(PATTERN, t), t, "Z"
 
     return cases
 

@@ -20,18 +20,21 @@ def trailing(word: Any) -> int:
     return (whole & -whole).bit_length() - 1
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _count(_: Any, word: Any) -> Any:
+@intrinsic
+def _counted(_: Any, word: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], context.get_constant(types.boolean, True))
 
     return types.int64(types.uint64), codegen
 
 
+_zeros: Any = _counted
+
+
 @overload(trailing)
 def _trailing(word: Any) -> Any:
     def compiled(word: Any) -> Any:
-        return _count(word)
+        return _zeros(word)
 
     return compiled
 

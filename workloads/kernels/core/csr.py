@@ -71,7 +71,8 @@ def _rows(kernel: str, name: str, given: Any, rising: bool) -> Csr:
         low, high = indices[:held].min(), indices[:held].max()
         raise ValueError(f"{kernel}: {name}.indices reaches from {low} to {high}, expected 0 to {columns - 1}")
     unsigned = indices.astype(np.int32, copy=False).view(np.uint32)
-    made = Csr(*(np.require(a, requirements="W") for a in (indptr, unsigned, data)), (rows, columns))
+    indptr, unsigned, data = (np.require(a, requirements="W") for a in (indptr, unsigned, data))
+    made = Csr(indptr, unsigned, data, (rows, columns))
     row = falls(made.indptr, made.indices) if rising else -1
     if row >= 0:
         some = made.indices[indptr[row] : indptr[row + 1]][:8].tolist()
