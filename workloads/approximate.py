@@ -7,6 +7,8 @@ where a method carries them from step to step, are inputs.
 
 from __future__ import annotations
 
+from typing import Any
+
 from einsum.cascade import Cascade, check_sizes
 from einsum.errors import WeirError
 from einsum.parse import parse
@@ -91,7 +93,7 @@ def hip(*, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: i
     kept = f"{starts}[b, h, g, i]"
     lines.append(f"QK[b, h, g, p, i] = Q[b, h, g*P + p, e] * K[b, h, {kept}, e]")
     joint = _joint("b, h, g, p", ("QK", "i", f"V[b, h, {kept}, f]"))
-    levels = {"t": length.bit_length() - 1, "s": 2, "c": 2 * keep} if length > 1 else {}
+    levels: dict[str, Any] = {"t": length.bit_length() - 1, "s": 2, "c": 2 * keep} if length > 1 else {}
     head = lines if length > 1 else [*lines[:2], lines[-1]]
     return parse(_text(*head, joint), name="hip", b=batch, h=heads, g=query // block, p=block, m=context, e=head_dim,
                  f=head_dim, i=keep, **levels)  # fmt: skip
@@ -121,7 +123,7 @@ def retrieval_attention(
     first, start = _range("QS", "s", 0)
     parts = [("QN", "t", f"V[b, h, {at}, f]"), last, *([start] if sinks else [])]
     text = _text(CACHE, "N[b, h, p, t]: int32", scored, recent, *([first] if sinks else []), _joint(HEADS, *parts))
-    sizes = {"s": sinks} if sinks else {}
+    sizes: dict[str, Any] = {"s": sinks} if sinks else {}
     return parse(text, name="retrieval_attention", b=batch, h=heads, p=query, m=context, e=head_dim, f=head_dim,
                  t=found, w=window, **sizes)  # fmt: skip
 

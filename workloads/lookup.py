@@ -39,7 +39,8 @@ def t_mac(*, rows: int, planes: int, outputs: int, inner: int) -> Cascade:
         """
         A[b, m, j]: u4
         LUT[n, j, u] = X[n, 4*j + i] * SIGN[u, i]
-        Y[n, m]      = AL[b, m] * LUT[n, j, A[b, m, j]]
+        T[n, b, m]   = sum[j](LUT[n, j, A[b, m, j]])
+        Y[n, m]      = AL[b, m] * T[n, b, m]
         """,
         name="t_mac", n=rows, b=planes, m=outputs, j=_groups("t_mac", inner), i=GROUP, u=2**GROUP,
     )  # fmt: skip

@@ -6,6 +6,8 @@ means weighed by how many tokens each already stands for, W. KEPT are the others
 
 from __future__ import annotations
 
+from typing import Any
+
 from einsum.cascade import Cascade, check_sizes
 from einsum.errors import WeirError
 from einsum.parse import parse
@@ -41,7 +43,7 @@ _MERGE = """
 """
 
 
-def _merge(name: str, groups: str, one: str, other: str, first: int, second: int, merged: int, **sizes: int) -> Cascade:
+def _merge(name: str, groups: str, one: str, other: str, first: int, second: int, merged: int, **sizes: Any) -> Cascade:
     check_sizes({"merged": merged}, name)
     if not 1 <= merged < first or not second:
         raise WeirError(f"{name}: merged={merged} of the {first} tokens that face {second}; from 1 to {first - 1} can")

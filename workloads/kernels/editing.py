@@ -17,18 +17,18 @@ def emmet(w: Array, memory: Array, keys: Array, values: Array) -> Array:  # (o, 
     """
     size = arrays("emmet", w=(w, "o i"), memory=(memory, "i i"), keys=(keys, "i n"), values=(values, "o n"))
     old, far, given = (a.astype(np.float64) for a in (w, keys, memory))
-    spread = _solved("memory", given, far)
+    spread = _solved("memory", memory.shape, given, far)
     gram = far.T @ spread
-    change = _solved("keys", gram, np.ascontiguousarray(spread.T)) if size["n"] else spread.T
+    change = _solved("keys", keys.shape, gram, np.ascontiguousarray(spread.T)) if size["n"] else spread.T
     return np.asarray((old + (values - old @ far) @ change).astype(w.dtype))
 
 
-def _solved(name: str, matrix: Array, right: Array) -> Array:  # (n, n), (n, r) -> (n, r)
+def _solved(name: str, shape: tuple[int, ...], matrix: Array, right: Array) -> Array:  # (n, n), (n, r) -> (n, r)
     """``matrix**-1 @ right`` by Cholesky's factors."""
     solution = right.copy()
     if not np.allclose(matrix, matrix.T) or not _factor(matrix := matrix.copy()):
         reason = "symmetric and positive definite" if name == "memory" else "independent columns"
-        raise ValueError(f"emmet: {name} has shape {matrix.shape}, expected {reason}")
+        raise ValueError(f"emmet: {name} has shape {shape}, expected {reason}")
     _substitute(matrix, solution)
     return solution
 

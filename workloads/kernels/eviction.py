@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, indices, whole
+from workloads.kernels.core.checks import Array, arrays, indices, joined, whole
 from workloads.kernels.core.chosen import attended, best, seen
 from workloads.kernels.core.items import State
 from workloads.kernels.exact import one_pass
@@ -78,8 +78,11 @@ def razor(
     o = np.empty((*q.shape[:3], size["f"]), q.dtype)
     for far in (0, 1):
         heads = retrieval == far
-        given = tuple(np.ascontiguousarray(a[:, heads]) for a in (q, k, v))
-        o[:, heads] = one_pass(*given, threads=threads) if far else _compensated(*given, sinks, recent, threads)
+        own = [np.ascontiguousarray(a[:, heads]) for a in (q, k, v)]
+        if far:
+            o[:, heads] = one_pass(*own, threads=threads)
+        else:
+            o[:, heads] = _compensated(own[0], own[1], own[2], sinks, recent, threads)
     return o
 
 
@@ -114,14 +117,14 @@ def task_kv(
     recent: int,
     middle: int,
     threads: int = 1,
-) -> Array:  # (b, h, p, e), (b, h, m, e), (b, h, m, f), (b, h, f), (b, h, m) -> (b, h, p, f)
+) -> Array:  # (b, h, p, e), (b, h, m, e), (b, h, m, f), (b, h, c), (b, h, m) -> (b, h, p, f)
     """All keys for the ``full`` heads furthest from the semantic centre, a few for the others (Task-KV).
 
     ``vectors`` says what each head attends to; the centre is their mean. The others keep, beside sinks and newest, the
     ``middle`` keys between them of most attention so far, which is ``weights``.
     """
     ranks = {"q": (q, "b h p e"), "k": (k, "b h m e"), "v": (v, "b h m f")}
-    size = arrays("task_kv", **ranks, vectors=(vectors, "b h f"), weights=(weights, "b h m"))
+    size = arrays("task_kv", **ranks, vectors=(vectors, "b h c"), weights=(weights, "b h m"))
     whole("task_kv", least=1, threads=threads)
     whole("task_kv", most=size["h"], full=full)
     whole("task_kv", most=size["m"], sinks=sinks)
@@ -138,7 +141,7 @@ def task_kv(
     return o
 
 
-def furthest(vectors: Array, count: int) -> Array:  # (b, h, f) -> int (b, count)
+def furthest(vectors: Array, count: int) -> Array:  # (b, h, c) -> int (b, count)
     """The heads whose vectors lie furthest from the mean of all."""
     apart = vectors - vectors.mean(axis=1, keepdims=True, dtype=np.float64)
     return best((apart * apart).sum(axis=2), count)
@@ -157,7 +160,7 @@ def elastic_cache(
     whole("elastic_cache", least=min(1, size["m"]), most=size["m"], keep=keep)
     kept = np.sort(best(weights, keep), axis=-1)
     to = _nearest_kept(kept, size["m"]).reshape(-1, size["m"])
-    merged = (_averaged(a.reshape(-1, *a.shape[2:]), to, keep).reshape(*a.shape[:2], keep, a.shape[3]) for a in (k, v))
+    merged = (_averaged(joined(a, 2), to, keep).reshape(*a.shape[:2], keep, a.shape[3]) for a in (k, v))
     return one_pass(q, *merged, threads=threads)
 
 

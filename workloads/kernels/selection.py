@@ -6,9 +6,11 @@ there are, the result is that of exact attention.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, indices, whole
+from workloads.kernels.core.checks import Array, arrays, indices, joined, whole
 from workloads.kernels.core.chosen import attended, best
 from workloads.kernels.core.exponential import exp
 from workloads.kernels.core.jit import jit, run
@@ -37,7 +39,7 @@ def hip(
     blocks = -(-size["p"] // block)
     edges = m * np.arange(keep + 1) // max(keep, 1)
     starts, stops = (np.tile(edge, (heads, blocks, 1)) for edge in (edges[:-1], edges[1:]))
-    flat = [np.require(a.reshape(heads, -1, size["e"]), requirements="W") for a in (q, k)]
+    flat = [joined(a, 2) for a in (q, k)]
     while (stops - starts > 1).any():
         middle = (starts + stops + 1) // 2
         starts, stops = _halves(starts, middle), _halves(middle, stops)
@@ -89,7 +91,7 @@ def _products(first: int, stop: int, q: Array, k: Array, scores: Array) -> None:
 
 def _scored(q: Array, k: Array, threads: int) -> Array:  # (b, h, p, e), (b, h, m, e) -> (b, h, p, m)
     scores = np.empty((*q.shape[:3], k.shape[2]), q.dtype)
-    flat = [np.require(a.reshape(-1, *a.shape[2:]), requirements="W") for a in (q, k, scores)]
+    flat = [joined(a, 2) for a in (q, k, scores)]
     run(_products, len(flat[0]) * q.shape[2], threads, *flat)
     return scores
 
@@ -187,7 +189,7 @@ def landmark(
     chosen = best(gates, blocks)
     o = np.zeros((*q.shape[:3], size["f"]), q.dtype)
     given = (q, k, v, np.take_along_axis(gates, chosen, -1), chosen, o)
-    flat = [np.require(a.reshape(-1, *a.shape[2:]), requirements="W") for a in given]
+    flat = [joined(a, 2) for a in given]
     run(_grouped, size["b"] * size["h"] * size["p"] if size["m"] else 0, threads, *flat, block, count * block)
     return flat[-1].reshape(o.shape)
 
@@ -242,7 +244,7 @@ def _dots(query: Array, keys: Array, scores: Array) -> None:  # (e), (n, e) -> (
 
 
 @jit
-def _soft(scores: Array, values: Array, top: float, out: Array) -> float:  # (n), (n, f) -> (f)
+def _soft(scores: Array, values: Array, top: float, out: Array) -> Any:  # (n), (n, f) -> (f)
     """The undivided softmax of scores over values; returns the divisor."""
     total = scores.dtype.type(0)
     for f in range(len(out)):
