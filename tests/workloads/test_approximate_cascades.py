@@ -19,7 +19,7 @@ def scores(cascade: Cascade, width: int) -> float:
     """Inner products of queries and keys: multiply-adds, two operations each, into what has no rank ``f``."""
     sizes = cascade.bind()
     counted = (e for e in cascade.einsums if "f" not in e.output.ranks)
-    return sum(counts.operations(cascade, e, sizes).get("mac", 0) for e in counted) / (2 * width)
+    return float(sum(counts.operations(cascade, e, sizes).get("mac", 0) for e in counted)) / (2 * width)
 
 
 def test_hip_scores_twice_its_branches_a_level_and_then_its_keys() -> None:

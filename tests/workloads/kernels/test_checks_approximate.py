@@ -12,6 +12,7 @@ from workloads.kernels import eviction, lookup, selection, vocabulary
 Q, K, W = np.ones((1, 2, 3, 4)), np.ones((1, 2, 9, 4)), np.ones((1, 2, 9))
 FOUND = np.array([[[[2, 3]] * 3] * 2])
 E, C, Y = np.ones((3, 4)), np.ones((7, 4)), np.array([0, 6, 2])
+NOTHING: Any = None
 CODES, SCALE = np.zeros((1, 5, 2), np.uint8), np.ones((1, 5))
 
 
@@ -97,7 +98,7 @@ BAD: list[tuple[Any, str]] = [
         lambda: lookup.t_mac(np.ones((2, 8)), CODES.astype(int), SCALE),
         "t_mac: codes is a ndarray of int64, expected a contiguous array (1, 5, 2) of uint8",
     ),
-    (lambda: lookup.t_mac(np.ones((2, 8)), None, SCALE), "t_mac: codes is a NoneType of no type, expected"),
+    (lambda: lookup.t_mac(np.ones((2, 8)), NOTHING, SCALE), "t_mac: codes is a NoneType of no type, expected"),
     (lambda: lookup.t_mac(np.ones((2, 8)), CODES + np.uint8(16), SCALE), "t_mac: codes reach 16, expected 0 to 15"),
     (
         lambda: lookup.t_mac_int8(np.ones((2, 12)), CODES, SCALE),

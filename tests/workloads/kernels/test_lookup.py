@@ -78,7 +78,7 @@ def test_results_do_not_depend_on_threads(threads: int) -> None:
     for kernel, given_ in (
         (lookup.t_mac, (codes, scale)), (lookup.t_mac_int8, (codes, scale)), (lookup.memory_former, (tables,)),
     ):  # fmt: skip
-        np.testing.assert_array_equal(kernel(x, *given_, threads=threads), kernel(x, *given_))  # type: ignore[operator]
+        np.testing.assert_array_equal(kernel(x, *given_, threads=threads), kernel(x, *given_))
 
 
 def test_nothing_in_nothing_out() -> None:

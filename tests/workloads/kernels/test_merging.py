@@ -20,7 +20,7 @@ def draw(*shape: int, seed: int = 0) -> Any:
 def test_the_closest_pair_by_hand() -> None:
     x = np.array([[[0.0, 1], [5, 0], [3, 0.1], [-1, -1]]])  # token 2 points as token 1 does
     tokens, stands = merging.tome(x, x, np.array([[1.0, 3, 1, 1]]), merged=1)
-    np.testing.assert_allclose(tokens, [[[0, 1], [4.5, 0.025], [-1, -1]]])
+    np.testing.assert_allclose(tokens, np.array([[[0, 1], [4.5, 0.025], [-1, -1]]]))
     assert stands.tolist() == [[1, 4, 1]]
 
 
