@@ -50,7 +50,6 @@ weir show attention.one_pass
 weir show h20 --file > mine.toml      the data file, to make a device of your own
 """
 
-<<<<<<< HEAD
 CHECK = """Run kernels against the interpreter on random and awkward inputs; exit 1 if one is off.
 
 A KERNEL is one such as exact.one_pass, or a family such as exact; without any, all are run. Each is compiled first,
@@ -59,7 +58,8 @@ which takes most of the time.
 \b
 weir check
 weir check exact.one_pass vocabulary --threads 2
-=======
+"""
+
 MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
 
 A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
@@ -68,7 +68,6 @@ A nest that fuses across a pass is refused, with the reason and what is legal in
 \b
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show
->>>>>>> main
 """
 
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
