@@ -2,7 +2,8 @@
 
 Ranks as in :mod:`workloads.attention`: ``b`` sequences, ``h`` heads, ``p`` queries, ``m`` keys, ``e`` and ``f`` widths.
 Queries arrive scaled by ``1/sqrt(e)``, are newer than all keys and see all of them. Scores with which keys are chosen,
-where a method carries them from step to step, are inputs.
+where a method carries them from step to step, are inputs. Defaults are small enough for a context of a hundred keys;
+published settings keep hundreds to thousands.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def _least(where: str, **sizes: int) -> None:
             raise WeirError(f"{where}: {name}={size}; at least 1")
 
 
-def hip(*, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int, block: int) -> Cascade:
+def hip(
+    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int = 32, block: int = 64
+) -> Cascade:
     """A binary tree over the keys, descended by each block of queries: ``keep`` branches survive a level (HiP).
 
     A branch is scored by its first key and the block's best query for it. START holds the first key of each of the
@@ -99,7 +102,7 @@ def hip(*, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: i
                  f=head_dim, i=keep, **levels)  # fmt: skip
 
 
-def nearest(*, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int) -> Cascade:
+def nearest(*, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int = 16) -> Cascade:
     """The ``keep`` keys of largest inner product with each query: what an index over keys approximates."""
     _fit("nearest", context, keep=keep)
     return parse(
@@ -112,7 +115,15 @@ def nearest(*, batch: int = 1, heads: int = 1, query: int, context: int, head_di
 
 
 def retrieval_attention(
-    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, found: int, sinks: int, window: int
+    *,
+    batch: int = 1,
+    heads: int = 1,
+    query: int,
+    context: int,
+    head_dim: int,
+    found: int = 16,
+    sinks: int = 4,
+    window: int = 16,
 ) -> Cascade:
     """Keys that an index found for each query, in N, joined with the first ``sinks`` and the last ``window``."""
     _fit("retrieval_attention", context, found=found, sinks=sinks, window=window)
@@ -135,11 +146,11 @@ def infllm(
     query: int,
     context: int,
     head_dim: int,
-    block: int,
-    blocks: int,
-    representatives: int,
-    sinks: int,
-    window: int,
+    block: int = 16,
+    blocks: int = 2,
+    representatives: int = 4,
+    sinks: int = 4,
+    window: int = 16,
 ) -> Cascade:
     """The ``blocks`` blocks of keys most like the queries, joined with sinks and a window (InfLLM).
 
@@ -173,7 +184,7 @@ QN[{HEADS}, t, c] = Q[{HEADS}, e] * KJ[b, h, N[b, t], c, e]
 
 
 def landmark(
-    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, block: int, blocks: int
+    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, block: int = 16, blocks: int = 2
 ) -> Cascade:
     """A softmax within each block, weighed by one over the landmarks of the ``blocks`` best and the newest keys.
 
@@ -205,8 +216,8 @@ PO[{HEADS}, t, f] = PV[{HEADS}, t, f] / PD[{HEADS}, t]
 
 
 def keyformer(
-    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int, recent: int,
-    temperature: float,
+    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int = 64, recent: int = 16,
+    temperature: float = 1.0,
 ) -> Cascade:  # fmt: skip
     """Keys kept by accumulated softmax of noisy scores: the newest ``recent``, and the best of the rest (Keyformer).
 
@@ -238,7 +249,7 @@ QN[{HEADS}, t] = Q[{HEADS}, e] * K[b, h, {at}, e]
 
 
 def razor(
-    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, sinks: int, recent: int
+    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, sinks: int = 4, recent: int = 16
 ) -> Cascade:
     """A head that finds nothing far away: sinks, newest keys, and one token for all the others (RazorAttention).
 
@@ -266,9 +277,17 @@ QX[{HEADS}, x] = QC[{HEADS}, x] + log({dropped})
 
 
 def task_kv(
-    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, full: int, sinks: int, recent: int,
-    middle: int,
-) -> Cascade:  # fmt: skip
+    *,
+    batch: int = 1,
+    heads: int = 8,
+    query: int,
+    context: int,
+    head_dim: int,
+    full: int = 2,
+    sinks: int = 4,
+    recent: int = 16,
+    middle: int = 16,
+) -> Cascade:
     """All keys for the ``full`` heads furthest from the semantic centre, a few for the others (Task-KV).
 
     S is a vector for each head that says what it attends to, W the attention paid to each key so far, by which the
@@ -310,7 +329,9 @@ QW[b, y, p, w] = QG[b, y, p, e] * {kept["K"].replace("m,", f"w + {context - rece
                  y=heads - full, n=inner, t=middle, s=sinks, w=recent)  # fmt: skip
 
 
-def elastic_cache(*, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int) -> Cascade:
+def elastic_cache(
+    *, batch: int = 1, heads: int = 1, query: int, context: int, head_dim: int, keep: int = 64
+) -> Cascade:
     """The keys of most attention so far (W), each averaged with the dropped ones nearest to it (Elastic Cache).
 
     POS holds the keys' places, ``0`` to ``context - 1``.

@@ -52,13 +52,13 @@ def _merge(name: str, groups: str, one: str, other: str, first: int, second: int
     return parse(text, name=name, i=first, j=second, o=first, u=first - merged, s=merged, **sizes)
 
 
-def tome(*, batch: int = 1, tokens: int, width: int, metric: int, merged: int) -> Cascade:
+def tome(*, batch: int = 1, tokens: int, width: int, metric: int, merged: int = 8) -> Cascade:
     """Every other token faces those between (ToMe)."""
     sizes = {"b": batch, "d": width, "e": metric}
     return _merge("tome", "b", "b, 2*i", "b, 2*j + 1", (tokens + 1) // 2, tokens // 2, merged, **sizes)
 
 
-def tempme(*, batch: int = 1, frames: int, tokens: int, width: int, metric: int, merged: int) -> Cascade:
+def tempme(*, batch: int = 1, frames: int, tokens: int, width: int, metric: int, merged: int = 8) -> Cascade:
     """The tokens of every other frame of a video face those of the frame after it (TempMe)."""
     if frames % 2:
         raise WeirError(f"tempme: frames={frames} must come in pairs")

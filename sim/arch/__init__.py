@@ -5,7 +5,7 @@ from __future__ import annotations
 from sim.arch.architecture import Device, bits
 from sim.arch.clusters import Cluster, Pool, cluster, cluster_names, default_network
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
-from sim.arch.devices import device, device_aliases, device_names
+from sim.arch.devices import accelerator_names, device, device_aliases, device_names
 from sim.arch.prices import Book, Price, Prices, book, books, choose_book, price, price_range
 from sim.arch.tiers import Tier, tier, tier_names
 
@@ -23,6 +23,7 @@ __all__ = [
     "Price",
     "Prices",
     "Tier",
+    "accelerator_names",
     "bits",
     "book",
     "books",

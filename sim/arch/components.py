@@ -32,22 +32,26 @@ class Memory:
     under: str = ""
     capacity: float = inf  # B
     bandwidth: float = inf  # B/s
+    write_bandwidth: float | None = None  # B/s of a port of its own for writing; reads and writes share unless given
     latency: float = 0.0  # s, from a request to its data
     concurrency: float = inf  # requests that may be outstanding
     line: float = 0.0  # B, moved by one request
     energy: float = 0.0  # J/B read
     write_energy: float | None = None  # J/B written; as for reading unless given
     area: float = 0.0  # mm^2 of one instance
+    leakage: float = 0.0  # W of one instance, whatever it does
 
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "capacity": Quantity("B", positive=True),
         "bandwidth": Quantity("B/s", positive=True),
+        "write_bandwidth": Quantity("B/s", positive=True),
         "latency": Quantity("s"),
         "concurrency": Quantity("1", positive=True),
         "line": Quantity("B", positive=True),
         "energy": Quantity("J/B"),
         "write_energy": Quantity("J/B"),
         "area": Quantity("mm^2"),
+        "leakage": Quantity("W"),
     }
 
     @property
@@ -60,6 +64,13 @@ class Memory:
     def seconds(self, size: Amount) -> Amount:
         """Seconds to stream ``size`` bytes."""
         return size / self.rate
+
+    def busy(self, read: Amount, written: Amount) -> Amount:
+        """Seconds to read and write so many bytes, through one port or through one of each."""
+        if self.write_bandwidth is None:
+            return (read + written) / self.rate
+        out, into = read / self.rate, written / self.write_bandwidth
+        return np.maximum(out, into) if isinstance(out, np.ndarray) else max(out, into)
 
     def joules(self, size: Amount, written: bool = False) -> Amount:
         """Joules to read, or to write, ``size`` bytes."""
@@ -79,6 +90,7 @@ class Compute:
     under: str = ""
     rates: tuple[tuple[str, str, float], ...] = ()
     energies: tuple[tuple[str, str, float], ...] = ()  # J per operation
+    chained: bool = False  # operations of one point run in a chain, so that a point takes as long as the slowest
 
     def rate(self, op: str, dtype: str) -> float | None:
         """Operations per second of one instance, or None where the unit does not list the pair."""
@@ -91,16 +103,22 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Fanout:
-    """``count`` copies of whatever stands under it; ``skew`` is how much later the last one starts than the first."""
+    """``count`` copies of whatever stands under it; ``skew`` is how much later the last one starts than the first.
+
+    What stays in the copies while other operands pass (a systolic array's weights) is handed on from one to the next:
+    ``shift`` is how long that takes.
+    """
 
     name: str
     under: str = ""
     count: int = 1
     skew: float = 0.0  # s, the wavefront's way along a systolic row or column
+    shift: float = 0.0  # s, to hand a new operand on to all copies
 
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "count": Quantity("1", positive=True, whole=True),
         "skew": Quantity("s"),
+        "shift": Quantity("s"),
     }
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from einsum.errors import WeirError, hint
+from einsum.files import parse_toml
 from sim.arch.architecture import ENERGY, RATE, Device, bits, quantity
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Quantity
-from sim.arch.files import DATA, Table, parse, read
+from sim.arch.files import DATA, Table, read
 
 FOLDER = DATA / "devices"
+ACCELERATORS = DATA / "accelerators"  # spatial arrays, for mapped cascades: no whole model runs on them as they are
 _KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes", "unverified")
 _PARTS = ("memory", "fanout", "compute", "link", "power")
 _RATES = ("rate", "device_rate", "energy")
@@ -24,6 +26,12 @@ Part = TypeVar("Part", Memory, Fanout)
 def device_names() -> tuple[str, ...]:
     """The canonical names of the devices in the catalogue."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+@cache
+def accelerator_names() -> tuple[str, ...]:
+    """The names of the spatial arrays in the catalogue, which ``device`` takes as well."""
+    return tuple(sorted(path.stem for path in ACCELERATORS.glob("*.toml")))
 
 
 @cache
@@ -41,7 +49,7 @@ def canonical(name: str) -> str | None:
     for known in device_names():
         # Only a file that mentions the alias is parsed: the whole catalogue would cost a command its start-up time.
         text = (FOLDER / f"{known}.toml").read_text(encoding="utf-8")
-        if f'"{name}"' in text and name in parse(text, known).get("aliases", []):
+        if f'"{name}"' in text and name in parse_toml(text, known).get("aliases", []):
             return known
     return None
 
@@ -55,9 +63,11 @@ def device(name: str | Path) -> Device:
 
 @lru_cache(maxsize=256)
 def _catalogued(name: str) -> Device:
+    if name in accelerator_names():
+        return load(ACCELERATORS / f"{name}.toml")
     known = canonical(name)
     if known is None:
-        near = hint(name, {*device_names(), *device_aliases()})
+        near = hint(name, {*device_names(), *device_aliases(), *accelerator_names()})
         raise WeirError(
             f"unknown device {name!r:.80}{near or '; a file of your own is given by its path, ending .toml'}"
         )
@@ -69,7 +79,7 @@ def load(path: Path) -> Device:
     top = Table(read(path, "device"), path.name, (*_KEYS, *_PARTS), [])
     memories = tuple(_part(Memory, entry) for entry in top.tables("memory", _known(Memory.QUANTITIES)))
     fanouts = tuple(_part(Fanout, entry) for entry in top.tables("fanout", _known(Fanout.QUANTITIES)))
-    entries = top.tables("compute", ("name", "under", *_RATES))
+    entries = top.tables("compute", ("name", "under", "chained", *_RATES))
     links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)
     made = Device(
@@ -111,7 +121,8 @@ def _compute(entry: Table) -> Compute:
     if ("rate" in entry.raw) == ("device_rate" in entry.raw):
         entry.problems.append(f"{entry.where}: give either 'rate' (one instance) or 'device_rate' (the whole device)")
     rates = _rows(entry, "rate", RATE) or _rows(entry, "device_rate", RATE)
-    return Compute(entry.text("name"), entry.text("under", ""), rates, _rows(entry, "energy", ENERGY))
+    name, under, energies = entry.text("name"), entry.text("under", ""), _rows(entry, "energy", ENERGY)
+    return Compute(name, under, rates, energies, entry.flag("chained"))
 
 
 def _rows(entry: Table, key: str, kind: Quantity) -> Rows:
@@ -197,5 +208,5 @@ def _per_instance(made: Device, whole: set[str]) -> Device:
     for unit in made.computes:
         share = made.instances(unit.name) if unit.name in whole else 1
         rates = tuple((op, dtype, rate / share) for op, dtype, rate in unit.rates)
-        parts.append(Compute(unit.name, unit.under, rates, unit.energies))
+        parts.append(replace(unit, rates=rates))
     return replace(made, computes=tuple(parts))

@@ -60,6 +60,16 @@ weir check
 weir check exact.one_pass vocabulary --threads 2
 """
 
+MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
+
+A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
+A nest that fuses across a pass is refused, with the reason and what is legal instead (docs/mapping.md).
+
+\b
+weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show
+"""
+
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
 
 \b
@@ -121,7 +131,8 @@ Rate = Annotated[str | None, typer.Option(metavar="R", help="Requests arriving a
 LayoutText = Annotated[str | None, typer.Option("--layout", metavar="TEXT", help="As tp=4,pp=2; else the best found.")]
 TierName = Annotated[str, typer.Option("--tier", metavar="TIER", help="Fraction of peak credited: limit or physical.")]
 BookName = Annotated[
-    str | None, typer.Option("--prices", metavar="BOOK", help="A price book; else the newest.", autocompletion=_books)
+    str | None,
+    typer.Option("--prices", metavar="BOOK", help="A book or .toml; else the newest.", autocompletion=_books),
 ]
 PriceTexts = Annotated[
     list[str] | None, typer.Option("--price", metavar="DEVICE=USD", help="USD an hour, as in h20=1.5; repeatable.")
@@ -130,6 +141,12 @@ Prefill = Annotated[str, typer.Option(metavar="here|elsewhere", help="Whether pr
 Host = Annotated[str, typer.Option(metavar="TIME", help="The engine's own time in every step, as in 5ms.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As model.hbm.bandwidth=4TB/s; repeatable.")
+]
+MappingFile = Annotated[
+    str | None, typer.Option("--mapping", metavar="FILE", help="A loop nest: MODEL is then a workload (see weir map).")
+]
+SizeTexts = Annotated[
+    list[str] | None, typer.Option("--size", metavar="SIZE=N", help="A size of that workload; repeatable.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, one row a cluster.")]
@@ -165,16 +182,23 @@ def estimate(
     model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
     slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
     tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
-    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
+    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False, mapping: MappingFile = None,
+    size: SizeTexts = None,
 ) -> None:  # fmt: skip
     from sim.cli import answers, ask
     from sim.cli.data import Form
 
+    if mapping is not None:
+        from sim.cli import nests
+
+        return nests.mapped(model, size or (), ask.one(on), mapping, Form.of(json, csv), False)
     asked = ask.terms(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,
     )  # fmt: skip
-    answers.estimate(ask.model(model), ask.one(on), asked, Form.of(json, csv), prices, price or (), setting or ())
+    return answers.estimate(
+        ask.model(model), ask.one(on), asked, Form.of(json, csv), prices, price or (), setting or ()
+    )
 
 
 @app.command(help=COMPARE, short_help="One model on several clusters, side by side.")
@@ -197,23 +221,51 @@ def compare(
 @app.command("list", help=LIST, short_help="What there is to name.")
 def list_(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind; else all, counted.")] = None,
+    json: Json = False,
 ) -> None:
-    from sim.cli import catalogue, text
+    from sim.cli import catalogue, data, text
 
-    text.show(catalogue.listing(kind) if kind else catalogue.kinds())
+    sheet = catalogue.kinds() if kind is None else catalogue.listing(kind)
+    if json:
+        data.emit(data.Form.JSON, data.sheets("weir.list/1", kind or "", (sheet,)), [])
+    else:
+        text.show(sheet)
 
 
 @app.command(help=SHOW, short_help="Everything known about one name.")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What 'weir list' names.")],
     file: Annotated[bool, typer.Option("--file", help="Print the data file itself, its comments with it.")] = False,
+    json: Json = False,
 ) -> None:
-    from sim.cli import describe, text
+    from einsum.errors import WeirError
+    from sim.cli import data, describe, text
 
+    if file and json:
+        raise WeirError("give --json or --file, not both")
     if file:
         typer.echo(describe.file(name), nl=False)
+    elif json:
+        data.emit(data.Form.JSON, data.sheets("weir.show/1", name, describe.describe(name)), [])
     else:
         text.show(*describe.describe(name))
+
+
+@app.command("map", help=MAP, short_help="A cascade on an array, loop by loop.")
+def map_(
+    workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="As attention.one_pass, or a .txt file.")],
+    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
+    mapping: Annotated[str, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest.")],
+    sizes: Annotated[list[str] | None, typer.Argument(metavar="[SIZE=N]...", help="As context=4096.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--show", help="Print the cascade, the nest and every count too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    from sim.cli import nests
+    from sim.cli.data import Form
+
+    nests.mapped(workload, sizes or (), on, mapping, Form.of(json, False), everything)
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")

@@ -12,7 +12,8 @@ from einsum.errors import WeirError, hint
 from sim.cli.text import Sheet
 from sim.units import fmt
 
-FAMILIES = ("attention", "ffn", "moe")  # modules of workloads whose functions build cascades
+# Modules of workloads whose functions build cascades.
+FAMILIES = ("attention", "approximate", "ffn", "moe", "lookup", "merging", "vocabulary")
 DEGREES = {
     "tp": "tensor: heads, hidden and vocabulary ranks divided over so many devices",
     "pp": "pipeline: the layers cut into so many stages",
@@ -29,11 +30,12 @@ DEGREES = {
 def kinds() -> Sheet:
     """Each kind of thing, how many there are, and an example."""
     from mappings.parallel import OPTIONS
-    from sim.arch import books, cluster_names, device_names, tier_names
+    from sim.arch import accelerator_names, books, cluster_names, device_names, tier_names
     from sim.serving.trace import trace_names
     from workloads.transformer import names
 
-    found = (names(), device_names(), cluster_names(), books(), trace_names(), tier_names(), builders(), OPTIONS)
+    hardware = (device_names(), accelerator_names(), cluster_names())
+    found = (names(), *hardware, books(), trace_names(), tier_names(), builders(), OPTIONS)
     rows = tuple((kind, str(len(n)), ", ".join(tuple(n)[:3])) for kind, n in zip(KINDS, found, strict=True))
     return Sheet("", ("kind", "count", "such as"), rows, right=(1,), notes=("weir list KIND lists one of them",))
 
@@ -91,6 +93,15 @@ def _rate(one: Any) -> str:
 
 def _finite(value: float, unit: str) -> str:
     return fmt(value, unit) if math.isfinite(value) else "-"
+
+
+def arrays() -> Sheet:
+    """The spatial arrays, for cascades under loop nests."""
+    from sim.arch import accelerator_names, device
+
+    made = [device(name) for name in accelerator_names()]
+    rows = tuple((a.name, " ".join(f"{f.count} {f.name}" for f in a.fanouts) or "-", a.title) for a in made)
+    return Sheet("", ("array", "fan-outs", "what it is"), rows, notes=("weir map WORKLOAD --on ARRAY",))
 
 
 def clusters() -> Sheet:
@@ -171,6 +182,7 @@ def layouts() -> Sheet:
 KINDS: dict[str, Callable[[], Sheet]] = {
     "models": models,
     "devices": devices,
+    "arrays": arrays,
     "clusters": clusters,
     "prices": prices,
     "traces": traces,

@@ -16,6 +16,7 @@ from sim.arch import (
     Fanout,
     Link,
     Memory,
+    accelerator_names,
     books,
     cluster,
     cluster_names,
@@ -24,8 +25,8 @@ from sim.arch import (
     device_names,
 )
 from sim.arch.clusters import FOLDER as CLUSTERS
+from sim.arch.devices import ACCELERATORS, canonical
 from sim.arch.devices import FOLDER as DEVICES
-from sim.arch.devices import canonical
 from sim.arch.files import read
 from sim.arch.prices import FOLDER as BOOKS
 from sim.cli.catalogue import builders
@@ -55,8 +56,8 @@ def everything() -> list[str]:
     from workloads.transformer import names
 
     return [
-        *names(), *device_names(), *device_aliases(), *cluster_names(), *trace_names(), *books(), *tier_names(),
-        *builders(),
+        *names(), *device_names(), *device_aliases(), *accelerator_names(), *cluster_names(), *trace_names(), *books(),
+        *tier_names(), *builders(),
     ]  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def _folders() -> tuple[Path, ...]:
     from sim.serving.trace import DATA as TRACES
     from workloads.config import FOLDER as MODELS
 
-    return DEVICES, CLUSTERS, BOOKS, TRACES, MODELS
+    return DEVICES, ACCELERATORS, CLUSTERS, BOOKS, TRACES, MODELS
 
 
 def _kinds() -> Iterator[tuple[Callable[[str], bool], Callable[[str], Parts]]]:
@@ -85,6 +86,7 @@ def _kinds() -> Iterator[tuple[Callable[[str], bool], Callable[[str], Parts]]]:
         lambda name: canonical(name) is not None,
         lambda name: _device(device(name), DEVICES / f"{canonical(name)}.toml"),
     )
+    yield lambda name: name in accelerator_names(), lambda name: _device(device(name), ACCELERATORS / f"{name}.toml")
     yield lambda name: name in trace_names() or name.endswith((".csv", ".jsonl")), _trace
     yield lambda name: name in books(), _book
     yield lambda name: name in tier_names(), _tier
@@ -106,9 +108,12 @@ def _is_model(name: str) -> bool:
 
 
 def _own(name: str) -> Parts:
-    """A file of the user's own: a cluster if it has pools, else a device."""
+    """A file of the user's own: a cluster if it has pools, a price book if it has prices, else a device."""
     path = Path(name)
-    return _cluster(cluster(path)) if "pool" in read(path, "device or cluster") else _device(device(path), path)
+    tables = read(path, "device, cluster or price")
+    if "price" in tables:
+        return _book(name)
+    return _cluster(cluster(path)) if "pool" in tables else _device(device(path), path)
 
 
 def _device(one: Device, path: Path) -> Parts:
@@ -242,7 +247,8 @@ def _model(name: str) -> Parts:
     )
     parts = [f"# {part.times} times\n{part.cascade}" for part in one.decode.parts]
     source = f"source: {one.spec.source}" if one.spec.source else ""
-    return Sheet(one.name, ("number", "value"), rows, right=(1,)), _paragraphs([source]), "\n\n".join(parts)
+    notes = _paragraphs([source, *one.notes])
+    return Sheet(one.name, ("number", "value"), rows, right=(1,)), notes, "\n\n".join(parts)
 
 
 def _workload(name: str) -> Parts:

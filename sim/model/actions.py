@@ -9,16 +9,20 @@ from typing import Any
 from einsum import WeirError, hint
 
 KINDS = ("reads", "fills", "updates", "drains")
+OUT = ("reads", "drains")  # what a level gives
+IN = ("fills", "updates")  # what it takes
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``count`` elements of a tensor handled in one way at one level, over all its instances (an array over points)."""
+    """``count`` elements of a tensor handled in one way at one level, over all its instances (an array over points);
+    ``at`` is the place in the nest of the keep or the Einsum on whose behalf."""
 
     level: str
     tensor: str
     kind: str
     count: Any
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

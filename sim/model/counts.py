@@ -6,7 +6,7 @@ running the nest. Tile sizes and extents may be arrays: one call then counts man
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -40,6 +40,13 @@ def _number(value: Any) -> Any:
     return int(value) if np.ndim(value) == 0 else np.asarray(value, float)
 
 
+def handed(
+    mapped: Mapped, parent: Held, held: Held, tensor: str, sizes: Mapping[str, Any], tiles: Mapping[str, Any]
+) -> Any:
+    """Elements that a keep's parent reads for it: what enters it, once for instances that share it."""
+    return _Counter(mapped, sizes, tiles).entering(held, tensor, shared=_between(parent, held))
+
+
 @dataclass
 class _Counter:
     """One counting: it holds what it has found, and the volumes that several counts share."""
@@ -62,75 +69,87 @@ class _Counter:
         computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
         return Counts(tuple(self.found), computes)
 
-    def add(self, held: Held, tensor: str, kind: str, amount: Any) -> None:
-        """One count at a keep's level."""
-        self.found.append(Action(held.node.level, tensor, kind, amount))
+    def add(self, held: Held, tensor: str, kind: str, amount: Any, behalf: Held | Leaf) -> None:
+        """One count at a keep's level, made for a keep inside it or for an Einsum."""
+        self.found.append(Action(held.node.level, tensor, kind, amount, behalf.at))
 
     def fill(self, parent: Held, held: Held, tensor: str) -> None:
         """What enters a keep that is only read from."""
-        self.add(held, tensor, "fills", self.entering(held, tensor))
-        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)))
+        self.add(held, tensor, "fills", self.entering(held, tensor), held)
+        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)), held)
 
     def leaf(self, leaf: Leaf) -> Computes:
         """What one Einsum reads from and writes to the innermost keeps, and how sums travel outwards."""
         for access in leaf.einsum.reads:
             chain = leaf.chain(access.tensor)
             below = _below(chain[-1], leaf)
-            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)))
+            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)), leaf)
         points = self.points(leaf)
         return Computes(leaf.einsum.name, leaf.unit, points, self.written(leaf, points))
 
     def written(self, leaf: Leaf, points: Any) -> Any:
         """Updates, drains and re-reads of an Einsum's output along its chain; returns additions between instances."""
-        tensor, ranks = leaf.einsum.output.tensor, leaf.einsum.output.ranks
+        tensor, einsum = leaf.einsum.output.tensor, leaf.einsum
         chain = leaf.chain(tensor)
         inner = chain[-1]
-        updates = self.points(leaf, lone=_without(_below(inner, leaf), ranks))
+        summed = tuple(loop.at for loop in _below(inner, leaf) if loop.node.rank in einsum.reduced)
+        updates = self.points(leaf, lone=summed)
         reductions = points - updates
-        self.add(inner, tensor, "updates", updates)
-        if leaf.einsum.reduced:
-            self.add(inner, tensor, "reads", updates - self.first(leaf, inner))
+        self.add(inner, tensor, "updates", updates, leaf)
+        if einsum.reduced:
+            self.add(
+                inner, tensor, "reads", updates - self.first(chain[0], inner, tensor, leaf.loops, einsum.ranks), leaf
+            )
         for parent, held in zip(chain[-2::-1], chain[:0:-1], strict=True):
-            reductions = reductions + self.drained(leaf, parent, held)
+            if self.writers(held, tensor)[0] is leaf:  # what several write is drained once
+                reductions = reductions + self.drained(chain[0], parent, held, tensor)
         return reductions
 
-    def drained(self, leaf: Leaf, parent: Held, held: Held) -> Any:
+    def writers(self, held: Held, tensor: str) -> tuple[Leaf, ...]:
+        """Runs below a keep that write a tensor."""
+        return tuple(leaf for leaf in self.mapped.holders[held.at, tensor] if leaf.einsum.output.tensor == tensor)
+
+    def made(self, held: Held, tensor: str) -> frozenset[str]:
+        """Ranks of what writes a tensor below a keep: loops over others make it again."""
+        return frozenset(r for leaf in self.writers(held, tensor) for r in leaf.einsum.ranks)
+
+    def fresh(self, held: Held, tensor: str) -> tuple[str, ...]:
+        """Ranks of loops above a keep that make a tensor again."""
+        made = self.made(held, tensor)
+        return tuple(loop.node.rank for loop in held.loops if loop.node.rank not in made)
+
+    def drained(self, outer: Held, parent: Held, held: Held, tensor: str) -> Any:
         """What leaves a keep for its parent, and what of it is read back; returns additions between instances."""
-        tensor, einsum = leaf.einsum.output.tensor, leaf.einsum
-        fresh = tuple(loop.node.rank for loop in leaf.loops if loop.node.rank not in einsum.ranks)
+        reduced = {r for leaf in self.writers(held, tensor) for r in leaf.einsum.reduced}
+        summed = tuple(p.at for p in _inside(parent, held) if p.space and p.node.rank in reduced)
+        fresh, made = self.fresh(held, tensor), self.made(held, tensor)
         drains = self.entering(held, tensor, fresh=fresh)
-        updates = self.entering(held, tensor, fresh=fresh, shared=_between(parent, held))
-        self.add(held, tensor, "drains", drains)
-        self.add(parent, tensor, "updates", updates)
-        if einsum.reduced:
-            spread = any(loop.space and loop.node.rank in einsum.reduced for loop in _inside(parent, held))
-            if spread:
-                self.add(parent, tensor, "reads", updates - self.first(leaf, parent))
-            else:
-                again = drains - self.first(leaf, held)
-                self.add(held, tensor, "fills", again)
-                self.add(parent, tensor, "reads", again)
+        updates = self.entering(held, tensor, fresh=fresh, shared=summed)
+        self.add(held, tensor, "drains", drains, held)
+        self.add(parent, tensor, "updates", updates, held)
+        if summed:
+            self.add(parent, tensor, "reads", updates - self.first(outer, parent, tensor, held.loops, made), held)
+        else:
+            again = drains - self.first(outer, held, tensor, held.loops, made)
+            self.add(held, tensor, "fills", again, held)
+            self.add(parent, tensor, "reads", again, held)
         return drains - updates
 
-    def first(self, leaf: Leaf, held: Held) -> Any:
-        """First touches at a keep: what enters the outermost keep, for every copy and every repetition below it."""
-        tensor, einsum = leaf.einsum.output.tensor, leaf.einsum
-        outer = leaf.chain(tensor)[0]
-        fresh = tuple(loop.node.rank for loop in leaf.loops if loop.node.rank not in einsum.ranks)
-        total = self.entering(outer, tensor, fresh=fresh)
+    def first(self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str]) -> Any:
+        """First touches by what is under ``loops``: what enters the outermost keep, for each copy and repetition."""
+        if self.mapped.cascade.tensor(tensor).kind == "state":
+            return 0
+        total = self.entering(outer, tensor, fresh=self.fresh(outer, tensor), like=held)
         inside = [loop for loop in held.loops if loop.at > outer.at]
-        cuts = self.mapped.cuts(leaf.loops, self.tiles)
-        have = _ranks(self.mapped.dims(outer, tensor, self.sizes))
+        cuts = self.mapped.cuts(loops, self.tiles)
+        have = _ranks(self.mapped.dims(held, tensor, self.sizes))
         for rank in dict.fromkeys(loop.node.rank for loop in inside if loop.space and loop.node.rank not in have):
             copies = [loop.at for loop in inside if loop.node.rank == rank]
             total = total * instances(self.sizes[rank], cuts[rank], copies)
-        for rank in dict.fromkeys(fresh):
-            above = tuple(c for c in cuts[rank] if c.at < outer.at or c.space)
-            total = (
-                total
-                * repeated(self.sizes[rank], tuple(c for c in cuts[rank] if not c.space))
-                / repeated(self.sizes[rank], tuple(c for c in above if not c.space))
-            )
+        for rank in dict.fromkeys(loop.node.rank for loop in loops if loop.node.rank not in made):
+            timed = tuple(c for c in cuts[rank] if not c.space)
+            above = tuple(c for c in timed if c.at < outer.at)
+            total = total * (repeated(self.sizes[rank], timed) // repeated(self.sizes[rank], above))
         return total
 
     def points(self, leaf: Leaf, lone: Iterable[int] = ()) -> Any:
@@ -144,11 +163,23 @@ class _Counter:
         patterns = self.mapped.cascade.patterns[leaf.einsum.name]
         return total * density(patterns, self.sizes) if patterns else total
 
-    def entering(self, held: Held, tensor: str, shared: Iterable[int] = (), fresh: tuple[str, ...] = ()) -> Any:
-        """Elements new to a keep over all visits and instances, those at loops in space ``shared`` counted once."""
-        key = (held.at, tensor, tuple(shared), fresh)
+    def entering(
+        self,
+        held: Held,
+        tensor: str,
+        shared: Iterable[int] = (),
+        fresh: tuple[str, ...] = (),
+        like: Held | None = None,
+    ) -> Any:
+        """Elements new to a keep over all visits and instances, those at loops in space ``shared`` counted once.
+
+        With ``like``, only those that enter this other keep further inwards, too.
+        """
+        shape = like or held
+        key = (held.at, shape.at, tensor, tuple(shared), fresh)
         if key not in self.volumes:
-            places = self._entering(held, self.mapped.dims(held, tensor, self.sizes), tensor, key[2], fresh)
+            dims = self.mapped.dims(shape, tensor, self.sizes)
+            places = self._entering(held, dims, tensor, key[3], fresh)
             patterns = self.mapped.cascade.tensor(tensor).patterns
             self.volumes[key] = places * density(patterns, self.sizes) if patterns else places
         return self.volumes[key]
@@ -271,7 +302,7 @@ def _overlap(terms: Terms, slack: int, by: Mapping[str, Change]) -> Any:
     if len(terms) == 1 and not slack and terms[0][0] == 1:  # pieces of one rank are the same or apart
         change = by[terms[0][1]]
         still = isinstance(change.shift, int) and change.shift == 0
-        return least(change.old, change.new) if still else 0
+        return least(change.old, change.new) * (change.barred == 0) if still else 0
     old: Any = 1 + slack
     start: Any = 0  # of the new interval relative to the old one
     before: Any = True
@@ -279,7 +310,7 @@ def _overlap(terms: Terms, slack: int, by: Mapping[str, Change]) -> Any:
         change = by[rank]
         old = old + abs(factor) * (change.old - 1)
         start = start + (factor * change.shift if factor > 0 else factor * (change.shift + change.new - change.old))
-        before = before & (change.old > 0)
+        before = before & (change.old > 0) & (change.barred == 0)
     new = _length(terms, slack, by)
     return np.maximum(np.minimum(old, start + new) - np.maximum(0, start), 0) * before * (new > 0)
 

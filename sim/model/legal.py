@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from einsum import Cascade, WeirError, hint
-from einsum.ops import bits
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
 from sim.arch import Device
-from sim.model.nests import Held, Leaf, Mapped
+from sim.model.fit import capacity
+from sim.model.nests import Leaf, Mapped
 from sim.model.pieces import used
 
 
-def check(cascade: Cascade, nest: Nest, device: Device | None = None, sizes: Mapping[str, Any] | None = None) -> Mapped:
-    """The nest taken apart, once it is known to be legal; :class:`WeirError` with every reason otherwise."""
+def check(
+    cascade: Cascade, nest: Nest, device: Device | None = None, sizes: Mapping[str, Any] | None = None,
+    tiles: Mapping[str, Any] | None = None,
+) -> Mapped:  # fmt: skip
+    """The nest taken apart, once it is known to be legal; :class:`WeirError` with every reason otherwise.
+
+    ``tiles`` replaces tile sizes by loop, as in :func:`sim.model.counts.counts`.
+    """
     problems = list(_names(cascade, nest))
     if problems:
         raise WeirError("\n".join(problems))
@@ -24,9 +31,9 @@ def check(cascade: Cascade, nest: Nest, device: Device | None = None, sizes: Map
     at = cascade.bind() if sizes is None else dict(sizes)
     problems += [*_kept(mapped), *_order(mapped), *_passes(mapped, at)]
     if device is not None:
-        problems += [*_places(nest, device), *_fans(mapped, device, at)]
+        problems += [*_places(nest, device), *_fans(mapped, device, at, tiles or {})]
         if not problems:
-            problems += _capacity(mapped, device, at)
+            problems += capacity(mapped, device, at, tiles or {})
     if problems:
         raise WeirError("\n".join(dict.fromkeys(problems)))
     return mapped
@@ -107,7 +114,7 @@ def _divides(mapped: Mapped, at: int, leaf: Leaf, sizes: Mapping[str, Any]) -> b
         if loop.at > at:
             break
         same = [one for one in leaf.loops if one.node.rank == loop.node.rank and one.at < loop.at]
-        length = np.minimum.reduce([sizes[loop.node.rank], *(one.node.tile for one in same)])
+        length = reduce(np.minimum, [sizes[loop.node.rank], *(one.node.tile for one in same)])
         if loop.at == at:
             return bool(np.any(length > loop.node.tile))
     return False
@@ -163,12 +170,12 @@ def _within(name: str, outer: str, parents: Mapping[str, str]) -> bool:
     return False
 
 
-def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any]) -> Iterator[str]:
+def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any]) -> Iterator[str]:
     """No more pieces in space than a fan-out has instances."""
     counts = {f.name: f.count for f in device.fanouts}
     for leaf in mapped.leaves:
         need: dict[str, Any] = {}
-        cuts = mapped.cuts(leaf.loops, {})
+        cuts = mapped.cuts(leaf.loops, tiles)
         for loop in (one for one in leaf.loops if isinstance(one.node, Spatial)):
             length: Any = sizes[loop.node.rank]
             for cut in cuts[loop.node.rank]:
@@ -180,52 +187,3 @@ def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any]) -> Iterator[
             if over in counts and np.any(count > counts[over]):
                 need_text = f"{leaf.einsum.name} needs {int(np.max(count))} instances of {over!r}"
                 yield f"mapping: {need_text}; {device.name} has {counts[over]}"
-
-
-def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Any:
-    """Bytes of the largest tile of a tensor at one instance of a keep."""
-    lengths = {}
-    for rank, cuts in mapped.cuts(held.loops, {}).items():
-        lengths[rank] = np.minimum.reduce([sizes[rank], *(c.tile for c in cuts)])
-    elements: Any = 1
-    dims = mapped.dims(held, tensor, sizes)
-    for dim, extent in zip(dims, mapped.cascade.shape(tensor, sizes), strict=True):
-        if dim is None:
-            elements = elements * extent
-        else:
-            terms, slack = dim
-            elements = elements * (1 + slack + sum(abs(c) * (lengths.get(r, sizes[r]) - 1) for c, r in terms))
-    return elements * bits(mapped.cascade.tensor(tensor).dtype) / 8 * (2 if held.node.double else 1)
-
-
-def occupancy(mapped: Mapped, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Bytes held at one instance of each level at once: along a path, and by stages that run side by side, together."""
-    held = {k.at: k for leaf in mapped.leaves for k in leaf.keeps}
-    return _occupied(mapped, mapped.nest, iter(sorted(held)), held, sizes)
-
-
-def _occupied(
-    mapped: Mapped, nest: Nest, order: Iterator[int], held: Mapping[int, Held], sizes: Mapping[str, Any]
-) -> dict[str, Any]:
-    total: dict[str, Any] = {}
-    for node in nest.nodes:
-        if isinstance(node, Keep):
-            keep = held[next(order)]
-            for tensor in (t for t in node.tensors if (keep.at, t) in mapped.holders):
-                total[node.level] = total.get(node.level, 0) + tile_bytes(mapped, keep, tensor, sizes)
-        elif isinstance(node, Branch):
-            below = [_occupied(mapped, child, order, held, sizes) for child in node.children]
-            for level in {name for one in below for name in one}:
-                parts = [one.get(level, 0) for one in below]
-                inside = np.maximum.reduce(parts) if node.how == "sequence" else sum(parts)
-                total[level] = total.get(level, 0) + inside
-    return total
-
-
-def _capacity(mapped: Mapped, device: Device, sizes: Mapping[str, Any]) -> Iterator[str]:
-    """What is kept at a level at once fits into one instance of it."""
-    capacities = {m.name: m.capacity for m in device.memories}
-    for level, size in occupancy(mapped, sizes).items():
-        if np.any(size > capacities.get(level, np.inf)):
-            have = f"{device.name} gives it {capacities[level]:.0f}"
-            yield f"mapping: {level!r} must hold {int(np.max(size))} bytes at once; {have}"

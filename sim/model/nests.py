@@ -37,10 +37,11 @@ class Held:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One Einsum run: its loops, and the keeps above it, outermost first."""
+    """One Einsum run and its place: its loops, and the keeps above it, outermost first."""
 
     einsum: Einsum
     unit: str
+    at: int
     loops: tuple[Loop, ...]
     keeps: tuple[Held, ...]
 
@@ -117,7 +118,7 @@ def _leaves(
         elif isinstance(node, Keep):
             keeps = (*keeps, Held(node, at, loops))
         elif isinstance(node, Run):
-            yield Leaf(cascade.einsum(node.einsum), node.unit, loops, keeps)
+            yield Leaf(cascade.einsum(node.einsum), node.unit, at, loops, keeps)
         elif isinstance(node, Branch):
             for child in node.children:
                 yield from _leaves(cascade, child, loops, keeps, numbers)

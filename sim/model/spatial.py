@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,12 @@ import numpy as np
 from einsum import Cascade
 from einsum.counts import operations, volume
 from einsum.ops import bits
-from mappings.tree import Nest, Run, Spatial
+from mappings.tree import Nest, Spatial
 from sim.arch import Device
-from sim.model.actions import Counts
+from sim.model.actions import IN, KINDS, OUT, Counts
 from sim.model.counts import counts
+from sim.model.elapsed import elapsed
+from sim.model.filling import Filling, filling
 from sim.model.legal import check
 from sim.model.nests import Leaf, Mapped
 from sim.model.pieces import covered, repeated
@@ -44,66 +45,81 @@ class MappedEstimate:
     device: Device
     counts: Counts
     leaves: tuple[Busy, ...]
+    filling: Filling
 
     @cached_property
     def compute_seconds(self) -> Any:
         """Seconds of the units alone, combined as the nest says."""
-        return _walk(self.mapped.nest, {b.einsum: b for b in self.leaves})[0]
+        return elapsed(self.mapped.nest, self._work)
 
     @cached_property
     def level_seconds(self) -> dict[str, Any]:
         """Seconds that each level's own bandwidth needs for all that it reads and writes."""
-        return {m.name: self._bytes(m.name) / (m.rate * self.device.instances(m.name)) for m in self.device.memories}
-
-    @cached_property
-    def exposed_seconds(self) -> Any:
-        """Seconds of fills that nothing hides: those of keeps without a second piece to fill meanwhile."""
-        total: Any = 0.0
-        for tensor, parent, held in self._links():
-            if not held.node.double:
-                level = next(m for m in self.device.memories if m.name == parent.node.level)
-                size = self._each(tensor) * self.counts.get(held.node.level, tensor, "fills")
-                total = total + size / (level.rate * self.device.instances(level.name))
-        return total
-
-    def _links(self) -> list[tuple[str, Any, Any]]:
-        """Every (tensor, parent keep, keep), once."""
-        found: dict[tuple[str, int], tuple[str, Any, Any]] = {}
-        for leaf in self.mapped.leaves:
-            for tensor in (*leaf.einsum.inputs, leaf.einsum.output.tensor):
-                chain = leaf.chain(tensor)
-                for parent, held in pairwise(chain):
-                    found[tensor, held.at] = (tensor, parent, held)
-        return list(found.values())
+        found = {}
+        for memory in self.device.memories:
+            read, written = self.traffic(memory.name, *OUT), self.traffic(memory.name, *IN)
+            found[memory.name] = memory.busy(read, written) / self.device.instances(memory.name)
+        return found
 
     @cached_property
     def seconds(self) -> Any:
-        """Wall seconds: units and levels overlap, the slowest sets the pace; unhidden fills come on top."""
-        slowest = self.compute_seconds
-        for seconds in self.level_seconds.values():
-            slowest = np.maximum(slowest, seconds)
-        return slowest + self.exposed_seconds
+        """Wall seconds: units and levels overlap but for what the nest puts in sequence and for fills nothing hides;
+        operands that are handed on while others are used set a pace of their own."""
+        found = elapsed(self.mapped.nest, self._work, self.filling.exposed, self._traffic_seconds)
+        return np.maximum(found, self.filling.hidden + self.filling.total)
+
+    @property
+    def _work(self) -> dict[str, tuple[str, Any, Any]]:
+        """Unit, busy seconds and skew of each Einsum."""
+        return {b.einsum: (b.unit, b.seconds, b.skew) for b in self.leaves}
+
+    @cached_property
+    def _traffic_seconds(self) -> dict[int, dict[str, Any]]:
+        """Seconds of each level with a limited bandwidth, by the place in the nest on whose behalf it works."""
+        moved: dict[tuple[int, str], list[Any]] = {}
+        for action in self.counts.actions:
+            both = moved.setdefault((action.at, action.level), [0.0, 0.0])
+            both[action.kind in IN] = both[action.kind in IN] + self._each(action.tensor) * action.count
+        found: dict[int, dict[str, Any]] = {}
+        memories = {m.name: m for m in self.device.memories if m.rate < np.inf}
+        for (at, level), (read, written) in moved.items():
+            if level in memories:
+                busy = memories[level].busy(read, written) / self.device.instances(level)
+                found.setdefault(at, {})[level] = busy
+        return found
 
     def _each(self, tensor: str) -> float:
         return bits(self.mapped.cascade.tensor(tensor).dtype) / 8
 
-    def _bytes(self, level: str) -> Any:
-        return sum((self._each(a.tensor) * a.count for a in self.counts.actions if a.level == level), start=0.0)
-
     def traffic(self, level: str, *kinds: str) -> Any:
         """Bytes of all tensors handled at a level in these ways (in all, if none is named)."""
-        wanted = kinds or ("reads", "fills", "updates", "drains")
+        wanted = kinds or KINDS
         rows = (a for a in self.counts.actions if a.level == level and a.kind in wanted)
         return sum((self._each(a.tensor) * a.count for a in rows), start=0.0)
+
+    def spent(self, level: str, *kinds: str, tensor: str = "") -> Any:
+        """Joules of what is handled at a level (of one tensor, in these ways, if named), in whole lines if it has any.
+
+        Each tensor's reads fill their lines up, as do its fills, updates and drains, at every instance.
+        """
+        memory = next(m for m in self.device.memories if m.name == level)
+        total: Any = 0.0
+        for action in self.counts.actions:
+            if action.level == level and action.kind in (kinds or KINDS) and tensor in ("", action.tensor):
+                size = self._each(action.tensor) * action.count
+                if memory.line:
+                    lines = memory.line * self.device.instances(level)
+                    size = np.ceil(size / lines) * lines
+                total = total + memory.joules(size, written=action.kind in IN)
+        return total
 
     @cached_property
     def joules_by(self) -> dict[str, Any]:
         """Joules of each level and unit, and ``idle`` for the time it takes."""
         found: dict[str, Any] = {}
         for memory in self.device.memories:
-            read = self.traffic(memory.name, "reads", "drains")
-            written = self.traffic(memory.name, "fills", "updates")
-            found[memory.name] = memory.joules(read) + memory.joules(written, written=True)
+            leaked = memory.leakage * self.device.instances(memory.name) * self.seconds
+            found[memory.name] = self.spent(memory.name) + leaked
         for busy in self.leaves:
             found[busy.unit] = found.get(busy.unit, 0.0) + busy.joules
         if self.device.power is not None:
@@ -122,8 +138,8 @@ class MappedEstimate:
 
     @property
     def bound(self) -> str:
-        """The level, or ``compute``, that sets the pace (at the last design point)."""
-        parts = {"compute": self.compute_seconds, **self.level_seconds}
+        """The level, ``compute``, or ``fills`` (operands handed on), that sets the pace (at the last design point)."""
+        parts = {"compute": self.compute_seconds, "fills": self.filling.hidden, **self.level_seconds}
         return max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
 
     def frame(self) -> Any:
@@ -157,27 +173,29 @@ def evaluate(
     """Counts, seconds and joules of a cascade under a nest on a device; refuses an illegal nest unless ``checked`` is
     false (for bulk evaluation of nests checked before)."""
     at = dict(cascade.bind() if sizes is None else sizes)
-    mapped = check(cascade, nest, device, at) if checked else Mapped(cascade, nest)
+    mapped = check(cascade, nest, device, at, tiles) if checked else Mapped(cascade, nest)
     found = counts(cascade, mapped, at, tiles)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
-    return MappedEstimate(mapped, device, found, leaves)
+    return MappedEstimate(mapped, device, found, leaves, filling(mapped, device, found, at, tiles or {}))
 
 
 def _busy(
     mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any], points: Any
 ) -> Busy:
-    """Seconds of the busiest instance: its points, each for as long as its operations take on the unit."""
+    """Seconds of the busiest instance: its places, each for as long as its expected operations take on the unit."""
     each, energy = _per_point(mapped.cascade, leaf, device, sizes)
     cuts = mapped.cuts(leaf.loops, tiles)
     space = frozenset(loop.at for loop in leaf.loops if loop.space)
     busiest: Any = 1
+    places: Any = 1
     for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
         count = covered if rank in leaf.einsum.ranks else repeated
         busiest = busiest * count(sizes[rank], cuts.get(rank, ()), space)
+        places = places * count(sizes[rank], cuts.get(rank, ()))
     skew = _skew(mapped, leaf, device, sizes, tiles)
     name = leaf.einsum.name
-    return Busy(name, leaf.unit, busiest * each, skew, points, points * each, points * energy)
+    return Busy(name, leaf.unit, busiest * each, skew, points, places * each, places * energy)
 
 
 def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -190,41 +208,25 @@ def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str,
     joules: Any = 0.0
     for op, count in operations(cascade, leaf.einsum, sizes).items():
         as_dtype, _ = alone.runs_as(op, dtype)
-        seconds = seconds + count / whole / (alone.rate(op, dtype) / alone.instances(unit.name))
+        each = count / whole / (alone.rate(op, dtype) / alone.instances(unit.name))
+        seconds = np.maximum(seconds, each) if unit.chained else seconds + each
         joules = joules + unit.joules(op, as_dtype, count / whole)
     return seconds, joules
 
 
 def _skew(mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any]) -> Any:
-    """Seconds of wavefronts running in and out: once for every piece of work that the array is given anew."""
+    """Seconds of wavefronts running in and out: once for every piece of work that the array is given anew.
+
+    Where all that the array keeps has a second piece, the next wavefront follows at the heels of the last.
+    """
     space = [loop for loop in leaf.loops if loop.space]
     if not space:
         return 0.0
-    outside = tuple(loop for loop in leaf.loops if loop.at < space[0].at)
+    inside = [held for held in leaf.keeps if held.at > space[0].at]
+    outside = () if inside and all(held.node.double for held in inside) else leaf.loops
     visits: Any = 1
-    for rank, cuts in mapped.cuts(outside, tiles).items():
+    for rank, cuts in mapped.cuts(tuple(loop for loop in outside if loop.at < space[0].at), tiles).items():
         visits = visits * repeated(sizes[rank], cuts)
     fans = {f.name: f.skew for f in device.fanouts}
     used = dict.fromkeys(loop.node.over for loop in space if isinstance(loop.node, Spatial))
     return visits * sum(fans[name] for name in used)
-
-
-def _walk(nest: Nest, busy: Mapping[str, Busy]) -> tuple[Any, dict[str, Any]]:
-    """Seconds of a nest, and of each unit in it: sums in sequence; stages of a pipeline, and Einsums that interleave,
-    take as long as the slowest of them or the busiest unit (interleaving hides the skew of arrays as well)."""
-    end = nest.end
-    if isinstance(end, Run):
-        one = busy[end.einsum]
-        return one.seconds + one.skew, {one.unit: one.seconds}
-    parts = [_walk(child, busy) for child in end.children]
-    units: dict[str, Any] = {}
-    for _, own in parts:
-        for unit, seconds in own.items():
-            units[unit] = units.get(unit, 0.0) + seconds
-    if end.how == "sequence":
-        return sum(seconds for seconds, _ in parts), units
-    stages = [seconds for seconds, _ in parts] if end.how == "pipeline" else []
-    slowest: Any = 0.0
-    for seconds in (*stages, *units.values()):
-        slowest = np.maximum(slowest, seconds)
-    return slowest, units

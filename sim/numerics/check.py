@@ -74,7 +74,9 @@ class Report:
                    f"{'x interpreter':>13}")  # fmt: skip
         failed = sum(not result.ok for result in self.results)
         kernels = len({result.kernel for result in self.results})
-        tally = f"{kernels} kernels: " + (f"{failed} results exceed their tolerance" if failed else "all agree")
+        tally = f"{kernels} kernel{'s' * (kernels > 1)}: " + (
+            f"{failed} results exceed their tolerance" if failed else "all agree"
+        )
         return "\n".join([columns, *map(_line, self.results), "", tally])
 
 

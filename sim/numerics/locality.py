@@ -1,4 +1,4 @@
-"""Keys as they come in texts: neighbours are alike. How much so is an assumption, and decides what trees and blocks find."""
+"""Keys as they come in texts: neighbours are alike. How much so is assumed, and decides what trees and blocks find."""
 
 from __future__ import annotations
 

@@ -72,7 +72,9 @@ WRONG = [
 
 INFEASIBLE = [
     (["estimate", "llama-3-70b", "--on", "1xh100"],
-     "weights need 157 GB on each device of pool 'model'; h100_sxm has 80 GB: divide further"),
+     "(one device): 141 GB of weights on each device of pool 'model'; h100_sxm has 80 GB, of which 10%"
+     " is kept for activations and the engine: the model needs at least 2 of them"),
+    (["estimate", "llama-3-70b", "--on", "4xh100", "--layout", "dp=4"], "and the engine: divide further"),
     ([*ESTIMATE, "--layout", "tp=4", "--batch", "100000"], "batch 100000 does not fit; at most "),
     ([*ESTIMATE, "--slo-tpot", "1us"], "no batch meets tpot <= 0.001 ms: one request alone has tpot "),
     ([*ESTIMATE, "--layout", "tp=4", "--prompt", "1000000"], "not one request fits: its state is "),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from einsum import Cascade, WeirError, counts
+from sim.cli import main
 from workloads import approximate, lookup, merging, vocabulary
 
 SIZES: dict[str, Any] = {"query": 1, "context": 1024, "head_dim": 64}
@@ -15,10 +16,10 @@ MODULES = (approximate, lookup, merging, vocabulary)
 
 
 def scores(cascade: Cascade, width: int) -> float:
-    """Inner products of queries and keys: multiply-adds (two operations each) without the rank ``f``, a key's width each."""
+    """Inner products of queries and keys: multiply-adds, two operations each, into what has no rank ``f``."""
     sizes = cascade.bind()
     counted = (e for e in cascade.einsums if "f" not in e.output.ranks)
-    return sum(counts.operations(cascade, e, sizes).get("mac", 0) for e in counted) / (2 * width)
+    return float(sum(counts.operations(cascade, e, sizes).get("mac", 0) for e in counted)) / (2 * width)
 
 
 def test_hip_scores_twice_its_branches_a_level_and_then_its_keys() -> None:
@@ -61,26 +62,45 @@ def test_every_builder_is_listed() -> None:
         (lambda: approximate.hip(**FEW, keep=4, block=3), "hip: query=4 must be whole blocks of 3"),
         (lambda: approximate.hip(**FEW, keep=0, block=1), "hip: keep=0; at least 1"),
         (lambda: approximate.nearest(**FEW, keep=33), "nearest: keep=33 come to 33 keys of a context of 32"),
-        (lambda: approximate.retrieval_attention(**FEW, found=20, sinks=8, window=8), "found=20, sinks=8, window=8 come "
-         "to 36 keys of a context of 32"),
-        (lambda: approximate.infllm(**FEW, block=4, blocks=8, representatives=2, sinks=2, window=2), "infllm: blocks=8 "
-         "of 7 and representatives=2 of block=4 are too many"),
+        (
+            lambda: approximate.retrieval_attention(**FEW, found=20, sinks=8, window=8),
+            "found=20, sinks=8, window=8 come to 36 keys of a context of 32",
+        ),
+        (
+            lambda: approximate.infllm(**FEW, block=4, blocks=8, representatives=2, sinks=2, window=2),
+            "infllm: blocks=8 of 7 and representatives=2 of block=4 are too many",
+        ),
         (lambda: approximate.landmark(**FEW, block=8, blocks=4), "landmark: blocks=4 of 3 are too many"),
         (lambda: approximate.keyformer(**FEW, keep=4, recent=4, temperature=1.0), "keyformer: rest=0; at least 1"),
-        (lambda: approximate.keyformer(**FEW, keep=4, recent=1, temperature=float("nan")), "keyformer: temperature=nan; "
-         "it must be positive and finite"),
+        (
+            lambda: approximate.keyformer(**FEW, keep=4, recent=1, temperature=float("nan")),
+            "keyformer: temperature=nan; it must be positive and finite",
+        ),
         (lambda: approximate.razor(**FEW, sinks=16, recent=16), "razor: dropped=0; at least 1"),
         (lambda: approximate.task_kv(**FEW, heads=2, full=2, sinks=1, recent=1, middle=1), "task_kv: others=0"),
         (lambda: approximate.elastic_cache(**FEW, keep=-1), "elastic_cache: "),
         (lambda: lookup.t_mac(rows=1, planes=2, outputs=3, inner=6), "t_mac: inner=6 must be whole groups of 4"),
-        (lambda: vocabulary.vocabulary_parallel(tokens=1, width=2, words=10, shards=3), "shards=3 does not divide "
-         "words=10; give a divisor"),
-        (lambda: merging.tome(tokens=6, width=2, metric=2, merged=3), "tome: merged=3 of the 3 tokens that face 3; from "
-         "1 to 2 can"),
-        (lambda: merging.tempme(frames=3, tokens=4, width=2, metric=2, merged=1), "tempme: frames=3 must come in pairs"),
+        (
+            lambda: vocabulary.vocabulary_parallel(tokens=1, width=2, words=10, shards=3),
+            "shards=3 does not divide words=10; give a divisor",
+        ),
+        (
+            lambda: merging.tome(tokens=6, width=2, metric=2, merged=3),
+            "tome: merged=3 of the 3 tokens that face 3; from 1 to 2 can",
+        ),
+        (
+            lambda: merging.tempme(frames=3, tokens=4, width=2, metric=2, merged=1),
+            "tempme: frames=3 must come in pairs",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(call: Any, message: str) -> None:
     with pytest.raises(WeirError) as caught:
         call()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [f"{m.__name__.split('.')[1]}.{build}" for m in MODULES for build in m.__all__])
+def test_every_cascade_is_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", name]) == 0
+    assert f"# {name.split('.')[1]}: " in capsys.readouterr().out

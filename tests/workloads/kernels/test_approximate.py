@@ -47,7 +47,9 @@ def draw(p: int = 5, m: int = 61, e: int = 8, seed: int = 0, dtype: Any = np.flo
 
 
 @settings(max_examples=8, deadline=None)
-@given(p=st.sampled_from([1, 3, 5, 130]), m=st.sampled_from([47, 61, 131]), e=st.integers(1, 9), seed=st.integers(0, 99))
+@given(
+    p=st.sampled_from([1, 3, 5, 130]), m=st.sampled_from([47, 61, 131]), e=st.integers(1, 9), seed=st.integers(0, 99)
+)
 @pytest.mark.parametrize("kernel", FOUND)
 def test_nothing_left_out_is_exact(kernel: str, p: int, m: int, e: int, seed: int) -> None:
     q, k, v = draw(p, m, e, seed)
@@ -84,7 +86,7 @@ def test_elastic_cache_is_exact_if_all_keys_are_identical_and_else_keeps_average
     q, k, v = draw(m=6)
     alike = [np.repeat(a[:, :, :1], 6, axis=2) for a in (k, v)]
     weights = np.broadcast_to(np.arange(6.0), (2, 2, 6)).copy()
-    assert error(eviction.elastic_cache(q, *alike, weights, keep=2), one_pass(q, *alike)) <= 1e-13
+    assert error(eviction.elastic_cache(q, alike[0], alike[1], weights, keep=2), one_pass(q, *alike)) <= 1e-13
     weights[..., 1] = 9  # kept: keys 1 and 5; key 3 lies midway and goes to the earlier
     parts = ([0, 1, 2, 3], [4, 5])
     merged = [np.stack([a[:, :, part].mean(axis=2) for part in parts], axis=2) for a in (k, v)]
@@ -217,12 +219,13 @@ def test_results_do_not_depend_on_threads(threads: int) -> None:
     q, k, v = draw(p=9)
     weights = np.random.default_rng(1).random((2, 2, 61))
     marks = np.ascontiguousarray(k[:, :, :60:6])
-    for kernel, given_, options in (
+    cases: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
         (selection.hip, (), {"keep": 8, "block": 2}),
         (selection.landmark, (marks,), {"block": 6, "blocks": 3}),
         (selection.infllm, (weights,), {"block": 6, "blocks": 3, "sinks": 1, "window": 3}),
         (eviction.elastic_cache, (weights,), {"keep": 9}),
         (eviction.task_kv, (q.mean(axis=2), weights), {"full": 1, "sinks": 1, "recent": 2, "middle": 9}),
-    ):
-        alone = kernel(q, k, v, *given_, **options)  # type: ignore[operator]
-        np.testing.assert_array_equal(kernel(q, k, v, *given_, **options, threads=threads), alone)  # type: ignore[operator]
+    ]
+    for kernel, given_, options in cases:
+        alone = kernel(q, k, v, *given_, **options)
+        np.testing.assert_array_equal(kernel(q, k, v, *given_, **options, threads=threads), alone)

@@ -19,8 +19,12 @@ def planes(weights: Any, bits: int) -> Any:
 
 
 @settings(max_examples=15, deadline=None)
-@given(bits=st.integers(1, 4), n=st.integers(1, 3), m=st.integers(1, 9), groups=st.integers(1, 20), seed=st.integers(0, 99))
-def test_planes_of_signs_multiply_as_the_weights_they_stand_for(bits: int, n: int, m: int, groups: int, seed: int) -> None:
+@given(
+    bits=st.integers(1, 4), n=st.integers(1, 3), m=st.integers(1, 9), groups=st.integers(1, 20), seed=st.integers(0, 99)
+)
+def test_planes_of_signs_multiply_as_the_weights_they_stand_for(
+    bits: int, n: int, m: int, groups: int, seed: int
+) -> None:
     """A number of so many bits is, less half their range, the sum of its signs times half the powers of two."""
     rng = np.random.default_rng(seed)
     weights, x = rng.integers(0, 2**bits, (m, 4 * groups)), rng.standard_normal((n, 4 * groups))
@@ -74,7 +78,7 @@ def test_results_do_not_depend_on_threads(threads: int) -> None:
     for kernel, given_ in (
         (lookup.t_mac, (codes, scale)), (lookup.t_mac_int8, (codes, scale)), (lookup.memory_former, (tables,)),
     ):  # fmt: skip
-        np.testing.assert_array_equal(kernel(x, *given_, threads=threads), kernel(x, *given_))  # type: ignore[operator]
+        np.testing.assert_array_equal(kernel(x, *given_, threads=threads), kernel(x, *given_))
 
 
 def test_nothing_in_nothing_out() -> None:

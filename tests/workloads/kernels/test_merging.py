@@ -20,7 +20,7 @@ def draw(*shape: int, seed: int = 0) -> Any:
 def test_the_closest_pair_by_hand() -> None:
     x = np.array([[[0.0, 1], [5, 0], [3, 0.1], [-1, -1]]])  # token 2 points as token 1 does
     tokens, stands = merging.tome(x, x, np.array([[1.0, 3, 1, 1]]), merged=1)
-    np.testing.assert_allclose(tokens, [[[0, 1], [4.5, 0.025], [-1, -1]]])
+    np.testing.assert_allclose(tokens, np.array([[[0, 1], [4.5, 0.025], [-1, -1]]]))
     assert stands.tolist() == [[1, 4, 1]]
 
 
@@ -90,20 +90,32 @@ def test_an_edit_of_a_fact_already_known_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: editing.emmet(np.ones((2, 3)), -np.eye(3), np.ones((3, 1)), np.ones((2, 1))), "memory has shape (3, 3), "
-         "expected symmetric and positive definite"),
-        (lambda: editing.emmet(np.ones((2, 2)), np.array([[1.0, 1], [0, 1]]), np.ones((2, 1)), np.ones((2, 1))),
-         "memory has shape (2, 2), expected symmetric"),
-        (lambda: editing.emmet(np.ones((2, 3)), np.eye(3), np.zeros((3, 2)), np.ones((2, 2))), "keys has shape (3, 2), "
-         "expected independent columns"),
-        (lambda: merging.tome(np.ones((1, 5, 2)), np.ones((1, 5, 2)), np.ones((1, 5)), merged=4),
-         "tome: merged is 4, expected a whole number from 0 to 3"),
-        (lambda: merging.tome(np.ones((1, 5, 2)), np.ones((1, 4, 2)), np.ones((1, 5)), merged=1),
-         "tome: metric has shape (1, 4, 2), expected (b, t, e) with t=5 as in x"),
-        (lambda: merging.tempme(np.ones((1, 3, 5, 2)), np.ones((1, 3, 5, 2)), np.ones((1, 3, 5)), merged=1),
-         "tempme: x has shape (1, 3, 5, 2), expected an even number of frames"),
+        (
+            lambda: editing.emmet(np.ones((2, 3)), -np.eye(3), np.ones((3, 1)), np.ones((2, 1))),
+            "memory has shape (3, 3), expected symmetric and positive definite",
+        ),
+        (
+            lambda: editing.emmet(np.ones((2, 2)), np.array([[1.0, 1], [0, 1]]), np.ones((2, 1)), np.ones((2, 1))),
+            "memory has shape (2, 2), expected symmetric",
+        ),
+        (
+            lambda: editing.emmet(np.ones((2, 3)), np.eye(3), np.zeros((3, 2)), np.ones((2, 2))),
+            "keys has shape (3, 2), expected independent columns",
+        ),
+        (
+            lambda: merging.tome(np.ones((1, 5, 2)), np.ones((1, 5, 2)), np.ones((1, 5)), merged=4),
+            "tome: merged is 4, expected a whole number from 0 to 3",
+        ),
+        (
+            lambda: merging.tome(np.ones((1, 5, 2)), np.ones((1, 4, 2)), np.ones((1, 5)), merged=1),
+            "tome: metric has shape (1, 4, 2), expected (b, t, e) with t=5 as in x",
+        ),
+        (
+            lambda: merging.tempme(np.ones((1, 3, 5, 2)), np.ones((1, 3, 5, 2)), np.ones((1, 3, 5)), merged=1),
+            "tempme: x has shape (1, 3, 5, 2), expected an even number of frames",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments(call: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()

@@ -49,7 +49,12 @@ def test_gradients_are_differences_of_the_loss(which: str) -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(n=st.sampled_from([1, 5, 129]), v=st.sampled_from([1, 127, 300]), shards=st.integers(1, 400), seed=st.integers(0, 99))
+@given(
+    n=st.sampled_from([1, 5, 129]),
+    v=st.sampled_from([1, 127, 300]),
+    shards=st.integers(1, 400),
+    seed=st.integers(0, 99),
+)
 def test_any_number_of_shards_gives_the_same_loss(n: int, v: int, shards: int, seed: int) -> None:
     e, c, labels = draw(n, 5, v, seed)
     for got, whole in zip(

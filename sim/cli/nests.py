@@ -1,0 +1,144 @@
+"""``weir map``: a cascade on one device's levels and units, loop by loop."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einsum import Cascade, WeirError, hint, parse
+from mappings.text import LIMIT
+from mappings.text import read as read_nest
+from mappings.tree import Nest
+from sim.arch import Device, device
+from sim.cli import ask
+from sim.cli.catalogue import builders
+from sim.cli.data import Form, emit
+from sim.cli.text import Sheet, show
+from sim.model.spatial import MappedEstimate, evaluate
+from sim.units import fmt
+
+SCHEMA = "weir.map/1"
+
+
+def mapped(what: str, sizes: Iterable[str], on: str, mapping: str, form: Form, everything: bool) -> None:
+    """Print what one run of a cascade under a nest costs; what passes forbid is refused with what is legal instead."""
+    cascade = workload(what, ask.pairs(sizes, "SIZE", "context=4096"))
+    nest, where = read_nest(Path(mapping)), device(on)
+    try:
+        found = evaluate(cascade, nest, where)
+    except WeirError as error:
+        raise WeirError(f"{error}{_instead(cascade, nest, where, everything)}") from None
+    if form is Form.TEXT:
+        show(*_text(found, everything))
+    else:
+        emit(form, summary(found), [summary(found)])
+
+
+def workload(what: str, sizes: dict[str, str]) -> Cascade:
+    """A cascade from the catalogue (``attention.one_pass``) or from a text file, at the given sizes."""
+    numbers: dict[str, Any] = {name: ask.whole(value, name) for name, value in sizes.items()}
+    if what.endswith(".txt"):
+        return parse(_file(Path(what)), name=Path(what).stem, **numbers)
+    known = builders()
+    if what not in known:
+        raise WeirError(f"unknown workload {what!r:.80}{hint(what, known)}; or give a cascade's text as a .txt file")
+    wanted = inspect.signature(known[what]).parameters
+    for name in numbers:
+        if name not in wanted:
+            raise WeirError(f"{what} has no size {name!r}{hint(name, wanted)}")
+    missing = [p.name for p in wanted.values() if p.default is p.empty and p.name not in numbers]
+    if missing:
+        raise WeirError(f"{what} needs {', '.join(f'{name}=...' for name in missing)}")
+    made: Cascade = known[what](**numbers)
+    return made
+
+
+def _file(path: Path) -> str:
+    try:
+        if path.stat().st_size > LIMIT:
+            raise WeirError(f"{path.name}: larger than the {LIMIT} bytes of cascade that are read")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeirError(f"cannot read the cascade {str(path)!r}: {error}") from None
+
+
+def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> str:
+    """What could be run in place of a refused nest, in a line each, or whole."""
+    from sim.search import alternatives
+
+    try:
+        found = alternatives(cascade, nest, where)
+    except WeirError:
+        return ""  # refused for another reason than its passes
+    lines = []
+    for one in found:
+        moved = fmt(_last(one.estimate.traffic(where.memory.name)), "B")
+        lines.append(
+            f"legal instead: {one.how}: {moved} of {where.memory.name}, {fmt(_last(one.estimate.seconds), 's')}"
+        )
+        lines += str(one.nest).splitlines() if everything else []
+    return "".join(f"\n{line}" for line in lines)
+
+
+def summary(found: MappedEstimate) -> dict[str, Any]:
+    """The figures of one run under stable names (the JSON schema ``weir.map/1``)."""
+    return {
+        "schema": SCHEMA,
+        "cascade": found.mapped.cascade.name,
+        "device": found.device.name,
+        "seconds": _last(found.seconds),
+        "joules": _last(found.joules),
+        "bound": found.bound,
+        "utilisation": {b.unit: _last(found.utilisation(b.unit)) for b in found.leaves},
+        "bytes": {m.name: _last(found.traffic(m.name)) for m in found.device.memories},
+        "joules_by": {name: _last(value) for name, value in found.joules_by.items()},
+        "counts": [
+            {"level": level, "tensor": tensor, "kind": kind, "elements": _last(count)}
+            for (level, tensor, kind), count in found.counts.table().items()
+        ],
+    }
+
+
+def _text(found: MappedEstimate, everything: bool) -> tuple[Sheet | str, ...]:
+    cost = f"{fmt(_last(found.seconds), 's')}, {fmt(_last(found.joules), 'J')}, bound by {found.bound}"
+    parts: list[Sheet | str] = [
+        f"{found.mapped.cascade.name} on {found.device.name}: {cost}",
+        _levels(found),
+        _units(found),
+    ]
+    if everything:
+        parts += [str(found.mapped.cascade), str(found.mapped.nest), _counts(found)]
+    return tuple(parts)
+
+
+def _levels(found: MappedEstimate) -> Sheet:
+    kinds = ("reads", "fills", "updates", "drains")
+    rows = tuple(
+        (
+            m.name,
+            *(fmt(_last(found.traffic(m.name, kind)), "B") for kind in kinds),
+            fmt(_last(found.level_seconds[m.name]), "s"),
+            fmt(_last(found.joules_by[m.name]), "J"),
+        )
+        for m in found.device.memories
+    )
+    return Sheet("", ("level", *kinds, "time", "energy"), rows, right=tuple(range(1, 7)))
+
+
+def _units(found: MappedEstimate) -> Sheet:
+    units = dict.fromkeys(b.unit for b in found.leaves)
+    rows = tuple((u, f"{_last(found.utilisation(u)):.1%}", fmt(_last(found.joules_by[u]), "J")) for u in units)
+    return Sheet("", ("unit", "used", "energy"), rows, right=(1, 2))
+
+
+def _counts(found: MappedEstimate) -> Sheet:
+    rows = tuple((*key, f"{_last(count):,.0f}") for key, count in found.counts.table().items())
+    return Sheet("", ("level", "tensor", "kind", "elements"), rows, right=(3,))
+
+
+def _last(value: Any) -> float:
+    return float(np.ravel(value)[-1])
