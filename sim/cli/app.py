@@ -50,6 +50,16 @@ weir show attention.one_pass
 weir show h20 --file > mine.toml      the data file, to make a device of your own
 """
 
+CHECK = """Run kernels against the interpreter on random and awkward inputs; exit 1 if one is off.
+
+A KERNEL is one such as exact.one_pass, or a family such as exact; without any, all are run. Each is compiled first,
+which takes most of the time.
+
+\b
+weir check
+weir check exact.one_pass vocabulary --threads 2
+"""
+
 MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
 
 A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
@@ -268,6 +278,18 @@ def validate(
     from sim.cli import verdicts
 
     raise typer.Exit(verdicts.validate(paper, json))
+
+
+@app.command(help=CHECK, short_help="Kernels against the interpreter.")
+def check(
+    kernels: Annotated[list[str] | None, typer.Argument(metavar="[KERNEL...]", help="Kernels or families.")] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads a kernel may use.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="S", help="What the random numbers follow from.")] = 0,
+    json: Json = False,
+) -> None:
+    from sim.cli import verdicts
+
+    raise typer.Exit(verdicts.check(kernels or (), threads, seed, json))
 
 
 def run(argv: Sequence[str]) -> int:

@@ -12,7 +12,8 @@ from einsum.errors import WeirError, hint
 from sim.cli.text import Sheet
 from sim.units import fmt
 
-FAMILIES = ("attention", "ffn", "moe")  # modules of workloads whose functions build cascades
+# Modules of workloads whose functions build cascades.
+FAMILIES = ("attention", "approximate", "ffn", "moe", "lookup", "merging", "vocabulary")
 DEGREES = {
     "tp": "tensor: heads, hidden and vocabulary ranks divided over so many devices",
     "pp": "pipeline: the layers cut into so many stages",

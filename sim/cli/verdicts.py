@@ -1,6 +1,8 @@
-"""``weir validate``: published figures recomputed."""
+"""``weir validate``: published figures recomputed. ``weir check``: kernels against the interpreter."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
@@ -13,6 +15,19 @@ def validate(paper: str | None, as_json: bool) -> int:
 
     with patience(f"recomputing {paper or 'every paper'}") as advance:
         report = recompute(paper, progress=advance)
+    if as_json:
+        emit(Form.JSON, report.summary(), [])
+    else:
+        show(str(report))
+    return 0 if report.ok else 1
+
+
+def check(kernels: Sequence[str], threads: int, seed: int, as_json: bool) -> int:
+    """Print how kernels compare with the interpreter; the exit code says whether all are within tolerance."""
+    from sim.numerics.check import check as compare
+
+    with patience("compiling and running kernels") as advance:
+        report = compare(kernels, threads=threads, seed=seed, progress=advance)
     if as_json:
         emit(Form.JSON, report.summary(), [])
     else:

@@ -66,15 +66,15 @@ def _states(items: Array, q: Array, k: Array, v: Array, slots: int, threads: int
 
 
 def _gathered(to: Array, x: Array, z: Array, o: Array, rows: int) -> State:
-    """The states of all segments merged into the rows they belong to."""
+    """The states of all segments merged into the rows they belong to, in float64: thousands would add up roundings."""
     top = np.full(rows, -np.inf, x.dtype)
     np.maximum.at(top, to, x)
     with np.errstate(invalid="ignore"):
         weight = np.exp(x - _base(top)[to])
-        total, out = np.zeros(rows, z.dtype), np.zeros((rows, o.shape[1]), o.dtype)
+        total, out = np.zeros(rows), np.zeros((rows, o.shape[1]))
         np.add.at(total, to, weight * z)
         np.add.at(out, to, weight[:, None] * o)
-    return top, total, out
+    return top, total.astype(z.dtype), out.astype(o.dtype)
 
 
 def _base(top: Array) -> Array:

@@ -126,3 +126,10 @@ def test_uncompiled_product_is_the_sum_it_replaces(rows: int, depth: int, vector
     expected = np.einsum("rk,kn->rn", a.astype(np.float64), b) + c
     multiply(a, b, c)
     np.testing.assert_allclose(c, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_thousand_splits_do_not_add_up_their_roundings() -> None:
+    q, k, v = draw((1, 1, 2, 16), (1, 1, 4096, 16), (1, 1, 4096, 16), dtype=np.float32)
+    v += np.float32(1)
+    whole = exact.one_pass(*(a.astype(np.float64) for a in (q, k, v)))
+    assert error(split.decode_split(q, k, v, splits=2048), whole) <= 3e-7

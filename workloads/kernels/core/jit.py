@@ -28,6 +28,13 @@ def jit(function: F) -> F:
     return cast(F, compiled)
 
 
+def jit_inside(function: F) -> F:
+    """As :func:`jit`, and always made part of its caller: for what is called in an inner loop with many arrays."""
+    flags = {"contract", "reassoc", "nsz", "arcp"}
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=flags, forceinline=True)(function)
+    return cast(F, compiled)
+
+
 def jit_ordered(function: F) -> F:
     """Compile on first call, every sum in the order written; a multiply and its add may still fuse."""
     compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)

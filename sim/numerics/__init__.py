@@ -1,0 +1,1 @@
+"""Do the kernels compute what the cascades mean? ``weir check`` runs each against its interpretation."""
