@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("weir", deadline=None)  # a busy machine is no failure
-settings.load_profile("weir")
 
 NAIVE = """
 QK[m, p] = Q[e, p] * K[e, m]

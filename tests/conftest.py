@@ -1,0 +1,11 @@
+"""How examples are drawn: anew on a person's machine, the same ones each time in the pipeline."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# A busy machine is no failure; and a pipeline that fails fails again for whoever looks into it.
+settings.register_profile("weir", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("weir")
