@@ -20,8 +20,8 @@ def technology() -> Paper:
         title="Technology models: SRAM, registers, arithmetic, wires and DRAM",
         source="CACTI 7, Horowitz 2014, Jouppi 2021, Dally 2014-2023, Keckler 2011, Eyeriss, FuseMax's tables",
         known="notes",
-        notes="The source of each number, and of each constant, stands beside it in sim/arch/technology/data. Inputs are "
-        "numbers that helped to make a model: their agreement proves nothing.",
+        notes="The source of each number, and of each constant, stands beside it in sim/arch/technology/data. Inputs "
+        "are numbers that helped to make a model: their agreement proves nothing.",
         figures=tuple(_figure(place, check) for place, check in enumerate(checks(), start=1)),
     )
 
