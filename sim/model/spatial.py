@@ -165,11 +165,16 @@ class MappedEstimate:
         """Which energies are modelled and not the file's, and which are missing, of what the nest uses."""
         used = {held.node.level for leaf in self.mapped.leaves for held in leaf.keeps} | {b.unit for b in self.leaves}
         rows = self.filled.modelled if self.filled else ()
-        found = [f"{r.path} is modelled: {r.model}" for r in rows if r.path.partition(".")[0] in used]
+        shown = used | {c.name for c in self.device.computes}
+        found = [f"{r.path} is modelled: {r.model}" for r in rows if r.path.partition(".")[0] in shown]
         units = {c.name for c in self.device.computes if c.energies}
         stated = units | {m.name for m in self.device.memories if m.energy or m.write_energy}
         if nothing := sorted(used - stated):
-            cure = "" if self.filled and self.filled.technology else "; a technology models what a file leaves out"
+            cure = "; a technology models what a file leaves out"
+            if self.filled and self.filled.technology:
+                cure = (
+                    "; its kind in the file, [technology] dram, would say" if self.device.memory.name in nothing else ""
+                )
             found.append(f"no energy is known for {', '.join(nothing)}: counted as 0 J{cure}")
         return tuple(found)
 

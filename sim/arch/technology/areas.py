@@ -58,21 +58,22 @@ def _unit(unit: Compute, device: Device, technology: Technology | None) -> Area:
     if technology is None:
         return Area(unit.name, count, 0.0, "unknown")
     clock = device.technology.clock if device.technology is not None else 0.0
+    if not clock:
+        return Area(unit.name, count, 0.0, "unknown", "how many it has follows from its file's [technology] clock")
     ops = tuple(dict.fromkeys(op for op, _, _ in unit.rates))
     own = [op for op in ops if "mac" not in ops or op not in _SHARED]
     try:
         each = sum(_operation(unit, op, clock, technology) for op in own)
     except WeirError as problem:
         return Area(unit.name, count, 0.0, "unknown", str(problem))
-    lanes = "at the clock's rate" if clock else "one of each"
-    return Area(unit.name, count, each * _SQUARE, "modelled", f"{', '.join(own)}: {lanes}, {technology.node:g} nm")
+    return Area(unit.name, count, each * _SQUARE, "modelled", f"{', '.join(own)} at {technology.node:g} nm")
 
 
 def _operation(unit: Compute, op: str, clock: float, technology: Technology) -> float:
     """m^2 that one operation takes in one instance; its types share the largest."""
     each = 2 if op == "mac" else 1  # a multiply-accumulate counts as two operations
     return max(
-        technology.arithmetic(arithmetic_kind(op), dtype).area * (rate / each / clock if clock else 1)
+        technology.arithmetic(arithmetic_kind(op), dtype).area * rate / each / clock
         for kind, dtype, rate in unit.rates
         if kind == op
     )
