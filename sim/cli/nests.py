@@ -44,6 +44,10 @@ def mapped(asked: Asked, form: Form, everything: bool) -> None:
         found = evaluate(cascade, nest, where, technology=asked.technology)
     except WeirError as error:
         raise WeirError(f"{error}{_instead(cascade, nest, where, everything)}") from None
+    if asked.trace is not None:
+        from sim.model.trace import timeline
+
+        timeline(found).save(asked.trace)
     if form is Form.TEXT:
         show(*_text(found, everything))
     else:

@@ -1,8 +1,8 @@
 """A timeline of the first iterations of a nest: each Einsum on its unit, each tile on the level that moves it.
 
-A drawing of the estimate, not another model: durations are those of the estimate divided by how often each thing happens,
-so that a tile cut short at an edge is drawn like the others. Children of a ``pipeline`` or ``interleave`` begin together,
-each at work on its own piece, as they do once the pipeline is full.
+A drawing of the estimate, not another model: durations are those of the estimate divided by how often each thing
+happens, so that a tile cut short at an edge is drawn like the others. Children of a ``pipeline`` or ``interleave``
+begin together, each at work on its own piece, as they do once the pipeline is full.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from bisect import insort
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -94,10 +95,8 @@ def timeline(found: MappedEstimate, *, runs: int = 200) -> Timeline:
     if not 0 < runs <= MOST:
         raise WeirError(f"runs={runs}: must be from 1 to {MOST}")
     draw = _Drawing(found, runs)
-    try:
+    with suppress(_Enough):
         draw.chain(_numbered(found.mapped.nest, count(1)), 0.0, _Here())
-    except _Enough:
-        pass
     return Timeline(f"{found.mapped.cascade.name} on {found.device.name}", tuple(draw.events))
 
 
