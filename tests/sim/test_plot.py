@@ -161,7 +161,7 @@ def test_timeline_has_a_row_for_each_unit_and_level(mapped: MappedEstimate) -> N
     assert len(labels) == len(set(labels))
 
 
-def test_each_draws_on_the_axes_it_is_given(mapped: MappedEstimate) -> None:
+def test_each_draws_on_the_axes_it_is_given() -> None:
     import matplotlib.pyplot as plt
 
     ax = plt.figure().subplots()
@@ -169,7 +169,14 @@ def test_each_draws_on_the_axes_it_is_given(mapped: MappedEstimate) -> None:
     assert plot.cost_curve(frame, by=None, ax=ax) is ax
     assert plot.pareto(frame, "batch", "usd_per_million_tokens", ax) is ax
     assert plot.roofline(estimate(MATMUL, "h100"), ax) is ax
-    for draw in (plot.utilisation, plot.energy, plot.traffic, plot.timeline):
+    assert len(plt.get_fignums()) == 1
+
+
+def test_what_a_nest_does_is_drawn_on_the_axes_given(mapped: MappedEstimate) -> None:
+    import matplotlib.pyplot as plt
+
+    draws = (plot.utilisation, plot.energy, plot.traffic, plot.timeline)
+    for draw, ax in zip(draws, plt.figure().subplots(1, 4), strict=True):
         assert draw(mapped, ax) is ax
     assert len(plt.get_fignums()) == 1
 
