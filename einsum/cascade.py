@@ -31,9 +31,10 @@ class Term:
         return value
 
     def __str__(self) -> str:
-        parts = [str(self.scale)] if self.scale != 1 or not (self.extents or self.rank) else []
-        parts += ([self.rank] if self.rank else []) + [name.upper() for name in self.extents]
-        return "*".join(parts)
+        factors = ([self.rank] if self.rank else []) + [name.upper() for name in self.extents]
+        if factors and abs(self.scale) == 1:
+            return "-" * (self.scale < 0) + "*".join(factors)
+        return "*".join([str(self.scale), *factors])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +12,15 @@ class WeirError(ValueError):
 
 
 class Infeasible(WeirError):  # noqa: N818  a state of affairs, named as solvers name it
-    """What was asked is well formed but does not fit the hardware or the limits given."""
+    """What was asked is well formed but does not fit the hardware or the limits given.
+
+    ``miss`` is the factor by which a limit is missed (infinite where something does not fit at all): of several
+    refusals, the nearest miss says most.
+    """
+
+    def __init__(self, message: str, miss: float = math.inf) -> None:
+        super().__init__(message)
+        self.miss = miss
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -25,6 +34,9 @@ def hint(name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = sorted(known)
+    alike = {n.lower(): n for n in names}
+    if name.lower() in alike and name:
+        return f"; did you mean {alike[name.lower()]!r}?"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [n for n in names if name and n.startswith(name)]
     if near:
         return f"; did you mean {near[0]!r}?"

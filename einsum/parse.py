@@ -116,7 +116,7 @@ class _Reader:
         einsums: list[Einsum] = []
         tensors: dict[str, Tensor] = {}
         statements = self.statements()
-        self.sized |= {n.id for n in _names(statements) if n.id.islower()}
+        self.sized |= {name for statement in statements for name in _indexed(statement) if name.islower()}
         for statement in statements:
             if isinstance(statement, ast.AnnAssign) and statement.value is None:
                 tensor = declared(self, statement)
@@ -289,11 +289,18 @@ class _Reader:
         return node.id
 
 
-def _names(statements: list[ast.stmt]) -> Iterator[ast.Name]:
-    """Every name inside an index."""
-    for node in (n for statement in statements for n in ast.walk(statement)):
-        if isinstance(node, ast.Subscript):
-            yield from (n for n in ast.walk(node.slice) if isinstance(n, ast.Name))
+def _indexed(statement: ast.stmt) -> Iterator[str]:
+    """Every name inside an index, each visited once however indices nest."""
+    waiting: list[tuple[ast.AST, bool]] = [(statement, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        if isinstance(node, ast.Name):
+            if inside:
+                yield node.id
+        elif isinstance(node, ast.Subscript):
+            waiting += [(node.value, inside), (node.slice, True)]
+        else:
+            waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
 
 
 def _name(output: Access, expr: Expr, before: list[Einsum]) -> str:

@@ -143,6 +143,20 @@ def _uneven(place: Place, program: Program) -> Iterable[str]:
         yield f"{place} divides a rank further than its {place.count} devices"
 
 
+def uneven(layout: Layout, program: Program) -> str:
+    """What does not divide evenly, in words; empty where everything does. The fullest device's share is what counts."""
+    found: dict[str, None] = {}
+    for part in program.parts:
+        if part.times > 1 and part.times % layout.stages:
+            found[f"{part.times} layers over {layout.stages} stages"] = None
+        sizes = part.cascade.bind()
+        for place in layout.places:
+            for rank, ways in ((r, w) for e in part.cascade.einsums for r, w in place.ways(e).items()):
+                if rank not in FREE and sizes[rank] % ways:
+                    found[f"rank {rank} of {sizes[rank]} over {ways} devices"] = None
+    return ", ".join(found)
+
+
 FREE = ("b", "p", "m", "c")  # ranks whose extent is chosen per run, so that a layout cannot be checked against it
 
 

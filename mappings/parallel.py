@@ -137,8 +137,9 @@ def _experts(program: Program, ways: int) -> tuple[Spatial, ...]:
     """Expert parallelism: the expert rank divided wherever the work along it is sparse (routed), not in the router."""
     if ways == 1:
         return ()
-    if ways > _extent(program, "x"):
-        raise WeirError(f"{_extent(program, 'x')} experts cannot be divided {ways} ways")
+    if ways > (experts := _extent(program, "x")):
+        having = f"{experts} experts" if experts else f"{program.name} has no experts: they"
+        raise WeirError(f"{having} cannot be divided {ways} ways")
     routed = tuple(
         e.name for part in program.parts for e in part.cascade.einsums
         if any("x" in p.ranks for p in part.cascade.patterns[e.name]) and not e.output.indirect
@@ -195,14 +196,24 @@ def _divisible(program: Program, ways: int) -> bool:
 
 
 def _splits(program: Program, count: int, layers: int, paired: bool) -> Iterator[tuple[int, int, int]]:
-    """(tensor ways, stages, replicas) whose product is the device count, widest first."""
-    divisors = [n for n in range(1, count + 1) if count % n == 0]
-    for wide in sorted(divisors, reverse=True):
-        for stages in (n for n in divisors if (count // wide) % n == 0):
-            copies = count // (wide * stages)
-            alone = copies == stages == 1 or not paired
-            if wide <= WIDEST and stages <= layers and alone and _divisible(program, wide):
-                yield wide, stages, copies
+    """(tensor ways, stages, replicas) whose product is the devices used, all of them first, widest first."""
+    for used in _used(count):
+        divisors = [n for n in range(1, used + 1) if used % n == 0]
+        for wide in sorted(divisors, reverse=True):
+            for stages in (n for n in divisors if (used // wide) % n == 0):
+                copies = used // (wide * stages)
+                alone = copies == stages == 1 or not paired
+                if wide <= WIDEST and stages <= layers and alone and _divisible(program, wide):
+                    yield wide, stages, copies
+
+
+def _used(count: int) -> tuple[int, ...]:
+    """Devices worth using: all; where they divide badly (5, 7, 12 ...) also fewer, down to half, which go twice."""
+    if not count & (count - 1):
+        return (count,)
+    if count <= 16:
+        return tuple(range(count, count // 2, -1))
+    return tuple(sorted({count, count - count % 8, 1 << (count.bit_length() - 1)}, reverse=True))
 
 
 def devices(layout: Layout) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from einsum import WeirError, hint
+from einsum.files import read_text
 from mappings.tree import BRANCHES, Branch, Keep, Nest, Node, Run, Spatial, Temporal
 
 LIMIT = 1 << 18  # characters of text
@@ -55,12 +56,7 @@ def read(source: str | Path) -> Nest:
     if isinstance(source, str) and not source.strip().endswith(".txt"):
         return parse(source)
     path = Path(source)
-    try:
-        if path.stat().st_size > LIMIT:
-            raise WeirError(f"{path.name}: larger than the {LIMIT} bytes of mapping that are read")
-        return parse(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeirError(f"cannot read the mapping {str(source)!r}: {error}") from None
+    return parse(read_text(path, "mapping", LIMIT), path.name)
 
 
 def _line(number: int, raw: str, where: str) -> _Line:

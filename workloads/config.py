@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint
+from einsum.files import parse_toml, read_text
 from workloads.families import llama, mistral, mixtral, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe
 from workloads.family_deepseek import deepseek_v2, deepseek_v3
 from workloads.family_others import dbrx, falcon, gemma2, gpt2, opt
@@ -44,15 +46,22 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
-def load(source: str, name: str | None = None, *, bundled: bool = False) -> Spec:
+def load(source: str | Path, name: str | None = None, *, bundled: bool = False) -> Spec:
     """The transformer that a file, a folder with a ``config.json``, or a bundled name describes."""
     text = str(source)
-    if not bundled and (Path(text).suffix in (".json", ".toml") or Path(text).exists()):
+    if not bundled and (isinstance(source, Path) or _is_path(text)):
         path = Path(text) / "config.json" if Path(text).is_dir() else Path(text)
         spec = read(_content(path), path.name)
         return replace(spec, name=name or (path.parent.name if path.stem == "config" else path.stem) or path.stem)
     spec = _bundled(resolve(text, paths=not bundled))
     return replace(spec, name=name) if name else spec
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text names a file or folder: a bundled name never does, whatever lies in the folder one is in."""
+    if text in names():
+        return False
+    return text.endswith((".json", ".toml")) or os.path.exists(text)
 
 
 def resolve(name: str, *, paths: bool = False) -> str:
@@ -79,33 +88,22 @@ def _bundled(name: str) -> Spec:
 
 def _content(path: Path) -> dict[str, Any]:
     """The file's fields; refused if it is missing, too large, or not an object of fields."""
+    raw = read_text(path, "model", LIMIT)
+    if path.suffix == ".toml":
+        return parse_toml(raw, path.name)
     try:
-        with path.open("rb") as file:
-            raw = file.read(LIMIT + 1)
-    except OSError as error:
-        raise WeirError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(raw) > LIMIT:
-        raise WeirError(f"{path.name}: larger than {LIMIT} bytes; a model's configuration is a few thousand")
-    try:
-        content = _toml(raw) if path.suffix == ".toml" else _json(raw)
-    except (ValueError, RecursionError) as error:  # both libraries' own errors are ValueErrors, as bad UTF-8 is
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
-        raise WeirError(f"{path.name}: not readable as {kind} ({error})") from None
+        content = _json(raw)
+    except (ValueError, RecursionError) as error:  # the library's own errors are ValueErrors
+        raise WeirError(f"{path.name}: not readable as JSON ({error})") from None
     if not isinstance(content, dict):
         raise WeirError(f"{path.name}: expected an object of fields, not {type(content).__name__}")
     return content
 
 
-def _toml(raw: bytes) -> Any:
-    import tomllib
-
-    return tomllib.loads(raw.decode())
-
-
-def _json(raw: bytes) -> Any:
+def _json(raw: str) -> Any:
     import json
 
-    return json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_finite)
+    return json.loads(raw, object_pairs_hook=_unique, parse_constant=_finite)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -169,6 +169,7 @@ def whole(
         longest=fields.count(positions, 0, high=1 << 32),
         dtype=published_type(fields),
         source=str(fields.raw.get("source", fields.where)),
+        unverified=str(fields.raw.get("unverified", "")),
         **more,
     )
 

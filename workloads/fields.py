@@ -17,6 +17,7 @@ HARMLESS = frozenset(
         "transformers_version",
         "model_type",
         "source",
+        "unverified",
         "id2label",
         "label2id",
         "bos_token_id",

@@ -102,3 +102,4 @@ class Spec:
     softcap: float = 0.0
     dtype: str = "bf16"
     source: str = ""
+    unverified: str = ""  # what nobody has checked, in words

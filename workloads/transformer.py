@@ -72,6 +72,11 @@ class Transformer:
         return self.spec.dtype
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be held against figures of the model: a configuration that nobody has checked."""
+        return (f"{self.name}: unverified: {self.spec.unverified}",) if self.spec.unverified else ()
+
+    @property
     def phased(self) -> bool:
         """Whether prefill and decode are best done by different cascades."""
         return any(isinstance(kind.attention, Latent) for kind in self.spec.layers)
@@ -133,7 +138,7 @@ class Transformer:
 
 def from_config(source: str | Path, *, name: str | None = None) -> Transformer:
     """The transformer of a Hugging Face ``config.json`` (a file, or the folder it is in), or of a bundled name."""
-    return Transformer(load(str(source), name))
+    return Transformer(load(source, name))
 
 
 def model(name: str) -> Transformer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from einsum.errors import WeirError, hint
@@ -45,7 +46,7 @@ def quantity(value: str | float, kind: Quantity, where: str) -> float:
     return number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Device:
     """An accelerator or processor as a tree of components; ``unverified`` names the fields nobody has checked."""
 
@@ -90,19 +91,30 @@ class Device:
 
         A type without hardware runs as the narrowest wider one that has it; of two units the faster is taken.
         """
-        rows = self._rows(op)
-        ranked = [(_stands_for(have, dtype), -rate, have, unit) for _, have, rate, unit in rows]
-        fit = [(rank, rate, have, unit) for rank, rate, have, unit in ranked if rank is not None]
-        if not fit:
-            known = ", ".join(sorted({have for _, have, _, _ in rows})) or "nothing"
-            raise WeirError(f"{self.name}: no unit runs {op!r} on {dtype!r} values; it runs {op!r} on {known}")
-        _, _, have, unit = min(fit)
+        have, unit, _ = self._running(op, dtype)
         return have, unit
 
     def rate(self, op: str, dtype: str) -> float:
         """Operations per second of the whole device, in the data type that ``runs_as`` names."""
-        as_dtype, unit = self.runs_as(op, dtype)
-        return next(rate for _, have, rate, name in self._rows(op) if (have, name) == (as_dtype, unit))
+        return self._running(op, dtype)[2]
+
+    def _running(self, op: str, dtype: str) -> tuple[str, str, float]:
+        """The data type, the unit and the whole-device rate at which an operation really executes; looked up once."""
+        if (op, dtype) not in self._found:
+            rows = self._rows(op)
+            ranked = [(_stands_for(have, dtype), -rate, have, unit) for _, have, rate, unit in rows]
+            fit = [(rank, rate, have, unit) for rank, rate, have, unit in ranked if rank is not None]
+            if not fit:
+                known = ", ".join(sorted({have for _, have, _, _ in rows})) or "nothing"
+                raise WeirError(f"{self.name}: no unit runs {op!r} on {dtype!r} values; it runs {op!r} on {known}")
+            _, rate, have, unit = min(fit)
+            self._found[op, dtype] = have, unit, -rate
+        return self._found[op, dtype]
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], tuple[str, str, float]]:
+        """What :meth:`_running` has found so far."""
+        return {}
 
     def _rows(self, op: str) -> list[tuple[str, str, float, str]]:
         """(class, data type, whole-device rate, unit) of every unit that runs ``op``, by name or else as ``map``."""

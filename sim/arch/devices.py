@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from einsum.errors import WeirError, hint
+from einsum.files import parse_toml
 from sim.arch.architecture import ENERGY, RATE, Device, bits, quantity
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Process, Quantity
-from sim.arch.files import DATA, Table, parse, read
+from sim.arch.files import DATA, Table, read
 
 FOLDER = DATA / "devices"
 ACCELERATORS = DATA / "accelerators"  # spatial arrays, for mapped cascades: no whole model runs on them as they are
@@ -48,7 +49,7 @@ def canonical(name: str) -> str | None:
     for known in device_names():
         # Only a file that mentions the alias is parsed: the whole catalogue would cost a command its start-up time.
         text = (FOLDER / f"{known}.toml").read_text(encoding="utf-8")
-        if f'"{name}"' in text and name in parse(text, known).get("aliases", []):
+        if f'"{name}"' in text and name in parse_toml(text, known).get("aliases", []):
             return known
     return None
 

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint, raise_all, refuse_unknown
+from einsum.files import parse_toml, read_text
 from sim.arch.architecture import quantity
 from sim.arch.components import Quantity
 
 DATA = Path(__file__).with_name("data")
-LARGEST = 2**20  # bytes; a description of hardware is a few kilobytes
 
 
 def read(path: Path, what: str) -> dict[str, Any]:
     """The tables of a TOML file, or one line saying why it cannot be read."""
-    return parse(_text(path, what), path.name)
-
-
-def parse(text: str, name: str) -> dict[str, Any]:
-    """The tables of TOML text; ``name`` is the file the message blames."""
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
-        raise WeirError(f"{name}: not valid TOML: {problem}") from None
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        if path.is_dir():
-            raise WeirError(f"{path} is a folder, not a {what} file")
-        if path.stat().st_size > LARGEST:
-            raise WeirError(f"{path.name}: larger than 1 MiB, which no {what} file is")
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise WeirError(f"{path.name}: not UTF-8 text") from None
-    except FileNotFoundError:
-        raise WeirError(f"no such {what} file: {path}") from None
-    except (OSError, ValueError) as problem:  # ValueError: a NUL character in the path
-        raise WeirError(f"cannot read the {what} file {str(path)!r}: {problem}") from None
+    return parse_toml(read_text(path, what), path.name)
 
 
 class Table:

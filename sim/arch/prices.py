@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from einsum.errors import WeirError, hint
 from sim.arch.architecture import Device, quantity
@@ -55,22 +56,26 @@ def books() -> tuple[str, ...]:
 
 @cache
 def book(name: str) -> Book:
-    """The book of that name."""
-    if name not in books():
-        raise WeirError(f"unknown price book {name!r:.80}{hint(name, books())}")
-    path = FOLDER / f"{name}.toml"
+    """The book of that name, or in the user's own ``.toml`` file at that path."""
+    own = name.endswith(".toml")
+    if not own and name not in books():
+        raise WeirError(f"unknown price book {name!r:.80}{hint(name, books())}; one of your own is a path ending .toml")
+    path = Path(name) if own else FOLDER / f"{name}.toml"
     top = Table(read(path, "price"), path.name, ("title", "date", "source", "notes", "price"), [])
     date, source = top.text("date"), top.text("source")
-    found = tuple(_price(entry, date, source) for entry in top.tables("price", _PRICE_KEYS))
+    found = tuple(_price(entry, date, source, own) for entry in top.tables("price", _PRICE_KEYS))
     made = Book(name, top.text("title"), date, source, found, top.text("notes", ""))
     top.finish()
     return made
 
 
-def _price(entry: Table, date: str, source: str) -> Price:
-    """One [[price]]; its date and source are the book's unless it has its own."""
-    name = entry.text("device")
-    if name not in device_names():
+def _price(entry: Table, date: str, source: str, own: bool) -> Price:
+    """One [[price]]; its date and source are the book's unless it has its own.
+
+    A user's own book may use aliases and price the user's own devices.
+    """
+    name = _name(entry.text("device")) if own else entry.text("device")
+    if not own and name not in device_names():
         entry.problems.append(f"{entry.where}: unknown device {name!r}{hint(name, device_names())}")
     usd = entry.number("usd_per_hour", HOURLY)
     low, high = entry.number("low", HOURLY, usd), entry.number("high", HOURLY, usd)
@@ -129,6 +134,7 @@ class Prices:
     book: str  # "" where the user gave every price
     prices: tuple[Price, ...]
     overridden: tuple[str, ...] = ()
+    stated: bool = False  # whether the user named the book
 
     def of(self, device: str | Device) -> Price:
         """The price of one of the devices."""
@@ -144,8 +150,18 @@ class Prices:
 
     def describe(self) -> str:
         """One line: the book and its date, each price, what was overridden, and how far the books differ."""
-        origin = f"{self.book} ({book(self.book).date})" if self.book else "given by the user"
+        origin = f"{self.book} ({book(self.book).date}){self._reason()}" if self.book else "given by the user"
         return f"prices: {origin}: " + ", ".join(self._item(found) for found in self.prices)
+
+    def _reason(self) -> str:
+        """Why this book: another set of devices may be priced from another one."""
+        if self.stated:
+            return ""
+        names = [found.device for found in self.prices]
+        newer = [found for found in map(book, books()) if found.date > book(self.book).date]
+        lacking = [name for name in names if any(not found.find(name) for found in newer)]
+        without = f"; newer ones lack {' or '.join(lacking)}" if lacking else ""
+        return f", the newest book with all of {', '.join(names)}{without}; --prices BOOK takes another"
 
     def _item(self, found: Price) -> str:
         bounds = price_range(found.device)
@@ -165,7 +181,9 @@ def prices(
     given = _overrides(overrides or {}, names)
     rest = [name for name in names if name not in given]
     chosen = _chosen(names, rest, book)
-    return Prices(chosen, tuple(given.get(name) or _find(name, chosen) for name in names), tuple(given))
+    return Prices(
+        chosen, tuple(given.get(name) or _find(name, chosen) for name in names), tuple(given), book is not None
+    )
 
 
 def _chosen(names: list[str], rest: list[str], stated: str | None) -> str:

@@ -17,6 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The estimates never call BLAS: starting its threads would cost more than an estimate does.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = sys.argv[1:] if argv is None else argv
+    if sys.stderr is None:  # closed by whoever started us: what would go there is lost
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  for as long as the process lives
+    if sys.stdout is None:
+        return _say("cannot write the output: standard output is closed", FAILED)
     try:
         from sim.cli.app import run
 

@@ -77,6 +77,7 @@ def text(answer: Answer) -> tuple[Sheet | str, ...]:
         f" {share:.0%} of the {answer.limit_tokens_per_second:,.0f} at the hardware's limits",
         f"  cost        {_figure(answer.tokens_per_dollar)} tokens/USD, {answer.usd_per_million_tokens:.3g}"
         f" USD/Mtoken, {answer.usd_per_hour:.2f} USD/h",
+        f"  prices      {answer.prices.book or 'your own'}",
         f"  energy      {fmt(s['joules_per_token'], 'J')} per token",
         f"  batch       {answer.batch} requests in flight",
         f"  layout      {s['layout']}",
@@ -102,7 +103,7 @@ def side_by_side(comparison: Comparison) -> tuple[Sheet | str, ...]:
         columns += [other.cluster.name, "ratio"]
     figures = [_figures(answer) for answer in comparison.answers]
     rows = tuple(_row(name, [f[name] for f in figures]) for name in figures[0])
-    title = f"{first.model}, {first.load.name}, prefill {first.prefill}"
+    title = f"{first.model}, {first.load.name}, prefill {first.prefill}, prices {first.prices.book or 'your own'}"
     sheet = Sheet(title, tuple(columns), rows, right=tuple(range(1, len(columns))))
     return (
         sheet,

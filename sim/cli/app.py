@@ -122,7 +122,8 @@ Rate = Annotated[str | None, typer.Option(metavar="R", help="Requests arriving a
 LayoutText = Annotated[str | None, typer.Option("--layout", metavar="TEXT", help="As tp=4,pp=2; else the best found.")]
 TierName = Annotated[str, typer.Option("--tier", metavar="TIER", help="Fraction of peak credited: limit or physical.")]
 BookName = Annotated[
-    str | None, typer.Option("--prices", metavar="BOOK", help="A price book; else the newest.", autocompletion=_books)
+    str | None,
+    typer.Option("--prices", metavar="BOOK", help="A book or .toml; else the newest.", autocompletion=_books),
 ]
 PriceTexts = Annotated[
     list[str] | None, typer.Option("--price", metavar="DEVICE=USD", help="USD an hour, as in h20=1.5; repeatable.")
@@ -211,21 +212,32 @@ def compare(
 @app.command("list", help=LIST, short_help="What there is to name.")
 def list_(
     kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind; else all, counted.")] = None,
+    json: Json = False,
 ) -> None:
-    from sim.cli import catalogue, text
+    from sim.cli import catalogue, data, text
 
-    text.show(catalogue.listing(kind) if kind else catalogue.kinds())
+    sheet = catalogue.kinds() if kind is None else catalogue.listing(kind)
+    if json:
+        data.emit(data.Form.JSON, data.sheets("weir.list/1", kind or "", (sheet,)), [])
+    else:
+        text.show(sheet)
 
 
 @app.command(help=SHOW, short_help="Everything known about one name.")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What 'weir list' names.")],
     file: Annotated[bool, typer.Option("--file", help="Print the data file itself, its comments with it.")] = False,
+    json: Json = False,
 ) -> None:
-    from sim.cli import describe, text
+    from einsum.errors import WeirError
+    from sim.cli import data, describe, text
 
+    if file and json:
+        raise WeirError("give --json or --file, not both")
     if file:
         typer.echo(describe.file(name), nl=False)
+    elif json:
+        data.emit(data.Form.JSON, data.sheets("weir.show/1", name, describe.describe(name)), [])
     else:
         text.show(*describe.describe(name))
 

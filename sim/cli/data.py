@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from einsum.errors import WeirError
+from sim.cli.text import Sheet
 
 
 class Form(Enum):
@@ -35,6 +36,23 @@ def emit(form: Form, summary: dict[str, Any], rows: list[dict[str, Any]]) -> Non
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(plain(row) for row in rows)
+
+
+def sheets(schema: str, name: str, parts: tuple[Sheet | str, ...]) -> dict[str, Any]:
+    """What a command prints as tables and paragraphs, for programs: cells as they are printed, by column."""
+    tables = [part for part in parts if isinstance(part, Sheet)]
+    return {
+        "schema": schema,
+        "name": name,
+        "title": next((table.title for table in tables if table.title), ""),
+        "rows": [dict(zip(_columns(table), row, strict=True)) for table in tables for row in table.rows],
+        "notes": [line for part in parts for line in ([part] if isinstance(part, str) else part.notes) if line],
+    }
+
+
+def _columns(table: Sheet) -> list[str]:
+    """The columns' names; one without a heading is remarks."""
+    return [name or "remark" for name in table.columns]
 
 
 def plain(value: Any) -> Any:

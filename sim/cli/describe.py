@@ -108,9 +108,12 @@ def _is_model(name: str) -> bool:
 
 
 def _own(name: str) -> Parts:
-    """A file of the user's own: a cluster if it has pools, else a device."""
+    """A file of the user's own: a cluster if it has pools, a price book if it has prices, else a device."""
     path = Path(name)
-    return _cluster(cluster(path)) if "pool" in read(path, "device or cluster") else _device(device(path), path)
+    tables = read(path, "device, cluster or price")
+    if "price" in tables:
+        return _book(name)
+    return _cluster(cluster(path)) if "pool" in tables else _device(device(path), path)
 
 
 def _device(one: Device, path: Path) -> Parts:
@@ -244,7 +247,8 @@ def _model(name: str) -> Parts:
     )
     parts = [f"# {part.times} times\n{part.cascade}" for part in one.decode.parts]
     source = f"source: {one.spec.source}" if one.spec.source else ""
-    return Sheet(one.name, ("number", "value"), rows, right=(1,)), _paragraphs([source]), "\n\n".join(parts)
+    notes = _paragraphs([source, *one.notes])
+    return Sheet(one.name, ("number", "value"), rows, right=(1,)), notes, "\n\n".join(parts)
 
 
 def _workload(name: str) -> Parts:

@@ -302,7 +302,7 @@ def _overlap(terms: Terms, slack: int, by: Mapping[str, Change]) -> Any:
     if len(terms) == 1 and not slack and terms[0][0] == 1:  # pieces of one rank are the same or apart
         change = by[terms[0][1]]
         still = isinstance(change.shift, int) and change.shift == 0
-        return least(change.old, change.new) if still else 0
+        return least(change.old, change.new) * (change.barred == 0) if still else 0
     old: Any = 1 + slack
     start: Any = 0  # of the new interval relative to the old one
     before: Any = True
@@ -310,7 +310,7 @@ def _overlap(terms: Terms, slack: int, by: Mapping[str, Change]) -> Any:
         change = by[rank]
         old = old + abs(factor) * (change.old - 1)
         start = start + (factor * change.shift if factor > 0 else factor * (change.shift + change.new - change.old))
-        before = before & (change.old > 0)
+        before = before & (change.old > 0) & (change.barred == 0)
     new = _length(terms, slack, by)
     return np.maximum(np.minimum(old, start + new) - np.maximum(0, start), 0) * before * (new > 0)
 

@@ -21,7 +21,7 @@ def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Values, tiles: Va
 
     Of a tensor that an iterative rank renews, only the values that some Einsum needs at once take room.
     """
-    lengths: dict[str, Any] = {}
+    lengths = dict(sizes)
     for rank, cuts in mapped.cuts(held.loops, tiles).items():
         lengths[rank] = np.minimum.reduce(np.broadcast_arrays(sizes[rank], *(c.tile for c in cuts)))
     elements: Any = 1
@@ -33,8 +33,7 @@ def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Values, tiles: Va
             elements = elements * extent
         else:
             terms, slack = dim
-            reach = [abs(c) * (lengths[r] if r in lengths else sizes[r]) - abs(c) for c, r in terms]
-            elements = elements * (1 + slack + sum(reach))
+            elements = elements * (1 + slack + sum(abs(c) * (lengths[r] - 1) for c, r in terms))
     return elements * bits(mapped.cascade.tensor(tensor).dtype) / 8 * (2 if held.node.double else 1)
 
 
@@ -108,9 +107,9 @@ def largest(mapped: Mapped, device: Device, sizes: Values, loop: str, choices: t
     The smallest choice stands where none fits; the check of the nest then says so.
     """
     capacities = {m.name: m.capacity for m in device.memories}
-    best: Any = min(choices)
-    for choice in sorted(choices):
-        held = occupancy(mapped, sizes, {loop: choice})
-        fits = np.all(np.broadcast_arrays(*(held[k] <= capacities[k] for k in held if k in capacities)), axis=0)
-        best = np.where(fits, choice, best)
-    return best
+    depth = max(np.ndim(size) for size in sizes.values())
+    tried = np.reshape(sorted(choices), (-1, *[1] * depth))  # all choices at once, on an axis of their own
+    held = occupancy(mapped, sizes, {loop: tried})
+    fits = [size <= capacities[level] for level, size in held.items() if level in capacities]
+    shape = np.broadcast_shapes(tried.shape, *(np.shape(one) for one in fits))
+    return np.max(np.where(np.all([np.broadcast_to(one, shape) for one in fits], axis=0), tried, tried[0]), axis=0)

@@ -9,21 +9,27 @@ import numpy as np
 
 from einsum import Access, Affine, Cascade, Einsum, Part, Program
 from einsum.ops import bits
-from einsum.sparsity import density
+from einsum.sparsity import Band, density, occupied
 from mappings.layout import Layout, Place
 
 
 def weights(program: Program, layout: Layout) -> dict[str, float]:
-    """Bytes of weights on one device of each pool (the fullest stage's)."""
-    total = {place.pool: 0.0 for place in layout.places}
+    """Bytes of weights on one device of each pool (the fullest stage's).
+
+    What comes before the layers lies on the first stage, what comes after them on the last: with several stages, no
+    device holds both.
+    """
+    held = {place.pool: [0.0, 0.0, 0.0] for place in layout.places}  # before, in and after the layers
     seen: set[tuple[str, str]] = set()
     for part in program.parts:
         for (name, pool), size in _stored(part.cascade, layout, "weight").items():
             if name in program.shared and (pool, name) in seen:
                 continue
             seen.add((pool, name))
-            total[pool] += float(size) * _copies(part, layout, layout.at(pool))
-    return total
+            where = 1 if part.times > 1 else 2 * bool(held[pool][1])
+            held[pool][where] += float(size) * _copies(part, layout, layout.at(pool))
+    staged = layout.places[0].pool if layout.stages > 1 else None
+    return {p: inner + (max(b, a) if p == staged else b + a) for p, (b, inner, a) in held.items()}
 
 
 def state(program: Program, layout: Layout, **sizes: Any) -> dict[str, Any]:
@@ -54,10 +60,17 @@ def _stored(cascade: Cascade, layout: Layout, kind: str, **sizes: Any) -> dict[t
             if tensor.kind == kind:
                 place = layout.at(homes.get(tensor.name, layout.place(einsum.name).pool))
                 elements = _share(cascade, access, einsum, place, at)
-                size = elements * density(tensor.patterns, at) * bits(tensor.dtype) / 8
+                seen = density(tensor.patterns, at) * _in_sight(cascade, access, einsum, at)
+                size = elements * seen * bits(tensor.dtype) / 8
                 key = tensor.name, place.pool
                 found[key] = np.maximum(size, found.get(key, 0.0))
     return found
+
+
+def _in_sight(cascade: Cascade, access: Access, einsum: Einsum, sizes: dict[str, Any]) -> Any:
+    """Fraction of a tensor that its reader's band can still reach: what has left a sliding window is not kept."""
+    bands = [p for p in cascade.patterns[einsum.name] if isinstance(p, Band) and p.key in access.ranks]
+    return occupied(bands, access.ranks, sizes, sizes)
 
 
 def _share(cascade: Cascade, access: Access, einsum: Einsum, place: Place, sizes: dict[str, Any]) -> Any:

@@ -28,12 +28,14 @@ class Change:
     """``weight`` visits in which a piece of length ``old`` is followed by one of ``new``, ``shift`` further on.
 
     ``old`` is 0 where nothing of the old piece can be used again: a loop inside the one that moved began again.
+    ``barred`` is the length of a later, shorter piece: instances that have part of it hold that, and not the old one.
     """
 
     weight: Any
     old: Any
     new: Any
     shift: Any = 0
+    barred: Any = 0
 
 
 def least(one: Any, other: Any) -> Any:
@@ -139,19 +141,39 @@ def _steps(weight: Any, length: Any, cut: Cut) -> Iterator[Change]:
 
 def _inside(pair: Change, cut: Cut, lone: bool) -> Iterator[Change]:
     """A loop inside the one that moved: in time, it begins again; in space, each instance has its own piece."""
-    if not cut.space or lone:
-        old = least(cut.tile, pair.old) if cut.space else pair.old * (pair.old <= cut.tile)
-        yield Change(pair.weight, old, least(cut.tile, pair.new), pair.shift)
-        return
-    whole_old, rest_old = divided(pair.old, cut.tile)
-    whole_new, rest_new = divided(pair.new, cut.tile)
-    w = pair.weight
-    if _some(both := w * least(whole_old, whole_new)):
+    if lone:  # only the number of visits matters
+        yield Change(pair.weight, pair.old, least(cut.tile, pair.new))
+    elif cut.space:
+        yield from _apart(pair, cut)
+    else:
+        yield _again(pair, cut)
+
+
+def _again(pair: Change, cut: Cut) -> Change:
+    """The old piece still stands if it was the only one, or where an instance has nothing of the short one after it."""
+    whole, rest = divided(pair.old, cut.tile)
+    first = (whole == 1) & (pair.barred < cut.tile)
+    stands = first | (whole == 0)
+    plain = isinstance(rest, int) and rest == 0
+    barred = pair.barred if plain else np.maximum(pair.barred, first * rest)
+    return Change(pair.weight, least(pair.old, cut.tile) * stands, least(cut.tile, pair.new), pair.shift, barred)
+
+
+def _apart(pair: Change, cut: Cut) -> Iterator[Change]:
+    """Instance by instance, those that hold something of the old piece: full pieces together, those at edges alone."""
+    old, new, later = (divided(n, cut.tile) for n in (pair.old, pair.new, pair.barred))
+    hides = pair.barred > 0
+    after = np.where(hides, later[0], -1) if _some(hides * 1) else -1  # the last instance with part of the later piece
+    w, edge = pair.weight, least(old[0], new[0])
+    if _some(both := w * np.maximum(edge - after - 1, 0)):
         yield Change(both, cut.tile, cut.tile, pair.shift)
-    edge_old = np.where(whole_old > whole_new, cut.tile, rest_old)
-    edge_new = np.where(whole_new > whole_old, cut.tile, rest_new)
-    yield Change(w, edge_old, edge_new, pair.shift)
-    if _some(fresh := w * np.maximum(whole_new - whole_old - 1, 0)):
-        yield Change(fresh, 0, cut.tile, pair.shift)
-    if _some(tail := w * (whole_new > whole_old)):
-        yield Change(tail, 0, rest_new, pair.shift)
+    if _some(beyond := w * (edge > after)):
+        yield Change(beyond, _chunk(old, edge, cut), _chunk(new, edge, cut), pair.shift)
+    if _some(partly := w * hides):
+        yield Change(partly, _chunk(old, later[0], cut), _chunk(new, later[0], cut), pair.shift, later[1])
+
+
+def _chunk(length: tuple[Any, Any], instance: Any, cut: Cut) -> Any:
+    """What an instance has of a length cut into whole pieces and a rest."""
+    whole, rest = length
+    return np.where(whole > instance, cut.tile, np.where(whole == instance, rest, 0))

@@ -39,11 +39,14 @@ class Work:
                 passed = sum(s for n, s in out.items() if part.cascade.tensor(n).kind == "stream")
         return cls(program, layout, tuple(parts), passed)
 
-    def on(self, cluster: Cluster, tier: Tier, host: float = 0.0) -> Step:
-        """The work timed on a cluster; ``host`` seconds are added to every step for the engine's own scheduling."""
+    def on(self, cluster: Cluster, tier: Tier, host: float = 0.0, flying: Any = np.inf) -> Step:
+        """The work timed on a cluster; ``host`` seconds are added to every step for the engine's own scheduling.
+
+        No more than ``flying`` batches are in flight at once, whatever the layout has room for.
+        """
         clock = Clock(cluster, tier)
         rows = tuple((part, tuple(clock.time(t) for t in found)) for part, found in self.parts)
-        return Step(self, cluster, rows, host)
+        return Step(self, cluster, rows, host, flying)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Step:
     cluster: Cluster
     rows: tuple[tuple[Part, tuple[Timed, ...]], ...]
     host: float = 0.0
+    flying: Any = np.inf
 
     @cached_property
     def latency(self) -> Any:
@@ -89,9 +93,9 @@ class Step:
         return float(ceil(part.times / self.work.layout.stages)) if part.times > 1 else 1.0
 
     @property
-    def in_flight(self) -> int:
+    def in_flight(self) -> Any:
         """Batches in flight at once in one replica."""
-        return max(self.work.layout.stages, self.work.layout.batches)
+        return np.minimum(max(self.work.layout.stages, self.work.layout.batches), self.flying)
 
     @cached_property
     def period(self) -> Any:

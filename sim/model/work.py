@@ -221,8 +221,15 @@ class _Builder:
         coarser, finer = prod(h // w for w, h in ratios if h > w), any(w > h for w, h in ratios)
         if coarser == 1:
             return made.task
-        kind = "all-to-all" if finer else "all-gather"
+        kind = "all-to-all" if finer or self.routed(access, einsum) else "all-gather"
         return self.add(kind, access.tensor, place, self.bytes_of(access, einsum), coarser, made.task)
+
+    def routed(self, access: Access, einsum: Einsum) -> bool:
+        """Whether each reader wants only some of a tensor: the rank that divides the readers decides, and is sparse."""
+        chosen = set(self.sharded.ways(einsum)) - set(access.ranks)
+        return any(
+            chosen & set(p.ranks) and set(p.ranks) & set(access.ranks) for p in self.cascade.patterns[einsum.name]
+        )
 
     def bytes_needed(self, access: Access, einsum: Einsum, made: _Made) -> Any:
         """Bytes that one reader in another pool needs of what was just written (not of state it already holds)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
@@ -54,6 +55,7 @@ def _fits(value: Any, annotation: str) -> bool:
     return isinstance(value, _TYPES[annotation]) and not isinstance(value, bool)
 
 
+@cache
 def function(kind: str) -> Callable[..., float]:
     """The function of that name, ``module.function``."""
     home, _, name = kind.partition(".")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,9 @@ def paper(name_or_path: str | Path) -> Paper:
         top.problems.append(f"{top.where}: needs at least one [[figure]] or [[table]]")
     known, notes = top.one_of("known", KNOWN), top.text("notes", "")
     made = Paper(path.stem, top.text("title"), top.text("source"), known, notes, _ordered(single + many))
-    repeated = {f.id for f in made.figures if sum(g.id == f.id for g in made.figures) > 1}
-    top.problems.extend(f"{top.where}: id {name!r} is given more than once" for name in sorted(repeated))
+    ids = sorted(f.id for f in made.figures)
+    repeated = dict.fromkeys(name for name, after in pairwise(ids) if name == after)
+    top.problems.extend(f"{top.where}: id {name!r} is given more than once" for name in repeated)
     raise_all(list(dict.fromkeys(top.problems)))  # what is wrong with a table would be said for each of its cells
     return made
 

@@ -100,7 +100,7 @@ class Report:
             | {"deviation": row.deviation if math.isfinite(row.deviation) else None}
             for row in self.rows
         ]
-        return {"schema": "weir.validate", "version": 1, "ok": self.ok, "counts": self.counts, "rows": rows}
+        return {"schema": "weir.validate/1", "ok": self.ok, "counts": self.counts, "rows": rows}
 
     def __str__(self) -> str:
         """A table a paper, each with the reasons given for its rows, and the tally."""

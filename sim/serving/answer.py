@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from einsum import WeirError
+from mappings.layout import uneven
 from sim.arch import Cluster, Tier, cluster, tier
 from sim.arch.prices import Prices, prices
 from sim.serving.deploy import Choice, Model, best, deployments, idle
 from sim.serving.sensitivity import Sensitivity, sensitivities
-from sim.serving.served import Served, percentiles
+from sim.serving.served import Served, at_percentile, percentiles
 from sim.serving.simulate import Rules, respecting, simulate
 from sim.serving.steady import Lengths, Prefill, lengths, steady
 from sim.serving.trace import Trace, constant, trace
@@ -178,7 +179,7 @@ def serve(
     top = steady(ideal.service(), span.mean_prompt, span.mean_output, choice.batch, prefill=prefill)
     limit = float(top.tokens_per_second[0]) * choice.deployment.layout.replicas
     bound = _bound(choice, span, prefill, step.bound)
-    notes = (*note, *_notes(choice, book, served))
+    notes = (*note, *_notes(choice, book, served), *resolved.notes)
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes)
 
 
@@ -193,7 +194,7 @@ def _run(
         return simulate(service, load, rate=rate / copies, requests=requests, rules=rules, seed=seed), choice
     served = simulate(service, load, concurrency=choice.batch, requests=requests, rules=rules, seed=seed)
     pairs = ((served.tpot, limits.get("tpot")), (served.ttft, limits.get("ttft")))
-    if all(limit is None or not len(x) or np.percentile(x, 95) <= limit for x, limit in pairs):
+    if all(limit is None or not len(x) or at_percentile(x, 95) <= limit for x, limit in pairs):
         return served, choice
     tpot, ttft = limits.get("tpot"), limits.get("ttft")
     served = respecting(service, load, tpot=tpot, ttft=ttft, rules=rules, requests=requests, seed=seed)
@@ -209,7 +210,7 @@ def _bound(choice: Choice, load: Lengths, prefill: Prefill, decode: str) -> str:
     step, whole = float(at.step[0]) / choice.batch, 1.0 / float(at.tokens_per_second[0])
     if whole < 2 * step:
         return f"decode: {decode}"
-    filling = choice.deployment.prefilling(np.array([1.0]), np.array([load.mean_prompt]))
+    filling = choice.deployment.prefilling(at.together, np.array([load.mean_prompt]))
     return f"prefill: {filling.bound} ({1 - step / whole:.0%} of the time)"
 
 
@@ -229,6 +230,8 @@ def _notes(choice: Choice, book: Prices, served: Served) -> tuple[str, ...]:
         notes.append(f"host: {fmt(d.host, 's')} added to every step")
     if spare := idle(d):
         notes.append(f"{spare} of {d.cluster.devices} devices are not used by this layout, but paid for")
+    if odd := uneven(d.layout, d.model.decode):
+        notes.append(f"uneven: {odd}; the fullest device sets the pace and needs the memory")
     doubtful = [pool.device for pool in d.cluster.pools if pool.device.unverified]
     return (*notes, *(f"{one.name}: unverified figures: {', '.join(one.unverified)}" for one in doubtful))
 
@@ -248,7 +251,7 @@ def _model(model: Model | str | Path) -> Model:
         return model
     from workloads.transformer import from_config
 
-    return from_config(str(model))
+    return from_config(model)
 
 
 def _tier(name: str) -> Tier:

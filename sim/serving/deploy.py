@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any, Protocol
 
 import numpy as np
 
 from einsum import Infeasible, Program
-from mappings.layout import Layout, check
+from mappings.layout import Layout, Place, check
 from mappings.parallel import candidates, devices, prefilled
 from mappings.parallel import read as read_layout
 from sim.arch import Cluster, Tier
@@ -19,6 +20,9 @@ from sim.serving.service import Array, Service
 from sim.serving.steady import Lengths, Prefill, largest_within, steady
 from sim.units import fmt
 
+_Key = tuple[str, bytes, bytes]  # the phase, the batches and the tokens of some steps
+
+KEPT = 64  # counts and timings that a deployment remembers
 RESERVE = 0.10  # of a device's memory, for activations and the engine itself (the default of vLLM)
 
 
@@ -27,6 +31,8 @@ class Model(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
     @property
     def prefill(self) -> Program: ...
     @property
@@ -44,7 +50,8 @@ class Deployment:
     usd_per_hour: float
     host: float = 0.0
     reserve: float = RESERVE
-    _works: dict[tuple[str, bytes, bytes], Work] = field(default_factory=dict, repr=False, compare=False)
+    _works: dict[_Key, Work] = field(default_factory=dict, repr=False, compare=False)
+    _steps: dict[tuple[bytes | str, ...], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def in_flight(self) -> int:
@@ -53,24 +60,34 @@ class Deployment:
 
     def decoding(self, batch: Array, context: Array) -> Step:
         """One decode step of a replica with ``batch`` requests in flight at ``context`` tokens each."""
-        each = np.maximum(np.asarray(batch, float) / self.in_flight, 1.0)  # uneven batches average out
-        return self._step("decode", self.model.decode, self.layout, each, np.asarray(context, float), p=1)
+        users = np.asarray(batch, float)
+        each = np.maximum(users / self.in_flight, 1.0)  # uneven batches average out
+        flying = np.minimum(users, self.in_flight)
+        return self._step("decode", self.model.decode, self.layout, each, np.asarray(context, float), flying, p=1)
 
     def prefilling(self, batch: Array, prompt: Array) -> Step:
         """One prefill of a replica: ``batch`` prompts of ``prompt`` tokens, spread over its stages."""
         laid = prefilled(self.model.prefill, self.layout)
-        each = np.maximum(np.asarray(batch, float) / laid.stages, 1.0)
-        return self._step("prefill", self.model.prefill, laid, each, np.asarray(prompt, float), c=0)
+        prompts = np.asarray(batch, float)
+        each = np.maximum(prompts / laid.stages, 1.0)
+        flying = np.minimum(prompts, laid.stages)
+        return self._step("prefill", self.model.prefill, laid, each, np.asarray(prompt, float), flying, c=0)
 
-    def _step(self, phase: str, program: Program, layout: Layout, b: Array, tokens: Array, **fixed: int) -> Step:
-        """Work is counted once for given sizes and timed as often as devices change."""
+    def _step(
+        self, phase: str, program: Program, layout: Layout, b: Array, tokens: Array, flying: Array, **fixed: int
+    ) -> Step:
+        """Work is counted once for given sizes, and timed once for given devices: both are kept for a while."""
         key = (phase, b.tobytes(), tokens.tobytes())
+        if len(self._works) > KEPT or len(self._steps) > KEPT:
+            self._works.clear()
+            self._steps.clear()
         if key not in self._works:
-            if len(self._works) > 64:
-                self._works.clear()
             sizes = {"b": b, "c": tokens, **fixed} if phase == "decode" else {"b": b, "p": tokens, **fixed}
             self._works[key] = Work.of(program, layout, **sizes)
-        return self._works[key].on(self.cluster, self.tier, self.host)
+        timed = (*key, flying.tobytes())
+        if timed not in self._steps:
+            self._steps[timed] = self._works[key].on(self.cluster, self.tier, self.host, flying)
+        return self._steps[timed]
 
     def on(self, cluster: Cluster, tier: Tier | None = None, usd_per_hour: float | None = None) -> Deployment:
         """The same deployment on changed hardware; what was counted is kept, since counts know no device."""
@@ -85,12 +102,19 @@ class Deployment:
             device = self.cluster.pool(pool).device
             left[pool] = device.capacity * (1 - self.reserve) - size
             if left[pool] < 0:
-                need = fmt(size / (1 - self.reserve), "B")
                 raise Infeasible(
-                    f"{self.model.name} on {self.cluster.name} ({self.layout.name}): weights need {need} on each"
-                    f" device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}: divide further"
+                    f"{self.model.name} on {self.cluster.name} ({self.layout.name}): {fmt(size, 'B')} of weights on"
+                    f" each device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}, of which"
+                    f" {self.reserve:.0%} is kept for activations and the engine: {self._enough(pool)}"
                 )
         return left
+
+    def _enough(self, pool: str) -> str:
+        """What would hold the weights: these devices, divided further, or more of them."""
+        here = self.cluster.pool(pool)
+        [whole] = memory.weights(self.model.decode, Layout((Place(pool, 1),))).values()
+        least = ceil(whole / (here.device.capacity * (1 - self.reserve)))
+        return "divide further" if least <= here.count else f"the model needs at least {least} of them"
 
     def service(self) -> Service:
         """What one replica can do, for the serving models."""
@@ -119,9 +143,10 @@ class Deployment:
 
 
 def filled(step: Step) -> Any:
-    """Seconds until a prefill cut into one micro-batch a stage is through: the first one's way, then one stage each."""
-    stages = step.work.layout.stages
-    return step.latency + (stages - 1) * step.busy[step.work.layout.places[0].pool]
+    """Seconds until a prefill is through, its prompts in as many micro-batches as there are stages (never less than a
+    prompt each): the first one's way, then one stage for each further one."""
+    cut = np.minimum(step.work.layout.stages, step.flying)
+    return step.latency + (cut - 1) * step.busy[step.work.layout.places[0].pool]
 
 
 def filled_joules(step: Step) -> Any:
@@ -166,7 +191,8 @@ def best(
         if found is None or choice.tokens_per_second > found.tokens_per_second * 1.0001:
             found = choice
     if found is None:
-        raise refused[0] if refused else Infeasible("no layout divides this model over these devices")
+        nothing = Infeasible("no layout divides this model over these devices")
+        raise min(refused, key=lambda error: error.miss, default=nothing)
     return found
 
 

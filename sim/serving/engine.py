@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from sim.serving.steptable import StepTable
 
@@ -81,8 +81,7 @@ class Engine:
         """Put a request in flight that has already generated ``done`` tokens."""
         self._hold(request)
         self.context += done
-        self.ending.append((self.iteration + int(self.output[request]) - done, request))
-        heapify(self.ending)
+        heappush(self.ending, (self.iteration + int(self.output[request]) - done, request))
 
     def admit(self) -> bool:
         """One prefill iteration: those at the head of the queue that fit in memory and in the token budget."""

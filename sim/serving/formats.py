@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einsum.errors import WeirError
+from einsum.files import regular
 
 MAX_BYTES = 256 * 2**20
 MAX_ROWS = 5_000_000
@@ -107,13 +108,8 @@ class _Table:
 def columns(path: Path) -> tuple[Columns, Format]:
     """Arrivals (s), prompt and output lengths (tokens) of a trace file, in the file's order, and its format."""
     where = path.name
+    regular(path, "trace", MAX_BYTES)
     try:
-        if not path.is_file():
-            raise WeirError(f"{path}: " + ("a folder, not a trace file" if path.is_dir() else "no such trace file"))
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise WeirError(
-                f"{where}: {size / 2**20:.0f} MiB is over the limit of {MAX_BYTES // 2**20} MiB for a trace"
-            )
         with path.open(encoding="utf-8-sig", newline="") as stream:
             table = _json_lines(where, stream) if path.suffix in (".jsonl", ".json") else _csv(where, stream)
     except UnicodeDecodeError as error:

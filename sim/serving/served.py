@@ -119,5 +119,9 @@ def percentiles(values: Array) -> dict[str, float]:
     """Mean and percentiles; NaN where no request has such a time."""
     if not len(values):
         return dict.fromkeys(("mean", *(f"p{q}" for q in PERCENTILES)), float("nan"))
-    at = np.percentile(values, PERCENTILES)
-    return {"mean": float(values.mean())} | {f"p{q}": float(v) for q, v in zip(PERCENTILES, at, strict=True)}
+    return {"mean": float(values.mean())} | {f"p{q}": at_percentile(values, q) for q in PERCENTILES}
+
+
+def at_percentile(values: Array, q: float) -> float:
+    """The ``q``-th percentile, linear between neighbours (numpy's own would load its masked arrays: 30 ms)."""
+    return float(np.interp(q / 100 * (len(values) - 1), np.arange(len(values)), np.sort(values)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from einsum.errors import Infeasible, WeirError
 from sim.serving.engine import Engine, Tables, Totals
-from sim.serving.served import Served
+from sim.serving.served import Served, at_percentile
 from sim.serving.service import Array, Service
 from sim.serving.steady import (
     TOKEN_BUDGET,
@@ -23,6 +23,7 @@ from sim.serving.steady import (
 )
 from sim.serving.steptable import counts, spread, table
 from sim.serving.trace import Trace
+from sim.units import fmt
 
 REQUESTS = 2000  # simulated unless told otherwise: p99 then rests on twenty requests
 GENERATIONS = 4  # closed loop: the first generation of requests warms up, the last drains, the rest is measured
@@ -51,7 +52,7 @@ class Rules:
         if not size[worst] <= service.capacity:
             raise Infeasible(
                 f"{trace.name}: a request of {trace.prompt[worst]:.0f} + {trace.output[worst]:.0f} tokens needs"
-                f" {size[worst]:.4g} bytes of state, {service.capacity:.4g} are free;"
+                f" {fmt(float(size[worst]), 'B')} of state, {fmt(service.capacity, 'B')} are free;"
                 " use shorter requests or more memory"
             )
         return size
@@ -109,7 +110,7 @@ def respecting(
 
     def meets(served: Served) -> bool:
         limits = ((served.tpot, tpot), (served.ttft, ttft))
-        return all(not len(x) or np.percentile(x, percentile) <= limit for x, limit in limits if limit is not None)
+        return all(not len(x) or at_percentile(x, percentile) <= limit for x, limit in limits if limit is not None)
 
     best = run(most)
     if meets(best):
@@ -320,7 +321,7 @@ def _rule(rules: Rules) -> str:
 def _reached(served: Served, percentile: float) -> str:
     """The latencies that can be limited, in words."""
     pairs = (("tpot", served.tpot), ("ttft", served.ttft))
-    return " and ".join(f"{name} {np.percentile(x, percentile) * 1e3:.4g} ms" for name, x in pairs if len(x))
+    return " and ".join(f"{name} {at_percentile(x, percentile) * 1e3:.4g} ms" for name, x in pairs if len(x))
 
 
 def _check_users(users: int, requests: int | None) -> None:

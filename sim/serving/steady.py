@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from einsum.errors import Infeasible, WeirError, hint
 from sim.serving.service import Array, Service
+from sim.units import fmt
 
 Prefill = Literal[
     "here", "elsewhere"
@@ -54,6 +55,7 @@ class Steady:
     """Steady-state figures, each an array over ``batch``; seconds, joules, US dollars and output tokens."""
 
     batch: Array
+    together: Array  # prompts of one prefill iteration
     step: Array  # seconds of a decode iteration
     tpot: Array  # mean seconds between a request's tokens, with the prefills of others in between
     ttft: Array  # seconds from being admitted to the first token
@@ -106,8 +108,8 @@ def largest_batch(
         raise WeirError(f"the state of a request is {each} bytes; it must be finite and not negative")
     if each > service.capacity:
         raise Infeasible(
-            f"not one request fits: its state is {each:.4g} bytes at {load.mean_context:.0f} tokens of context,"
-            f" {service.capacity:.4g} bytes are free; use shorter requests or more memory"
+            f"not one request fits: its state is {fmt(each, 'B')} at {load.mean_context:.0f} tokens of context,"
+            f" {fmt(service.capacity, 'B')} are free; use shorter requests or more memory"
         )
     return int(min(service.max_batch, service.capacity / each if each else np.inf))
 
@@ -143,7 +145,7 @@ def steady(
         rate = b / each
         per_dollar = rate * 3600 / service.usd_per_hour
     ttft = turns * filling + step
-    return Steady(b, step, tpot, ttft, load.mean_output * each, rate, joules, 1e6 / per_dollar, per_dollar)
+    return Steady(b, together, step, tpot, ttft, load.mean_output * each, rate, joules, 1e6 / per_dollar, per_dollar)
 
 
 def largest_within(
@@ -176,7 +178,8 @@ def largest_within(
         alone = figures(np.ones(1))
         raise Infeasible(
             f"no batch meets {limits_text(tpot, ttft)}: one request alone has tpot {alone.tpot[0] * 1e3:.4g} ms"
-            f" and ttft {alone.ttft[0] * 1e3:.4g} ms; relax the limit or use faster hardware"
+            f" and ttft {alone.ttft[0] * 1e3:.4g} ms; relax the limit or use faster hardware",
+            max(float(alone.tpot[0]) / (tpot or np.inf), float(alone.ttft[0]) / (ttft or np.inf)),
         )
     return best
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from einsum.errors import WeirError, hint, raise_all, refuse_unknown
+from sim.arch.files import read as read_table
 from sim.serving.formats import MAX_TOKENS, columns
 from sim.serving.service import Array
 
@@ -26,7 +26,6 @@ SUMMARY_KEYS = (
     "source",
     "licence",
 )
-MAX_SUMMARY_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +166,7 @@ def trace(name_or_path: str | Path) -> Trace:
 
 def _summary(path: Path) -> Trace:
     """A trace's summary file: totals of cells of like requests, or means alone."""
-    raw = _load(path)
+    raw = read_table(path, "trace summary")
     raise_all(refuse_unknown(raw, SUMMARY_KEYS, path.name))
     requests = _positive(raw, "requests", path.name)
     if "cells" in raw:
@@ -186,20 +185,6 @@ def _summary(path: Path) -> Trace:
     burstiness = _positive(raw, "burstiness", path.name) if "burstiness" in raw else None
     source = f"{raw.get('source', 'no source given')} ({kind})"
     return Trace(path.stem, np.empty(0), prompt, output, weight, source, False, rate, burstiness)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """The TOML of a summary file."""
-    try:
-        if path.is_dir():
-            raise WeirError(f"{path}: a folder, not a trace summary")
-        if path.stat().st_size > MAX_SUMMARY_BYTES:
-            raise WeirError(f"{path.name}: over the limit of 1 MiB for a trace summary")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeirError(f"{path}: no such trace summary") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise WeirError(f"{path.name}: not readable as TOML ({error})") from None
 
 
 def _positive(raw: dict[str, Any], key: str, where: str) -> float:

@@ -62,7 +62,7 @@ def _model(one: Any) -> Model:
     if isinstance(one, str | Path):
         from workloads.transformer import from_config
 
-        return from_config(str(one))
+        return from_config(one)
     if not (hasattr(one, "decode") and hasattr(one, "prefill")):
         raise WeirError(f"sweep: a {type(one).__name__} is neither a model nor a function")
     made: Model = one

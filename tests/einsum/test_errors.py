@@ -16,6 +16,7 @@ from einsum.ops import bits, is_dtype
 def test_hints() -> None:
     assert hint("bandwith", ["bandwidth", "latency"]) == "; did you mean 'bandwidth'?"
     assert hint("lat", ["bandwidth", "latency"]) == "; did you mean 'latency'?"
+    assert hint("H20", ["l20", "h20"]) == "; did you mean 'h20'?"
     assert hint("q", []) == ""
     assert hint("q", map(str, range(13))) == ""
 

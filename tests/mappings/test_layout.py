@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum import Part, Program, WeirError, parse
-from mappings.layout import Layout, Place, check
+from mappings.layout import Layout, Place, check, uneven
 from mappings.parallel import attention_core, candidates, devices, layout, read
 from mappings.tree import Spatial
 
@@ -170,13 +170,25 @@ def test_every_candidate_is_a_layout_that_fits(first: int, second: int, g: int, 
     pools = {"model": first, **({"attention": second} if second else {})}
     one = program(g, r, x, layers)
     found = list(candidates(one, pools))
-    heads = first // gcd(first, g) <= r
-    assert bool(found) == (heads or not second)  # a pool beside another is used whole
+    heads = any(n // gcd(n, g) <= r for n in used(first))
+    assert bool(found) == (heads or not second)  # a pool beside another holds one copy in one stage
     for each in found:
         check(each, one, pools)
-        assert devices(each) == first + second
+        assert devices(each) - second in used(first)
         assert len(each.places) == 1 + bool(second)
     assert len({str(each) + each.name for each in found}) == len(found)
+
+
+def used(count: int) -> list[int]:
+    """Numbers of devices that the search may use: fewer than all only where all is no power of two."""
+    return [count] if count & (count - 1) == 0 else [n for n in range(1, count + 1) if 2 * n > count]
+
+
+def test_a_device_more_never_takes_a_layout_away() -> None:
+    """Five devices can be used as four are, seven as six."""
+    for fewer, more in ((4, 5), (6, 7)):
+        names = [{each.name for each in candidates(program(), {"model": n})} for n in (fewer, more)]
+        assert names[0] <= names[1]
 
 
 def test_a_layout_prints_its_places_and_numbers() -> None:
@@ -185,3 +197,9 @@ def test_a_layout_prints_its_places_and_numbers() -> None:
     assert str(Place("model", 3)) == "on model x3: replicated"
     with pytest.raises(WeirError, match=r"layout: no place at pool 'modle'; did you mean 'model'\?"):
         GOOD.at("modle")
+
+
+def test_what_does_not_divide_evenly_is_said() -> None:
+    assert uneven(layout(program(), ONE, tp=4), program()) == ""
+    assert "experts" not in uneven(layout(program(), ONE, tp=1), program())
+    assert "rank x of 8 over 3 devices" in uneven(layout(program(), ONE, tp=1, dp=3, ep=3, replicas=1), program())

@@ -117,5 +117,5 @@ def test_a_file_is_read_and_a_missing_one_named(tmp_path) -> None:  # type: igno
     path = tmp_path / "nest.txt"
     path.write_text(NEST)
     assert read(path) == read(str(path)) == parse(NEST)
-    with pytest.raises(WeirError, match="cannot read the mapping"):
+    with pytest.raises(WeirError, match=r"no such mapping file: .*none\.txt"):
         read(str(tmp_path / "none.txt"))

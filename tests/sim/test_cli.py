@@ -23,8 +23,8 @@ TWO = ["gpt2-xl", "--on", "1xh100", "--on", "2xh20", "--prompt", "64", "--output
 OPTIONS = {
     "estimate": ["--on", "--trace", "--prompt", "--output", "--batch", "--slo-tpot", "--slo-ttft", "--rate", "--layout",
                  "--tier", "--prices", "--price", "--prefill", "--host", "--set", "--json", "--csv"],
-    "list": ["KIND"],
-    "show": ["NAME", "--file"],
+    "list": ["KIND", "--json"],
+    "show": ["NAME", "--file", "--json"],
     "validate": ["PAPER", "--json"],
 }  # fmt: skip
 OPTIONS["compare"] = OPTIONS["estimate"]
@@ -186,9 +186,37 @@ def test_show_file_is_the_data_file_and_reads_back(tmp_path: Path, capsys: pytes
     assert own.splitlines()[:20] == run(capsys, "show", "h20").splitlines()[:20]
 
 
+def test_list_and_show_print_json_cell_by_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = asked(capsys, "list", "devices")
+    assert (listed["schema"], listed["name"]) == ("weir.list/1", "devices")
+    assert next(row for row in listed["rows"] if row["device"] == "h20")["memory"] == "96 GB"
+    shown = asked(capsys, "show", "h20")
+    assert {"number": "hbm.bandwidth", "value": "4 TB/s", "remark": ""} in shown["rows"]
+    assert any(note.startswith("source: ") for note in shown["notes"])
+    section = (ROOT / "docs/json.md").read_text(encoding="utf-8").split("## weir.list/1")[1].split("\n## ")[0]
+    assert [key for key in listed if f"`{key}`" not in section] == []
+
+
+def test_a_book_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'title = "mine"\ndate = "2026-11"\nsource = "a bill"\n[[price]]\ndevice = "h100"\nusd_per_hour = "1.5 USD/h"\n'
+    )
+    book = str(tmp_path / "mine.toml")
+    found = asked(capsys, "estimate", *SMALL, "--prices", book)
+    assert (found["usd_per_hour"], found["price_book"]) == (1.5, book)
+    assert "h100_sxm" in run(capsys, "show", book)
+
+
+def test_a_model_nobody_checked_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "gpt2-xl: unverified: from memory" in run(capsys, "show", "gpt2-xl")
+    assert any(
+        note.startswith("gpt2-xl: unverified: from memory") for note in asked(capsys, "estimate", *SMALL)["notes"]
+    )
+
+
 def test_validate_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(capsys, "validate", "traces")
-    section = (ROOT / "docs/json.md").read_text(encoding="utf-8").split("## weir.validate\n")[1].split("\n## ")[0]
+    section = (ROOT / "docs/json.md").read_text(encoding="utf-8").split("## weir.validate/1\n")[1].split("\n## ")[0]
     assert [key for key in (*found, *found["rows"][0]) if f"`{key}`" not in section] == []
     assert found["ok"] is True
 
@@ -276,7 +304,7 @@ def test_validate_exits_1_if_a_row_that_should_hold_does_not(
             return "theirs and ours"
 
         def summary(self) -> dict[str, Any]:
-            return {"schema": "weir.validate", "rows": [{"deviation": math.inf}]}
+            return {"schema": "weir.validate/1", "rows": [{"deviation": math.inf}]}
 
     monkeypatch.setattr("sim.published.validate", lambda paper, progress: Report(), raising=False)
     assert run(capsys, "validate", "step3", code=code) == "theirs and ours\n"

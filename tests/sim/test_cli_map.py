@@ -171,7 +171,7 @@ BAD = [
         ["map", "attention.tree_pass", "--on", "chip.toml", "--mapping", "nest.txt"],
         "did you mean 'attention.three_pass'?",
     ),
-    ([*ASK[:-1], "none.txt"], "cannot read the mapping 'none.txt'"),
+    ([*ASK[:-1], "none.txt"], "no such mapping file: none.txt"),
     (
         ["map", "attention.three_pass", "--on", "chip.toml", "--mapping", "nest.txt"],
         "attention.three_pass needs query=...",

@@ -50,7 +50,8 @@ WRONG = [
     ([*GPT, "--layout", ""], "--layout is empty; write for example tp=4 or tp=2,pp=2, or leave it out"),
     ([*GPT, "--tier", "phisical"], "unknown tier 'phisical'; did you mean 'physical'?"),
     ([*GPT, "--prefill", "there"], "--prefill is 'here' or 'elsewhere', not 'there'; did you mean 'here'?"),
-    ([*GPT, "--prices", "lamda_2026"], "unknown price book 'lamda_2026'; did you mean 'lambda_2026'?"),
+    ([*GPT, "--prices", "lamda_2026"],
+     "unknown price book 'lamda_2026'; did you mean 'lambda_2026'?; one of your own is a path ending .toml"),
     ([*GPT, "--price", "h20=3"], "--price h20: h20 is not among the devices: h100_sxm"),
     ([*GPT, "--price", "h100=nan"], "--price h100: nan is not a finite number"),
     ([*GPT, "--price", "h100=-2"], "--price h100: -2.0 is negative; quantities are zero or more"),
@@ -72,7 +73,9 @@ WRONG = [
 
 INFEASIBLE = [
     (["estimate", "llama-3-70b", "--on", "1xh100"],
-     "weights need 157 GB on each device of pool 'model'; h100_sxm has 80 GB: divide further"),
+     "(one device): 141 GB of weights on each device of pool 'model'; h100_sxm has 80 GB, of which 10%"
+     " is kept for activations and the engine: the model needs at least 2 of them"),
+    (["estimate", "llama-3-70b", "--on", "4xh100", "--layout", "dp=4"], "and the engine: divide further"),
     ([*ESTIMATE, "--layout", "tp=4", "--batch", "100000"], "batch 100000 does not fit; at most "),
     ([*ESTIMATE, "--slo-tpot", "1us"], "no batch meets tpot <= 0.001 ms: one request alone has tpot "),
     ([*ESTIMATE, "--layout", "tp=4", "--prompt", "1000000"], "not one request fits: its state is "),

@@ -74,3 +74,19 @@ def test_a_mistake_exits_2_without_a_traceback() -> None:
     done = python(COMMAND, "estimate", "gpt2-xl", "--on", "4xh10")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "weir: cluster '4xh10': unknown device 'h10'; did you mean 'h100'?\n"
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "said"),
+    [((1,), 1, b"weir: cannot write the output: standard output is closed\n"), ((2,), 0, b""), ((1, 2), 1, b"")],
+)
+def test_streams_that_are_closed_from_the_start(closed: tuple[int, ...], code: int, said: bytes) -> None:
+    def close() -> None:
+        for stream in closed:
+            os.close(stream)
+
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "list", "tiers"], capture_output=True, check=False, preexec_fn=close,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, said)

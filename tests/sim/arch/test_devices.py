@@ -208,3 +208,15 @@ def test_an_unknown_name_is_refused(name: str, message: str) -> None:
     with pytest.raises(WeirError) as caught:
         device(name)
     assert message in str(caught.value)
+
+
+def test_a_unit_may_be_a_chain(tmp_path: Path) -> None:
+    chained = WHOLE.replace('under = "sm"\n[compute', 'under = "sm"\nchained = true\n[compute')
+    assert [unit.chained for unit in device(write(tmp_path, chained)).computes] == [True]
+    assert [unit.chained for unit in device(write(tmp_path, WHOLE)).computes] == [False]
+
+
+def test_a_chain_is_true_or_false(tmp_path: Path) -> None:
+    odd = WHOLE.replace('under = "sm"\n[compute', 'under = "sm"\nchained = "yes"\n[compute')
+    with pytest.raises(WeirError, match="'chained' must be true or false"):
+        device(write(tmp_path, odd))

@@ -92,7 +92,12 @@ def test_all_prices_may_be_the_users() -> None:
 
 def test_the_description_is_one_line_with_book_date_and_range() -> None:
     text = prices(["h100", "h20"]).describe()
-    assert text.startswith("prices: lamina_2024 (2024-05): h100_sxm 11.06 USD/h [2024-05; ")
+    assert text.startswith(
+        "prices: lamina_2024 (2024-05), the newest book with all of h100_sxm, h20; newer ones lack h100_sxm or h20;"
+        " --prices BOOK takes another: h100_sxm 11.06 USD/h [2024-05; "
+    )
+    stated = prices(["h100", "h20"], "lamina_2024").describe()
+    assert stated.startswith("prices: lamina_2024 (2024-05): h100_sxm 11.06 USD/h [2024-05; ")
     assert "h20 4.63 USD/h" in text
     assert "not a market price; books 0.80-4.63]" in text
     assert "\n" not in text

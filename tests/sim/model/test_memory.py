@@ -11,6 +11,7 @@ from mappings.layout import Layout, Place
 from mappings.parallel import layout, prefilled
 from mappings.tree import Spatial
 from sim.model import memory
+from workloads.transformer import from_config
 
 TEXT = """
 WQ[d, g, e]: weight
@@ -82,3 +83,23 @@ def test_state_lies_with_the_attention_and_divided_as_there() -> None:
     sent = memory.state(program(), home, b=3, c=0, p=8)
     assert sent["model"] == 0.0
     assert sent["attention"] == held["attention"]
+
+
+def test_what_has_left_a_sliding_window_takes_no_memory() -> None:
+    windowed = from_config("mistral-7b")  # 32 layers, keys and values of 8 heads of 128, a window of 4096
+    laid = Layout((Place("model", 1),))
+    each = 32 * 2 * 8 * 128 * 2
+    for context in (100, 4096, 20_000):
+        held = memory.state(windowed.decode, laid, b=3.0, c=context - 1, p=1)["model"]
+        assert held == pytest.approx(3 * each * min(context, 4096))
+        assert held == pytest.approx(3 * windowed.state_bytes(context))
+
+
+def test_the_embedding_and_the_head_lie_on_different_stages() -> None:
+    """80 layers of 855,654,400 parameters, two tables of 128256 x 8192, norms of 8192; bf16."""
+    llama = from_config("llama-3-70b")
+    layers, table = 80 * 855_654_400 * 2, 128_256 * 8192 * 2
+    whole = memory.weights(llama.decode, Layout((Place("model", 1),)))["model"]
+    staged = memory.weights(llama.decode, Layout((Place("model", 1),), stages=2))["model"]
+    assert whole == layers + 2 * table + 8192 * 2
+    assert staged == layers / 2 + table + 8192 * 2

@@ -211,7 +211,7 @@ def test_experts_divided_dispatch_and_combine() -> None:
     cascade = parse(EXPERTS, b=8, d=4, x=8, f=2)
     kinds = [(t.kind, t.name.split()[-1], t.ways) for t in tasks(cascade, experts(4, 1), cascade.bind())]
     assert [k for k in kinds if k[0] != "kernel"] == [
-        ("all-gather", "N", 4),
+        ("all-to-all", "N", 4),
         ("reduce-scatter", "Z", 4),
     ]
 

@@ -49,7 +49,7 @@ def test_a_file_of_figures_and_tables(tmp_path: Path) -> None:
 
 def test_the_shipped_papers_say_where_they_come_from() -> None:
     served = {"lamina", "moe_lens", "parameters", "step3", "test_time_scaling", "traces"}
-    assert served | {"eyeriss", "scalesim", "sparseloop", "timeloop", "tpu_v1"} <= set(papers())
+    assert served | {"eyeriss", "fusemax", "scalesim", "sparseloop", "timeloop", "tpu_v1"} <= set(papers())
     for name in papers():
         made = paper(name)
         assert made.title

@@ -151,16 +151,16 @@ def test_the_first_five_bad_rows_are_named_and_the_rest_counted(tmp_path: Path) 
 
 
 def test_missing_files_folders_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WeirError, match=r"gone\.csv: no such trace file"):
+    with pytest.raises(WeirError, match=r"no such trace file: .*gone\.csv"):
         read(tmp_path / "gone.csv")
-    with pytest.raises(WeirError, match="a folder, not a trace file"):
+    with pytest.raises(WeirError, match="is a folder, not a trace file"):
         read(tmp_path)
     (tmp_path / "x.csv").write_text(VIDUR + "0,1,1\n" * 4)
     monkeypatch.setattr(formats, "MAX_ROWS", 3)
     with pytest.raises(WeirError, match="more than 3 requests; give a shorter piece of the trace"):
         read(tmp_path / "x.csv")
     monkeypatch.setattr(formats, "MAX_BYTES", 8)
-    with pytest.raises(WeirError, match="is over the limit of 0 MiB for a trace"):
+    with pytest.raises(WeirError, match=r"x\.csv: larger than 0 KiB, which no trace file is"):
         read(tmp_path / "x.csv")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from einsum.errors import Infeasible, WeirError
 from sim.serving import Rules, Served, Service, Trace, constant, respecting, simulate, steady, trace
+from sim.serving.served import at_percentile
 
 Machine = Callable[..., Service]
 ELSEWHERE = Rules(prefill="elsewhere")
@@ -253,9 +254,7 @@ def test_bad_rules_and_requests_too_large(machine: Machine) -> None:
     with pytest.raises(WeirError, match="percentile is 101"):
         respecting(machine(), constant(1, 1), percentile=101)
     mixed = Trace("mixed", np.empty(0), np.array([10, 900]), np.array([5, 50]), np.array([99, 1]), "", True)
-    with pytest.raises(
-        Infeasible, match=r"mixed: a request of 900 \+ 50 tokens needs 950 bytes of state, 500 are free"
-    ):
+    with pytest.raises(Infeasible, match=r"mixed: a request of 900 \+ 50 tokens needs 950 B of state, 500 B are free"):
         simulate(machine(capacity=500), mixed, concurrency=2)
 
 
@@ -265,3 +264,11 @@ def test_two_thousand_requests_are_quick(machine: Machine) -> None:
     start = time.process_time()
     simulate(service, t, requests=2000, concurrency=200)
     assert time.process_time() - start < 0.15
+
+
+def test_percentiles_are_numpys() -> None:
+    rng = np.random.default_rng(3)
+    for n in (1, 2, 7, 100):
+        values = rng.random(n)
+        for q in (0, 5, 50, 95, 100):
+            assert at_percentile(values, q) == pytest.approx(np.percentile(values, q))

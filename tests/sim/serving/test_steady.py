@@ -67,7 +67,7 @@ def test_no_request_fits(machine: Machine) -> None:
     with pytest.raises(Infeasible) as error:
         largest_batch(machine(capacity=100), 90, 40)
     assert str(error.value) == (
-        "not one request fits: its state is 110 bytes at 110 tokens of context, 100 bytes are free;"
+        "not one request fits: its state is 110 B at 110 tokens of context, 100 B are free;"
         " use shorter requests or more memory"
     )
 

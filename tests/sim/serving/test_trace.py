@@ -119,7 +119,7 @@ def test_unknown_traces(name: str, message: str) -> None:
         ("requests = 2\ncells = [[1, 2, 3]]", "the cells hold 1 requests, 'requests' says 2"),
         ("requests = 2\ncells = [[1, 2]]", "'cells' must be rows of [requests, prompt tokens, output tokens]"),
         ("requests = 2\ncells = [[2, 'x', 3]]", "'cells' must be rows of"),
-        ("requests = ", "t.toml: not readable as TOML"),
+        ("requests = ", "t.toml: not valid TOML:"),
     ],
 )
 def test_malformed_summaries(tmp_path: Path, text: str, message: str) -> None:

@@ -38,7 +38,7 @@ Y[b, p, d]        = O[b, g, r, p, e] * WO[g, r, e, d]
 """
 LAYER = parse(TEXT, name="layer", b=1, p=1, c=100, m="C + P", d=4096, g=8, r=8, e=128)
 PROGRAM = Program("toy", (Part(LAYER, 40),))
-TOY = SimpleNamespace(name="toy", decode=PROGRAM, prefill=PROGRAM)
+TOY = SimpleNamespace(name="toy", notes=(), decode=PROGRAM, prefill=PROGRAM)
 BOTH = ["2xh100", "1xh100_2xh20"]
 
 

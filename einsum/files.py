@@ -1,0 +1,57 @@
+"""Text files that a user names, read at the border: whatever cannot be one is refused before it is opened."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from einsum.errors import WeirError
+
+NESTED = 32  # parts of a dotted key; reading one takes time and memory by their square
+_CHAIN = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{NESTED}}}""")
+
+
+def regular(path: Path, what: str, largest: int) -> None:
+    """Refuse what is no ordinary file of at most ``largest`` bytes: opening a pipe or a device could wait for ever."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise WeirError(f"no such {what} file: {path}") from None
+    except (OSError, ValueError) as problem:  # ValueError: a NUL character in the path
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise WeirError(f"cannot read the {what} file {str(path)!r:.200}: {why}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise WeirError(f"{path} is a folder, not a {what} file")
+    if not stat.S_ISREG(found.st_mode):
+        raise WeirError(f"{path} is a pipe or a device, not a {what} file")
+    if found.st_size > largest:
+        raise WeirError(f"{path.name}: larger than {_size(largest)}, which no {what} file is")
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
+
+
+def read_text(path: Path, what: str, largest: int = 1 << 20) -> str:
+    """The file as text: UTF-8, with or without a byte order mark."""
+    regular(path, what, largest)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WeirError(f"{path.name}: not UTF-8 text (byte {error.start}); is it compressed?") from None
+    except OSError as error:
+        raise WeirError(f"cannot read the {what} file {str(path)!r:.200}: {error.strerror or error}") from None
+
+
+def parse_toml(content: str, name: str) -> dict[str, Any]:
+    """The tables of TOML text; ``name`` is the file the message blames."""
+    import tomllib
+
+    if _CHAIN.search(content):
+        raise WeirError(f"{name}: not valid TOML: a key of more than {NESTED} parts")
+    try:
+        return tomllib.loads(content)
+    except (ValueError, RecursionError) as problem:
+        raise WeirError(f"{name}: not valid TOML: {problem}") from None

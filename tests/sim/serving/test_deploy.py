@@ -1,0 +1,67 @@
+"""A model laid out on a cluster: what fits, how batches overlap, which layout is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from einsum import Infeasible
+from sim.arch import cluster, tier
+from sim.serving.answer import serve
+from sim.serving.deploy import Deployment, deployments, filled
+from workloads.transformer import from_config
+
+
+def deployed(layout: str, on: str = "4xh100") -> Deployment:
+    [found] = deployments(from_config("llama-3-70b"), cluster(on), tier("limit"), 1.0, layout=layout)
+    return found
+
+
+def test_one_request_is_one_batch_in_flight_however_many_there_could_be() -> None:
+    """Alone, a request's tokens follow each other after one latency; nobody else takes turns."""
+    split = deployed("tp=2,attention=heads,batches=2", "2xh100_4xh20")
+    alone, two = (split.decoding(np.array([n]), np.array([1000.0])) for n in (1.0, 2.0))
+    assert float(alone.period[0]) == pytest.approx(float(alone.latency[0]))
+    assert float(two.period[0]) == pytest.approx(max(2 * float(t[0]) for t in two.busy.values()))
+    assert float(two.latency[0]) < float(two.period[0]) < 2 * float(two.latency[0])
+
+
+def test_one_prompt_is_not_cut_over_the_stages() -> None:
+    staged = deployed("tp=1,pp=4")
+    one, four = (staged.prefilling(np.array([n]), np.array([1000.0])) for n in (1.0, 4.0))
+    assert float(filled(one)[0]) == pytest.approx(float(one.latency[0]))
+    assert float(filled(four)[0]) == pytest.approx(float(four.latency[0] + 3 * four.busy["model"][0]))
+
+
+def test_another_device_never_serves_less() -> None:
+    rates = [
+        serve("mixtral-8x7b", f"{n}xh100", prompt=512, output=128, sensitive=False).choice.tokens_per_second
+        for n in (2, 3, 4, 5, 6, 7)
+    ]
+    assert rates == sorted(rates)
+
+
+@pytest.mark.parametrize("layout", [None, "tp=4"])
+def test_a_limit_holds_at_the_95th_percentile(layout: str | None) -> None:
+    answer = serve("llama-3-70b", "4xh100", trace="azure_conv", tpot="60ms", layout=layout, sensitive=False)
+    assert float(np.percentile(answer.served.tpot, 95)) <= 0.060
+
+
+def test_the_nearest_miss_is_told() -> None:
+    with pytest.raises(Infeasible, match=r"one request alone has tpot 3\d\.\d+ ms"):
+        serve("llama-3-70b", "2xh100_4xh20", prompt=1024, output=256, tpot="20ms", prefill="elsewhere")
+
+
+def test_what_does_not_fit_says_what_would() -> None:
+    with pytest.raises(Infeasible, match=r"of weights on each device of.*the model needs at least 12 of them"):
+        serve("llama-3.1-405b", "8xh100", layout="tp=8")
+    with pytest.raises(Infeasible, match="divide further"):
+        serve("llama-3-70b", "4xh100", layout="dp=4")
+
+
+def test_an_answer_says_what_it_rests_on() -> None:
+    notes = serve("llama-3-70b", "5xh100", prompt=64, output=8, layout="tp=3", sensitive=False).notes
+    assert "2 of 5 devices are not used by this layout, but paid for" in notes
+    assert any(note.startswith("uneven: rank d of 8192 over 3 devices, rank r of 8 over 3") for note in notes)
+    assert any(note.startswith("llama-3-70b: unverified: from memory") for note in notes)
+    assert any("--prices BOOK takes another" in note for note in notes)
