@@ -14,9 +14,13 @@ import numpy as np
 
 from einsum.errors import WeirError, hint
 from sim.arch import Device
+from sim.model.actions import KINDS
 from sim.model.estimate import Estimate
+from sim.model.spatial import MappedEstimate
 from sim.model.step import Step
 from sim.model.timing import Timed
+from sim.model.trace import Timeline
+from sim.model.trace import timeline as drawn
 from sim.space.pareto import nondominated
 from sim.units import fmt
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 GREY = "#BBBBBB"
 
 
@@ -82,6 +87,85 @@ def cost_curve(
     if by is not None:
         axes.legend(title=_label(frame, by))
     return axes
+
+
+def utilisation(found: MappedEstimate, ax: Axes | None = None) -> Axes:
+    """The share of its instances and time that each unit works, and that each level of limited bandwidth moves data."""
+    units = {b.unit: found.utilisation(b.unit) for b in found.leaves}
+    levels = {m.name: found.level_seconds[m.name] / found.seconds for m in found.device.memories if m.rate < np.inf}
+    axes = _axes(ax)
+    for (kind, shares), (colour, hatch) in zip((("units", units), ("levels", levels)), _fills(), strict=False):
+        if shares:
+            heights = [100 * _last(share) for share in shares.values()]
+            axes.bar(list(shares), heights, color=colour, hatch=hatch, edgecolor="white", label=kind)
+    axes.set(ylim=(0, 100), ylabel="share of time in use (%)", title=_run(found))
+    axes.legend()
+    return axes
+
+
+def energy(found: MappedEstimate, ax: Axes | None = None) -> Axes:
+    """The joules of one run, one bar divided by level and unit, those that spend most at the bottom."""
+    joules = {name: _last(value) for name, value in found.joules_by.items() if _last(value) > 0}
+    if not joules:
+        raise WeirError("energy: no component has an energy; state some, or give a technology")
+    axes = _axes(ax)
+    below = 0.0
+    for (name, value), (colour, hatch) in zip(sorted(joules.items(), key=lambda at: -at[1]), _fills(), strict=False):
+        label = f"{name} ({value / sum(joules.values()):.1%})"
+        axes.bar([_run(found)], value, bottom=below, color=colour, hatch=hatch, edgecolor="white", label=label)
+        below += value
+    axes.set_ylabel("energy of one run (J)")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes
+
+
+def traffic(found: MappedEstimate, ax: Axes | None = None) -> Axes:
+    """The bytes that each level handles in one run, by kind of action, on a logarithmic axis."""
+    levels = [m.name for m in found.device.memories if _last(found.traffic(m.name)) > 0]
+    axes = _axes(ax)
+    width = 0.8 / len(KINDS)
+    for place, (kind, (colour, hatch)) in enumerate(zip(KINDS, _fills(), strict=False)):
+        at = np.arange(len(levels)) + (place - (len(KINDS) - 1) / 2) * width
+        heights = [_last(found.traffic(level, kind)) for level in levels]
+        axes.bar(at, heights, width, color=colour, hatch=hatch, edgecolor="white", label=kind)
+    axes.set(yscale="log", ylabel="bytes of one run (B)", title=_run(found))
+    axes.set_xticks(range(len(levels)), levels)
+    axes.legend()
+    return axes
+
+
+def timeline(found: MappedEstimate | Timeline, ax: Axes | None = None, *, runs: int = 40) -> Axes:
+    """The first ``runs`` runs of Einsums on their units, and the levels that work for them, a row each."""
+    line = found if isinstance(found, Timeline) else drawn(found, runs=runs)
+    axes = _axes(ax)
+    names = dict.fromkeys(e.name for e in line.events if e.kind == "run")
+    styles = dict(zip(names, _fills(), strict=False)) | {"moved": (GREY, "")}
+    rows = {lane: place for place, lane in enumerate(line.lanes)}
+    for lane, name in dict.fromkeys((e.lane, e.name if e.kind == "run" else "moved") for e in line.events):
+        own = [e for e in line.events if e.lane == lane and (e.name if e.kind == "run" else "moved") == name]
+        spans = [(e.start * 1e6, e.seconds * 1e6) for e in own]
+        (colour, hatch), new = styles[name], name not in axes.get_legend_handles_labels()[1]
+        label = name if new else None
+        axes.broken_barh(spans, (rows[lane] - 0.4, 0.8), color=colour, hatch=hatch, edgecolor="white", label=label)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(xlabel="time (us)", title=line.name)
+    axes.invert_yaxis()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes
+
+
+def _run(found: MappedEstimate) -> str:
+    return f"{found.mapped.cascade.name} on {found.device.name}"
+
+
+def _last(value: Any) -> float:
+    """A figure, of the last design point."""
+    return float(np.ravel(value)[-1])
+
+
+def _fills() -> Iterator[tuple[str, str]]:
+    """Colour and hatching of each group of bars in turn: each pair is another one for 64 groups."""
+    return ((colour, hatch) for hatch in HATCHES for colour in COLOURS)
 
 
 def _axes(ax: Axes | None) -> Axes:

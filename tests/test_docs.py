@@ -60,6 +60,14 @@ def test_the_example_in_the_readme_runs() -> None:
     assert "tokens_per_dollar" in done.stdout.decode()
 
 
+def test_the_example_of_a_nest_runs(tmp_path: Path) -> None:
+    script = example("mapping", "python", tmp_path, "nest.py")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, env=environment, check=False)
+    assert done.stderr.decode() == ""
+    assert "hbm" in done.stdout.decode()
+
+
 def test_every_link_of_the_readme_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert links != []

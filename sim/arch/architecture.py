@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from einsum.errors import WeirError, hint
-from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Quantity
+from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Process, Quantity
 from sim.units import si
 
 _DTYPE = re.compile(r"[a-z]+(\d{1,3})")
@@ -63,6 +63,7 @@ class Device:
     source: str
     notes: str = ""
     unverified: tuple[str, ...] = ()
+    technology: Process | None = None
 
     @property
     def memory(self) -> Memory:

@@ -91,6 +91,7 @@ class Compute:
     rates: tuple[tuple[str, str, float], ...] = ()
     energies: tuple[tuple[str, str, float], ...] = ()  # J per operation
     chained: bool = False  # operations of one point run in a chain, so that a point takes as long as the slowest
+    area: float = 0.0  # mm^2 of one instance
 
     def rate(self, op: str, dtype: str) -> float | None:
         """Operations per second of one instance, or None where the unit does not list the pair."""
@@ -146,6 +147,15 @@ class Link:
     def reaches(self, ways: int) -> bool:
         """Whether ``ways`` devices fit one domain of the link."""
         return self.peers == 0 or ways <= self.peers
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What a device is made in, for models of what its file leaves out."""
+
+    node: float  # nm
+    dram: str = ""  # kind of its outermost memory, "" if not stated
+    clock: float = 0.0  # Hz; 0 if not stated
 
 
 @dataclass(frozen=True, slots=True)

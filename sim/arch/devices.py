@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from einsum.errors import WeirError, hint
 from einsum.files import parse_toml
 from sim.arch.architecture import ENERGY, RATE, Device, bits, quantity
-from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Quantity
+from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Process, Quantity
 from sim.arch.files import DATA, Table, read
 
 FOLDER = DATA / "devices"
 ACCELERATORS = DATA / "accelerators"  # spatial arrays, for mapped cascades: no whole model runs on them as they are
 _KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes", "unverified")
-_PARTS = ("memory", "fanout", "compute", "link", "power")
+_PARTS = ("memory", "fanout", "compute", "link", "power", "technology")
 _RATES = ("rate", "device_rate", "energy")
 Rows = tuple[tuple[str, str, float], ...]
 Part = TypeVar("Part", Memory, Fanout)
@@ -79,7 +79,7 @@ def load(path: Path) -> Device:
     top = Table(read(path, "device"), path.name, (*_KEYS, *_PARTS), [])
     memories = tuple(_part(Memory, entry) for entry in top.tables("memory", _known(Memory.QUANTITIES)))
     fanouts = tuple(_part(Fanout, entry) for entry in top.tables("fanout", _known(Fanout.QUANTITIES)))
-    entries = top.tables("compute", ("name", "under", "chained", *_RATES))
+    entries = top.tables("compute", ("name", "under", "chained", "area", *_RATES))
     links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)
     made = Device(
@@ -96,6 +96,7 @@ def load(path: Path) -> Device:
         source=top.text("source"),
         notes=top.text("notes", ""),
         unverified=top.texts("unverified"),
+        technology=_process(top.raw["technology"], top) if "technology" in top.raw else None,
     )
     top.texts("aliases")
     _check_tree(made, top)
@@ -122,7 +123,8 @@ def _compute(entry: Table) -> Compute:
         entry.problems.append(f"{entry.where}: give either 'rate' (one instance) or 'device_rate' (the whole device)")
     rates = _rows(entry, "rate", RATE) or _rows(entry, "device_rate", RATE)
     name, under, energies = entry.text("name"), entry.text("under", ""), _rows(entry, "energy", ENERGY)
-    return Compute(name, under, rates, energies, entry.flag("chained"))
+    area = entry.number("area", Memory.QUANTITIES["area"], 0.0)
+    return Compute(name, under, rates, energies, entry.flag("chained"), area)
 
 
 def _rows(entry: Table, key: str, kind: Quantity) -> Rows:
@@ -154,6 +156,20 @@ def _power(raw: Any, top: Table) -> Power:
     shares = _shares()
     rest = {name: table.number(name, Power.QUANTITIES[name], shares[name] * tdp) for name in shares}
     return Power(tdp=tdp, **rest)
+
+
+def _process(raw: Any, top: Table) -> Process:
+    """What the device is made in; the models must know its node and its kind of memory."""
+    from sim.arch.technology import dram, technology  # few files ask for models
+
+    table = Table(raw, f"{top.where} [technology]", ("node", "dram", "clock"), top.problems)
+    node, kind = 0.0, table.text("dram", "")
+    try:
+        node = technology(table.raw.get("node", "")).node
+        kind = dram(kind).name if kind else ""
+    except WeirError as problem:
+        table.problems.append(f"{table.where}: {problem}")
+    return Process(node, kind, table.number("clock", Quantity("Hz", positive=True), 0.0))
 
 
 @cache

@@ -67,7 +67,8 @@ A nest that fuses across a pass is refused, with the reason and what is legal in
 
 \b
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
-weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show --technology '16 nm'
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
 """
 
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
@@ -191,7 +192,7 @@ def estimate(
     if mapping is not None:
         from sim.cli import nests
 
-        return nests.mapped(model, size or (), ask.one(on), mapping, Form.of(json, csv), False)
+        return nests.mapped(nests.Asked(model, tuple(size or ()), ask.one(on), mapping), Form.of(json, csv), False)
     asked = ask.terms(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,
@@ -258,14 +259,21 @@ def map_(
     mapping: Annotated[str, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest.")],
     sizes: Annotated[list[str] | None, typer.Argument(metavar="[SIZE=N]...", help="As context=4096.")] = None,
     everything: Annotated[
-        bool, typer.Option("--show", help="Print the cascade, the nest and every count too.")
+        bool, typer.Option("--show", help="Print the cascade, the nest, every count and every area too.")
     ] = False,
+    technology: Annotated[
+        str | None, typer.Option(metavar="NODE", help="Model energies and areas not given, as in '16 nm'.")
+    ] = None,
+    trace: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the first runs for Perfetto: .json or .json.gz.")
+    ] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import nests
     from sim.cli.data import Form
 
-    nests.mapped(workload, sizes or (), on, mapping, Form.of(json, False), everything)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace)
+    nests.mapped(asked, Form.of(json, False), everything)
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,37 @@ from sim.arch import Device, device
 from sim.cli import ask
 from sim.cli.catalogue import builders
 from sim.cli.data import Form, emit
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.model.spatial import MappedEstimate, evaluate
 from sim.units import fmt
 
 SCHEMA = "weir.map/1"
 
 
-def mapped(what: str, sizes: Iterable[str], on: str, mapping: str, form: Form, everything: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the command line puts it."""
+
+    what: str
+    sizes: tuple[str, ...]
+    on: str
+    mapping: str
+    technology: str | None = None
+    trace: str | None = None
+
+
+def mapped(asked: Asked, form: Form, everything: bool) -> None:
     """Print what one run of a cascade under a nest costs; what passes forbid is refused with what is legal instead."""
-    cascade = workload(what, ask.pairs(sizes, "SIZE", "context=4096"))
-    nest, where = read_nest(Path(mapping)), device(on)
+    cascade = workload(asked.what, ask.pairs(asked.sizes, "SIZE", "context=4096"))
+    nest, where = read_nest(Path(asked.mapping)), device(asked.on)
     try:
-        found = evaluate(cascade, nest, where)
+        found = evaluate(cascade, nest, where, technology=asked.technology)
     except WeirError as error:
         raise WeirError(f"{error}{_instead(cascade, nest, where, everything)}") from None
+    if asked.trace is not None:
+        from sim.model.trace import timeline
+
+        timeline(found).save(asked.trace)
     if form is Form.TEXT:
         show(*_text(found, everything))
     else:
@@ -96,6 +112,8 @@ def summary(found: MappedEstimate) -> dict[str, Any]:
         "utilisation": {b.unit: _last(found.utilisation(b.unit)) for b in found.leaves},
         "bytes": {m.name: _last(found.traffic(m.name)) for m in found.device.memories},
         "joules_by": {name: _last(value) for name, value in found.joules_by.items()},
+        "area": [{"name": a.name, "mm2": a.total, "how": a.how, "model": a.model} for a in found.areas],
+        "notes": list(found.notes),
         "counts": [
             {"level": level, "tensor": tensor, "kind": kind, "elements": _last(count)}
             for (level, tensor, kind), count in found.counts.table().items()
@@ -111,7 +129,9 @@ def _text(found: MappedEstimate, everything: bool) -> tuple[Sheet | str, ...]:
         _units(found),
     ]
     if everything:
-        parts += [str(found.mapped.cascade), str(found.mapped.nest), _counts(found)]
+        parts += [str(found.mapped.cascade), str(found.mapped.nest), _counts(found), _areas(found)]
+    if found.notes:
+        parts.append("\n".join(folded(note) for note in found.notes))
     return tuple(parts)
 
 
@@ -133,6 +153,15 @@ def _units(found: MappedEstimate) -> Sheet:
     units = dict.fromkeys(b.unit for b in found.leaves)
     rows = tuple((u, f"{_last(found.utilisation(u)):.1%}", fmt(_last(found.joules_by[u]), "J")) for u in units)
     return Sheet("", ("unit", "used", "energy"), rows, right=(1, 2))
+
+
+def _areas(found: MappedEstimate) -> Sheet:
+    """Area by component, whether given or modelled, and the sum of what is known."""
+    rows = [
+        (a.name, str(a.instances), "" if a.how == "unknown" else f"{a.total:.4g}", a.how, a.model) for a in found.areas
+    ]
+    columns = ("area", "instances", "mm^2", "", "model")
+    return Sheet("", columns, (*rows, ("all that is known", "", f"{found.area:.4g}", "", "")), right=(1, 2))
 
 
 def _counts(found: MappedEstimate) -> Sheet:

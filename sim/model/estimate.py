@@ -130,26 +130,30 @@ def _row(part: Part, timed: Timed) -> Row:
 @overload
 def estimate(
     what: Cascade, on: Device | str | Path, *, mapping: Nest | str | Path, layout: None = None, tier: Any = None,
-    **sizes: Any,
+    technology: str | float | None = None, **sizes: Any,
 ) -> MappedEstimate: ...  # fmt: skip
 @overload
 def estimate(
     what: Cascade | Program, on: Cluster | Device | str | Path, *, mapping: None = None,
-    layout: Layout | str | None = None, tier: Tier | str = "physical", **sizes: Any,
+    layout: Layout | str | None = None, tier: Tier | str = "physical", technology: None = None, **sizes: Any,
 ) -> Estimate: ...  # fmt: skip
 def estimate(
     what: Cascade | Program, on: Cluster | Device | str | Path, *, mapping: Nest | str | Path | None = None,
-    layout: Layout | str | None = None, tier: Tier | str = "physical", **sizes: Any,
+    layout: Layout | str | None = None, tier: Tier | str = "physical", technology: str | float | None = None,
+    **sizes: Any,
 ) -> Estimate | MappedEstimate:  # fmt: skip
     """Time and energy of one run of a cascade or program, its ranks resized by keyword (numbers or arrays).
 
     ``on`` is a device (taken alone), a cluster, or the name of either; ``layout`` a Layout or text such as ``tp=4``.
     With a ``mapping`` (a loop nest, its text, or the path of a file that holds it) a cascade is run loop by loop on one
-    device's own levels and units, every action counted. Raises :class:`WeirError` for names, ranks, layouts or nests
+    device's own levels and units, every action counted; ``technology`` (``"16 nm"``) models the energies that the
+    device does not state. Raises :class:`WeirError` for names, ranks, layouts or nests
     that are not there or not legal.
     """
     if mapping is not None:
-        return _mapped(what, on, mapping, sizes)
+        return _mapped(what, on, mapping, technology, sizes)
+    if technology is not None:
+        raise WeirError("technology models the components that a loop nest uses; give a mapping as well")
     program = what if isinstance(what, Program) else Program(what.name, (Part(what),))
     where = placed(on)
     pools = {p.name: p.count for p in where.pools}
@@ -162,14 +166,15 @@ def estimate(
 
 
 def _mapped(
-    what: Cascade | Program, on: Cluster | Device | str | Path, mapping: Nest | str | Path, sizes: dict[str, Any]
-) -> MappedEstimate:
+    what: Cascade | Program, on: Cluster | Device | str | Path, mapping: Nest | str | Path,
+    technology: str | float | None, sizes: dict[str, Any],
+) -> MappedEstimate:  # fmt: skip
     if not isinstance(what, Cascade) or isinstance(on, Cluster):
         raise WeirError("a loop nest maps one cascade on one device; lay programs out over clusters with a layout")
     nest = mapping if isinstance(mapping, Nest) else read_nest(mapping)
     one = on if isinstance(on, Device) else device(on)
     _check_ranks(Program(what.name, (Part(what),)), sizes)
-    return evaluate(what, nest, one, what.bind(**sizes))
+    return evaluate(what, nest, one, what.bind(**sizes), technology=technology)
 
 
 def _layout(given: Layout | str | None, program: Program, pools: dict[str, int]) -> Layout:

@@ -132,7 +132,11 @@ def _pass(cascade: Cascade, leaf: Leaf, rank: str) -> str:
 
 
 def _places(nest: Nest, device: Device) -> Iterator[str]:
-    """Levels, fan-outs and units exist, and each path goes from the outside of the device inwards."""
+    """Levels, fan-outs and units exist, and each path goes from the outside of the device inwards.
+
+    Only a keep may stand inside one of a level further in, if both are on the same side of every fan-out and hold
+    different tensors: what stays in registers while something else passes by the memory before them.
+    """
     parents = {m.name: m.under for m in device.memories} | {f.name: f.under for f in device.fanouts}
     parents |= {c.name: c.under for c in device.computes}
     kinds = {
@@ -141,17 +145,28 @@ def _places(nest: Nest, device: Device) -> Iterator[str]:
         "unit": [c.name for c in device.computes],
     }
     for above, run in nest.paths():
-        reached = ""
-        for node in (*above, run):
+        reached, fans = "", set(kinds["fan-out"])
+        for place, node in enumerate((*above, run)):
             name, kind = _named(node)
             if not name:
                 continue
             if name not in kinds[kind]:
                 yield f"mapping: {str(node)!r}: {device.name} has no {kind} {name!r}{hint(name, kinds[kind])}"
+            elif reached and isinstance(node, Keep) and _passing(node, reached, above[:place], parents, fans):
+                continue
             elif reached and reached != name and not _within(name, reached, parents):
                 yield f"mapping: {str(node)!r}: {kind} {name!r} is not inside {reached!r} on {device.name}"
             else:
                 reached = name
+
+
+def _passing(keep: Keep, reached: str, above: tuple[Node, ...], parents: Mapping[str, str], fans: set[str]) -> bool:
+    """Whether a keep's level lies outside ``reached`` with no fan-out between, and none of its tensors further in."""
+    name = reached
+    while name and name != keep.level and name not in fans:
+        name = parents.get(name, "")
+    inside = [one for one in above if isinstance(one, Keep) and set(one.tensors) & set(keep.tensors)]
+    return name == keep.level != reached and not any(_within(one.level, keep.level, parents) for one in inside)
 
 
 def _named(node: Node) -> tuple[str, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from einsum import Cascade
 from einsum.counts import operations, volume
 from einsum.ops import bits
 from mappings.tree import Nest, Spatial
-from sim.arch import Device
+from sim.arch import Compute, Device
 from sim.model.actions import IN, KINDS, OUT, Counts
 from sim.model.counts import counts
 from sim.model.elapsed import elapsed
@@ -22,6 +22,9 @@ from sim.model.legal import check
 from sim.model.nests import Leaf, Mapped
 from sim.model.pieces import covered, repeated
 from sim.units import fmt
+
+if TYPE_CHECKING:
+    from sim.arch.technology import Area, Filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,9 @@ class MappedEstimate:
     counts: Counts
     leaves: tuple[Busy, ...]
     filling: Filling
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    tiles: Mapping[str, Any] = field(default_factory=dict)  # tile sizes by loop that replace those of the nest
+    filled: Filled | None = None  # what technology models gave the device
 
     @cached_property
     def compute_seconds(self) -> Any:
@@ -142,6 +148,36 @@ class MappedEstimate:
         parts = {"compute": self.compute_seconds, "fills": self.filling.hidden, **self.level_seconds}
         return max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
 
+    @cached_property
+    def areas(self) -> tuple[Area, ...]:
+        """Area of each on-chip component, as given or as modelled; unknown where there is no technology to ask."""
+        from sim.arch.technology import areas  # models are rarely asked for
+
+        return areas(self.device, self.filled.technology if self.filled else None)
+
+    @property
+    def area(self) -> float:
+        """mm^2 of all components whose area is known."""
+        return sum(one.total for one in self.areas)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which energies are modelled and not the file's, and which are missing, of what the nest uses."""
+        used = {held.node.level for leaf in self.mapped.leaves for held in leaf.keeps} | {b.unit for b in self.leaves}
+        rows = self.filled.modelled if self.filled else ()
+        shown = used | {c.name for c in self.device.computes}
+        found = [f"{r.path} is modelled: {r.model}" for r in rows if r.path.partition(".")[0] in shown]
+        units = {c.name for c in self.device.computes if c.energies}
+        stated = units | {m.name for m in self.device.memories if m.energy or m.write_energy}
+        if nothing := sorted(used - stated):
+            cure = "; a technology models what a file leaves out"
+            if self.filled and self.filled.technology:
+                cure = (
+                    "; its kind in the file, [technology] dram, would say" if self.device.memory.name in nothing else ""
+                )
+            found.append(f"no energy is known for {', '.join(nothing)}: counted as 0 J{cure}")
+        return tuple(found)
+
     def frame(self) -> Any:
         """A pandas DataFrame of the counts, with bytes."""
         frame = self.counts.frame()
@@ -168,16 +204,31 @@ def _last(value: Any) -> float:
 
 def evaluate(
     cascade: Cascade, nest: Nest, device: Device, sizes: Mapping[str, Any] | None = None,
-    tiles: Mapping[str, Any] | None = None, checked: bool = True,
+    tiles: Mapping[str, Any] | None = None, checked: bool = True, technology: str | float | None = None,
 ) -> MappedEstimate:  # fmt: skip
     """Counts, seconds and joules of a cascade under a nest on a device; refuses an illegal nest unless ``checked`` is
-    false (for bulk evaluation of nests checked before)."""
+    false (for bulk evaluation of nests checked before).
+
+    Energies that the device does not state are modelled in a ``technology`` (``"16 nm"``), or else in its file's own.
+    """
+    filled = _filled(device, technology)
+    device = filled.device if filled else device
     at = dict(cascade.bind() if sizes is None else sizes)
     mapped = check(cascade, nest, device, at, tiles) if checked else Mapped(cascade, nest)
     found = counts(cascade, mapped, at, tiles)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
-    return MappedEstimate(mapped, device, found, leaves, filling(mapped, device, found, at, tiles or {}))
+    waits = filling(mapped, device, found, at, tiles or {})
+    return MappedEstimate(mapped, device, found, leaves, waits, at, tiles or {}, filled)
+
+
+def _filled(device: Device, technology: str | float | None) -> Filled | None:
+    """The device with modelled energies, if there is a technology to model them in."""
+    if technology is None and device.technology is None:
+        return None
+    from sim.arch.technology import made  # models are rarely asked for
+
+    return made(device, technology)
 
 
 def _busy(
@@ -201,17 +252,29 @@ def _busy(
 def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, Any]) -> tuple[Any, Any]:
     """Seconds and joules of one point of an Einsum on one instance of its unit."""
     unit = next(c for c in device.computes if c.name == leaf.unit)
-    alone = replace(device, computes=(unit,))
     dtype = max((cascade.tensor(n).dtype for n in (*leaf.einsum.inputs, leaf.einsum.output.tensor)), key=bits)
     whole = volume(leaf.einsum.ranks, sizes)
     seconds: Any = 0.0
     joules: Any = 0.0
     for op, count in operations(cascade, leaf.einsum, sizes).items():
+        runner = _runner(device, unit, op)
+        alone = replace(device, computes=(runner,))
         as_dtype, _ = alone.runs_as(op, dtype)
-        each = count / whole / (alone.rate(op, dtype) / alone.instances(unit.name))
+        each = count / whole / (alone.rate(op, dtype) / alone.instances(runner.name))
         seconds = np.maximum(seconds, each) if unit.chained else seconds + each
-        joules = joules + unit.joules(op, as_dtype, count / whole)
+        joules = joules + runner.joules(op if _lists(runner, op) else "map", as_dtype, count / whole)
     return seconds, joules
+
+
+def _runner(device: Device, unit: Compute, op: str) -> Compute:
+    """The unit, or the one beside it that has an operation which the unit lacks; the unit waits for it."""
+    beside = (one for one in device.computes if one.under == unit.under)
+    return next((one for one in (unit, *beside) if _lists(one, op)), unit)
+
+
+def _lists(unit: Compute, op: str) -> bool:
+    """Whether a unit has an operation by name, and not as one of any elementwise class."""
+    return any(kind == op for kind, _, _ in unit.rates)
 
 
 def _skew(mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from sim.arch.files import Table, read
 from sim.published.calls import Call, call
 
 FOLDER = Path(__file__).parent / "data"
+TECHNOLOGY = "technology"  # a paper without a file: its figures stand beside the models' constants
 KNOWN = ("read", "artefact", "notes", "memory")  # the paper's text, its authors' files, other people's notes, nothing
 RELATIONS = ("equal", "at most", "at least")
 VERDICTS = ("holds", "cannot", "input", "unverified")
@@ -54,8 +55,8 @@ class Paper:
 
 
 def papers() -> tuple[str, ...]:
-    """The papers whose figures come with weir."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    """The papers whose figures come with weir; ``technology`` stands for the anchors of the technology models."""
+    return tuple(sorted([*(path.stem for path in FOLDER.glob("*.toml")), TECHNOLOGY]))
 
 
 def paper(name_or_path: str | Path) -> Paper:
@@ -64,6 +65,8 @@ def paper(name_or_path: str | Path) -> Paper:
     if path.suffix != ".toml":
         if str(name_or_path) not in papers():
             raise WeirError(f"unknown paper {str(name_or_path)!r:.80}{hint(str(name_or_path), papers())}")
+        if name_or_path == TECHNOLOGY:
+            return _technology()
         path = FOLDER / f"{name_or_path}.toml"
     top = Table(read(path, "figures"), path.name, _PAPER, [])
     inputs = top.raw.get("inputs", {})
@@ -81,6 +84,12 @@ def paper(name_or_path: str | Path) -> Paper:
     top.problems.extend(f"{top.where}: id {name!r} is given more than once" for name in repeated)
     raise_all(list(dict.fromkeys(top.problems)))  # what is wrong with a table would be said for each of its cells
     return made
+
+
+def _technology() -> Paper:
+    from sim.published.anchored import technology  # which makes figures, and so imports this module
+
+    return technology()
 
 
 def _ordered(figures: list[Figure]) -> tuple[Figure, ...]:

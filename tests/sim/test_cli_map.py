@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,7 +108,63 @@ def test_fusion_across_a_pass_is_refused_with_what_is_legal(here: Path, capsys: 
     assert "QK_2 on alu" in capsys.readouterr().err
 
 
+def asked_json(capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+    assert main([*ASK, *more, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def without(here: Path, *lines: str) -> None:
+    text = CHIP
+    for line in lines:
+        assert line in text
+        text = text.replace(line, "")
+    (here / "chip.toml").write_text(text)
+
+
+def test_a_technology_models_what_the_file_leaves_out_and_says_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without(here, 'energy = "1 pJ/B"\n', '[compute.energy]\nmac.bf16 = "0.5 pJ/op"\n')
+    plain, modelled = asked_json(capsys), asked_json(capsys, "--technology", "16 nm")
+    assert plain["joules_by"]["alu"] == 0
+    assert plain["notes"] == [
+        "no energy is known for alu, buffer: counted as 0 J; a technology models what a file leaves out"
+    ]
+    assert modelled["joules_by"]["alu"] > 0
+    assert modelled["joules_by"]["dram"] == plain["joules_by"]["dram"]  # stated
+    assert "buffer.energy is modelled: sram of 64-bit words at 16 nm, beyond" in modelled["notes"][0]
+    assert "alu.energy.mac.bf16 is modelled: mac on bf16 at 16 nm" in modelled["notes"]
+    assert modelled["seconds"] == plain["seconds"]
+
+
+def test_show_prints_each_area_given_or_modelled(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "chip.toml").write_text(
+        CHIP.replace('energy = "1 pJ/B"', 'energy = "1 pJ/B"\narea = "0.25 mm^2"')
+        + '[technology]\nnode = 45\nclock = "1 GHz"\n'
+    )
+    assert main([*ASK, "--show"]) == 0
+    out = capsys.readouterr().out
+    [alu] = [line.split() for line in out.splitlines() if line.split()[3:4] == ["modelled"]]
+    assert alu[3:] == ["modelled", "mac,", "map", "at", "45", "nm"]
+    [buffer] = [line.split() for line in out.splitlines() if line.startswith("buffer") and "given" in line]
+    assert buffer == ["buffer", "1", "0.25", "given"]
+    assert "all that is known" in out
+    total = asked_json(capsys)["area"]
+    assert sum(one["mm2"] for one in total) > 0.25
+
+
+def test_a_trace_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import gzip
+
+    assert main([*ASK, "--trace", "out.json.gz"]) == 0
+    events = json.loads(gzip.decompress((here / "out.json.gz").read_bytes()))["traceEvents"]
+    assert sum(e.get("cat") == "run" for e in events) == 4
+
+
 BAD = [
+    ([*ASK, "--technology", "1 m"], "technology node '1 m' is not a number of nanometres"),
+    ([*ASK, "--technology", "2"], "technology node 2 nm is outside the models' 5 nm to"),
+    ([*ASK, "--trace", "out.txt"], "trace file 'out.txt': its name must end .json or .json.gz"),
     (["map", "gemm.txt", "m=8", "--on", "chip.toml", "--mapping", "nest.txt"], "rank 'k' has no size; pass k=..."),
     (["map", "gem.txt", "--on", "chip.toml", "--mapping", "nest.txt"], "cannot read the cascade 'gem.txt'"),
     (

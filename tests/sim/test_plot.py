@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -13,9 +14,14 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from einsum import WeirError, parse
+from mappings import attention_arrays
+from mappings.text import parse as read
 from sim import plot
 from sim.arch import device
 from sim.model.estimate import estimate
+from sim.model.spatial import MappedEstimate, evaluate
+from sim.model.trace import timeline
+from workloads import attention
 
 MATMUL = parse("W[k, n]: weight\nZ[b, n] = A[b, k] * W[k, n]", name="matmul", b=1, k=4096, n=4096)
 
@@ -102,6 +108,59 @@ def test_cost_curve_without_groups_is_one_line() -> None:
     assert ax.get_legend() is None
 
 
+@pytest.fixture(scope="module")
+def mapped() -> MappedEstimate:
+    cascade = attention.one_pass(heads=2, query=512, context=1024, head_dim=64)
+    return evaluate(cascade, attention_arrays.interleaved(block=512), device("fusemax_cloud"))
+
+
+def heights(ax: Axes) -> list[float]:
+    return [float(bar.get_height()) for container in ax.containers for bar in container]
+
+
+def test_utilisation_is_in_percent_of_units_and_levels(mapped: MappedEstimate) -> None:
+    ax = plot.utilisation(mapped)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["vector", "array", "dram"]
+    shares = [mapped.utilisation("vector"), mapped.utilisation("array"), mapped.level_seconds["dram"] / mapped.seconds]
+    assert heights(ax) == pytest.approx([100 * float(share) for share in shares])
+    assert "%" in ax.get_ylabel()
+
+
+def test_energy_is_stacked_to_the_whole(mapped: MappedEstimate) -> None:
+    ax = plot.energy(mapped)
+    assert sum(heights(ax)) == pytest.approx(float(mapped.joules))
+    assert heights(ax) == sorted(heights(ax), reverse=True)
+    assert "(J)" in ax.get_ylabel()
+    assert len({to_hex(bar.get_facecolor()) for bars in ax.containers for bar in bars}) == len(heights(ax))
+
+
+def test_energy_of_nothing_is_refused() -> None:
+    free = parse("Z[m, n] = A[m, k] * B[k, n]", dtype="int8", m=2, n=2, k=2)
+    made = evaluate(free, read("keep A, B, Z in dram\nZ on pe"), replace(device("eyeriss"), technology=None))
+    with pytest.raises(WeirError, match="no component has an energy"):
+        plot.energy(made)
+
+
+def test_traffic_has_a_bar_for_each_level_and_kind(mapped: MappedEstimate) -> None:
+    ax = plot.traffic(mapped)
+    levels = [label.get_text() for label in ax.get_xticklabels()]
+    assert levels == ["dram", "buffer", "registers"]
+    kinds = ("reads", "fills", "updates", "drains")
+    assert heights(ax) == [float(mapped.traffic(level, kind)) for kind in kinds for level in levels]
+    assert "(B)" in ax.get_ylabel()
+    assert ax.get_yscale() == "log"
+
+
+def test_timeline_has_a_row_for_each_unit_and_level(mapped: MappedEstimate) -> None:
+    ax = plot.timeline(mapped, runs=30)
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(timeline(mapped, runs=30).lanes)
+    assert ax.get_xlabel() == "time (us)"
+    drawn = sum(len(one.get_paths()) for one in ax.collections)
+    assert drawn == len(timeline(mapped, runs=30).events)
+    labels = ax.get_legend_handles_labels()[1]
+    assert len(labels) == len(set(labels))
+
+
 def test_each_draws_on_the_axes_it_is_given() -> None:
     import matplotlib.pyplot as plt
 
@@ -110,6 +169,15 @@ def test_each_draws_on_the_axes_it_is_given() -> None:
     assert plot.cost_curve(frame, by=None, ax=ax) is ax
     assert plot.pareto(frame, "batch", "usd_per_million_tokens", ax) is ax
     assert plot.roofline(estimate(MATMUL, "h100"), ax) is ax
+    assert len(plt.get_fignums()) == 1
+
+
+def test_what_a_nest_does_is_drawn_on_the_axes_given(mapped: MappedEstimate) -> None:
+    import matplotlib.pyplot as plt
+
+    draws = (plot.utilisation, plot.energy, plot.traffic, plot.timeline)
+    for draw, ax in zip(draws, plt.figure().subplots(1, 4), strict=True):
+        assert draw(mapped, ax) is ax
     assert len(plt.get_fignums()) == 1
 
 

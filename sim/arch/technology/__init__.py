@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sim.arch.technology.anchors import Anchor, Check, anchors, checks
+from sim.arch.technology.areas import Area, areas
 from sim.arch.technology.arithmetic import Unit
 from sim.arch.technology.dram import Dram, dram, dram_names
-from sim.arch.technology.fill import Filled, Modelled, fill
+from sim.arch.technology.fill import Filled, Modelled, fill, made
 from sim.arch.technology.memories import Cell
 from sim.arch.technology.nodes import SCALINGS
 from sim.arch.technology.technology import Technology, technology
@@ -13,6 +14,7 @@ from sim.arch.technology.technology import Technology, technology
 __all__ = [
     "SCALINGS",
     "Anchor",
+    "Area",
     "Cell",
     "Check",
     "Dram",
@@ -21,9 +23,11 @@ __all__ = [
     "Technology",
     "Unit",
     "anchors",
+    "areas",
     "checks",
     "dram",
     "dram_names",
     "fill",
+    "made",
     "technology",
 ]

@@ -8,8 +8,9 @@ from math import inf
 from sim.arch.architecture import Device
 from sim.arch.components import Compute, Memory
 from sim.arch.technology.arithmetic import operations
-from sim.arch.technology.memories import sram_model
+from sim.arch.technology.memories import Cell, sram_model
 from sim.arch.technology.technology import Technology
+from sim.arch.technology.technology import technology as at_node
 
 WORD = 8.0  # B moved by one access of a memory that states no line
 BITS = 8  # in a byte
@@ -31,6 +32,17 @@ class Filled:
     device: Device
     modelled: tuple[Modelled, ...]
     missing: tuple[str, ...]
+    technology: Technology | None = None  # of the models; None where nothing was asked of them
+
+
+def made(device: Device, node: str | float | None = None) -> Filled:
+    """The device filled with models at a node, or else at the one that its file states; as it is where none is."""
+    stated = device.technology
+    if node is None:
+        if stated is None:
+            return Filled(device, (), ())
+        node = stated.node
+    return fill(device, at_node(node), (stated.dram or None) if stated else None)
 
 
 def fill(device: Device, technology: Technology, dram: str | None = None) -> Filled:
@@ -45,7 +57,7 @@ def fill(device: Device, technology: Technology, dram: str | None = None) -> Fil
             model = _operation(unit, op, dtype, technology)
             rows += model
             missing += [] if model else [f"{unit.name}.energy.{op}.{dtype}"]
-    return Filled(_applied(device, tuple(rows)), tuple(rows), tuple(missing))
+    return Filled(_applied(device, tuple(rows)), tuple(rows), tuple(missing), technology)
 
 
 def _memory(memory: Memory, device: Device, technology: Technology, dram: str | None) -> list[Modelled]:
@@ -58,13 +70,18 @@ def _memory(memory: Memory, device: Device, technology: Technology, dram: str | 
         return [Modelled(path, kind.energy * BITS, f"{kind.name}{'' if kind.verified else ' (unverified)'}")]
     if memory is device.memory or memory.capacity == inf:
         return []
-    energy, model = _on_chip(memory, technology)
-    return [Modelled(path, energy, model)]
+    cell, model = on_chip(memory, technology)
+    return [Modelled(path, float(cell.read + cell.write) / 2 / _word(memory), model)]
 
 
-def _on_chip(memory: Memory, technology: Technology) -> tuple[float, str]:
-    """J/B, the mean of a read and a write, of an SRAM, or of flip-flops where the words are too few for an array."""
-    word = min(memory.line or WORD, memory.capacity)
+def _word(memory: Memory) -> float:
+    """Bytes that one access moves."""
+    return min(memory.line or WORD, memory.capacity)
+
+
+def on_chip(memory: Memory, technology: Technology) -> tuple[Cell, str]:
+    """An SRAM, or flip-flops where the words are too few for an array, and the name of that model."""
+    word = _word(memory)
     width, words = max(1, round(word * BITS)), int(memory.capacity // word)
     if words < sram_model().rows:
         cell, model = technology.register_file(words, width), "register file"
@@ -72,7 +89,7 @@ def _on_chip(memory: Memory, technology: Technology) -> tuple[float, str]:
         cell, model = technology.sram(memory.capacity, width), f"sram of {width}-bit words"
     beyond = words >= sram_model().rows and not sram_model().covers(memory.capacity, width)
     note = ", beyond the range it was fitted to" if beyond else ""
-    return float(cell.read + cell.write) / 2 / word, f"{model} at {technology.node:g} nm{note}"
+    return cell, f"{model} at {technology.node:g} nm{note}"
 
 
 def _unstated(unit: Compute) -> list[tuple[str, str]]:
@@ -82,15 +99,17 @@ def _unstated(unit: Compute) -> list[tuple[str, str]]:
 
 
 def _operation(unit: Compute, op: str, dtype: str, technology: Technology) -> list[Modelled]:
-    """The modelled energy of one operation; ``map``, any elementwise class, costs what an addition does.
-
-    A rate counts a multiply-accumulate as two operations, and so does its energy.
-    """
-    kind = "add" if op == "map" else op
+    """The modelled energy of one operation; a rate counts a multiply-accumulate as two, and so does its energy."""
+    kind = arithmetic_kind(op)
     if kind not in operations():
         return []
     each = technology.arithmetic(kind, dtype).energy / (2 if op == "mac" else 1)
     return [Modelled(f"{unit.name}.energy.{op}.{dtype}", each, f"{kind} on {dtype} at {technology.node:g} nm")]
+
+
+def arithmetic_kind(op: str) -> str:
+    """The arithmetic that stands for an operation class: ``map``, any elementwise class, costs an addition."""
+    return "add" if op == "map" else op
 
 
 def _applied(device: Device, rows: tuple[Modelled, ...]) -> Device:
