@@ -62,7 +62,7 @@ def test_a_tile_that_stays_is_not_filled_again() -> None:
     made = evaluate(
         parse("Z[m, k] = A[m] * B[k]", name="outer", dtype="int8", m=2, k=3),
         read("keep A, B, Z in dram\nfor m tile 1\n  keep A, B in buffer\n  for k tile 1\n    Z on mul\n"),
-        Device(**{**{f: getattr(CHIP, f) for f in CHIP.__slots__}, "computes": (
+        Device(**{**{f: getattr(CHIP, f) for f in CHIP.__dataclass_fields__}, "computes": (
             Compute("mul", under="buffer", rates=(("mul", "int8", 1.0),)),)}),
     )  # fmt: skip
     fills = [e for e in timeline(made).events if e.kind == "fill"]
