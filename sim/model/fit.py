@@ -85,7 +85,7 @@ def _occupied(
                 total[node.level] = total.get(node.level, 0) + tile_bytes(mapped, keep, tensor, sizes, tiles)
         elif isinstance(node, Branch):
             below = [_occupied(mapped, child, order, held, sizes, tiles) for child in node.children]
-            for level in {name for one in below for name in one}:
+            for level in dict.fromkeys(name for one in below for name in one):
                 parts = [one.get(level, 0) for one in below]
                 inside = np.maximum.reduce(np.broadcast_arrays(*parts)) if node.how == "sequence" else sum(parts)
                 total[level] = total.get(level, 0) + inside

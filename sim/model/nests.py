@@ -73,7 +73,7 @@ class Mapped:
         for leaf in self.leaves:
             touched = {*leaf.einsum.inputs, leaf.einsum.output.tensor}
             for held in leaf.keeps:
-                for name in touched & set(held.node.tensors):
+                for name in (t for t in dict.fromkeys(held.node.tensors) if t in touched):  # in the order written
                     found[held.at, name] = (*found.get((held.at, name), ()), leaf)
         return found
 
