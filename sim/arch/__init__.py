@@ -5,7 +5,7 @@ from __future__ import annotations
 from sim.arch.architecture import Device, bits
 from sim.arch.clusters import Cluster, Pool, cluster, cluster_names, default_network
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
-from sim.arch.devices import accelerator_names, device, device_aliases, device_names
+from sim.arch.devices import accelerator_names, canonical, device, device_aliases, device_names
 from sim.arch.prices import Book, Price, Prices, book, books, choose_book, price, price_range
 from sim.arch.tiers import Tier, tier, tier_names
 
@@ -27,6 +27,7 @@ __all__ = [
     "bits",
     "book",
     "books",
+    "canonical",
     "choose_book",
     "cluster",
     "cluster_names",

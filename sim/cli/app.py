@@ -76,6 +76,8 @@ VALIDATE = """Recompute published figures and print theirs, ours and the deviati
 \b
 weir validate
 weir validate step3
+weir validate silicon                 errors on measured kernels, each device left out in turn
+weir validate silicon --data FOLDER   the same on CSV files of your own (docs/accuracy.md)
 """
 
 
@@ -281,11 +283,14 @@ def validate(
     paper: Annotated[
         str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.", autocompletion=_papers)
     ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="FOLDER", help="Measured kernels as CSV files (with silicon).")
+    ] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import verdicts
 
-    raise typer.Exit(verdicts.validate(paper, json))
+    raise typer.Exit(verdicts.validate(paper, json, data))
 
 
 @app.command(help=CHECK, short_help="Kernels against the interpreter.")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from einsum.errors import WeirError
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.text import show
 
 
-def validate(paper: str | None, as_json: bool) -> int:
+def validate(paper: str | None, as_json: bool, folder: str | None = None) -> int:
     """Print the report on one paper or all of them; the exit code says whether every row that should hold does."""
+    if paper == "silicon":
+        return _silicon(as_json, folder)
+    if folder is not None:
+        raise WeirError("--data goes with silicon: weir validate silicon --data FOLDER")
     from sim.published import validate as recompute
 
     with patience(f"recomputing {paper or 'every paper'}") as advance:
@@ -20,6 +25,21 @@ def validate(paper: str | None, as_json: bool) -> int:
     else:
         show(str(report))
     return 0 if report.ok else 1
+
+
+def _silicon(as_json: bool, folder: str | None) -> int:
+    """Errors of every tier against measured kernels."""
+    from pathlib import Path
+
+    from sim.silicon.report import evaluate
+
+    with patience("timing measured kernels") as advance:
+        report = evaluate(Path(folder) if folder else None, advance)
+    if as_json:
+        emit(Form.JSON, report.summary(), [])
+    else:
+        show(str(report))
+    return 0
 
 
 def check(kernels: Sequence[str], threads: int, seed: int, as_json: bool) -> int:

@@ -43,6 +43,7 @@ class Task:
     receivers: int = 1
     after: tuple[int, ...] = ()
     einsums: tuple[str, ...] = ()
+    library: str = ""  # whose collectives are used: "nccl" has no one-shot ones
 
 
 def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:

@@ -1,0 +1,216 @@
+"""Each measured row as a cascade, laid out and counted like any other work: what is timed is the general model.
+
+Rows that share a cascade are counted in one call, their sizes as arrays; all kernels of a row are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einsum import Cascade, Part, Program
+from einsum.errors import WeirError, hint
+from einsum.parse import parse
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
+from sim.arch import Cluster, Tier, cluster
+from sim.model.step import Work
+from sim.model.timing import Clock, Timed
+from sim.model.work import Task
+from sim.silicon.measured import Measured, known
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int_]
+ONE = Layout((Place("model", 1),))
+
+_GEMM = """
+    W[k, n]: (weight, {dtype})
+    A[m, k]: {dtype}
+    C[m, n]: {out}
+    {quantise}
+    C[m, n] = A[m, k] * W[k, n]
+"""
+_QUANTISE = """
+    X[m, k]: bf16
+    A[m, k] = X[m, k] * S
+"""
+_CORE = """
+    QK[b, g, r, p, m]: causal(p, m, C)
+    QK[b, g, r, p, m] = Q[b, g, r, p, e] * {keys}
+    GM[b, g, r, p]    = max[m](QK[b, g, r, p, m])
+    SN[b, g, r, p, m] = exp(QK[b, g, r, p, m] - GM[b, g, r, p])
+    SD[b, g, r, p]    = SN[b, g, r, p, m]
+    AV[b, g, r, p, u] = SN[b, g, r, p, m] * {values}
+    O[b, g, r, p, u]  = AV[b, g, r, p, u] / SD[b, g, r, p]
+"""
+_CACHED = """
+    K[b, g, m, e]: (state, {cache})
+    V[b, g, m, u]: (state, {cache})
+    Q[b, g, r, p, e]: {dtype}
+    K[b, g, C + p, e] = KN[b, g, p, e]
+    V[b, g, C + p, u] = VN[b, g, p, u]
+""" + _CORE.format(keys="K[b, g, m, e]", values="V[b, g, m, u]")
+_LATENT = """
+    CKV[b, m, e]: (state, {cache})
+    CKV[b, C + p, e] = KN[b, p, e]
+""" + _CORE.format(keys="CKV[b, m, e]", values="CKV[b, m, u]")
+_EXPANDED = """
+    K[b, g, m, e]: stream
+    V[b, g, m, u]: stream
+""" + _CORE.format(keys="K[b, g, m, e]", values="V[b, g, m, u]")
+_EXPERTS = """
+    WG[x, d, f]: (weight, {weights})
+    WU[x, d, f]: (weight, {weights})
+    WD[x, f, d]: (weight, {weights})
+    AN[b, p, d]: {dtype}
+    H[b, p, x, f]: {dtype}
+    RT[b, p, x]: per_row(x, {chosen})
+    {quantise}
+    G[b, p, x, f] = one(RT[b, p, x]) * AN[b, p, d] * WG[x, d, f]
+    U[b, p, x, f] = one(RT[b, p, x]) * AN[b, p, d] * WU[x, d, f]
+    H[b, p, x, f] = silu(G[b, p, x, f]) * U[b, p, x, f]
+    Z[b, p, d]    = RT[b, p, x] * H[b, p, x, f] * WD[x, f, d]
+"""
+_STREAMED = {  # operation: its lines, and the sizes that they take
+    "add": ("Y[m, d] = X[m, d] + Z[m, d]", "d"),
+    "input_layernorm": ("S[m] = square(X[m, d])\nY[m, d] = X[m, d] * rsqrt(S[m] / D + 1e-5) * W[d]", "d"),
+    "mlp_act": ("Y[m, f] = silu(X[m, f]) * Z[m, f]", "f"),
+    "attn_rope": (
+        "Y[m, h, e]: stream\nX[m, h, e]: stream\n"
+        "Y[m, h, z*I + i] = X[m, h, z*I + i] * COS[m, i] + X[m, h, I - z*I + i] * SIN[z, m, i]", "hiz",
+    ),
+}  # fmt: skip
+_WIDTHS = {  # model: its feed-forward width, and its query and key heads of 128: as each publisher configured it
+    "Qwen/Qwen-72B": (24576, 128), "meta-llama/Llama-2-70b-hf": (28672, 72), "meta-llama/Llama-2-7b-hf": (11008, 64),
+    "meta-llama/Meta-Llama-3-8B": (14336, 40), "meta-llama/Meta-Llama-3-70B": (28672, 72),
+    "codellama/CodeLlama-34b-Instruct-hf": (22016, 72), "internlm/internlm-20b": (13824, 80),
+    "microsoft/phi-2": (10240, 80), "internlm/internlm2-20b": (16384, 56),
+}  # fmt: skip
+_COLLECTIVES = {
+    "all_reduce": ("all-reduce", "nccl"), "custom_all_reduce": ("all-reduce", ""),
+    "all_gather": ("all-gather", "nccl"), "reduce_scatter": ("reduce-scatter", "nccl"),
+    "alltoall": ("all-to-all", "nccl"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows of one file that are the same cascade on the same hardware: their tasks, sizes along the rows."""
+
+    where: Cluster
+    rows: Places
+    tasks: tuple[Task, ...]
+
+    def timed(self, tier: Tier) -> tuple[Timed, ...]:
+        """Every task on the hardware."""
+        clock = Clock(self.where, tier)
+        return tuple(clock.time(task) for task in self.tasks)
+
+    def seconds(self, tier: Tier) -> Array:
+        """Seconds of every row."""
+        total: Any = sum(one.seconds for one in self.timed(tier))
+        return np.broadcast_to(np.asarray(total, float), self.rows.shape)
+
+
+def cases(rows: Measured) -> tuple[Case, ...]:
+    """All rows of a file as cases."""
+    return tuple(_KINDS[rows.operation](rows))
+
+
+def predict(found: tuple[Case, ...], tier: Tier, count: int) -> Array:
+    """Seconds of every row of a file of ``count`` rows."""
+    seconds = np.full(count, np.nan)
+    for case in found:
+        seconds[case.rows] = case.seconds(tier)
+    return seconds
+
+
+def _case(name: str, at: Places, cascade: Cascade, layout: Layout = ONE, **sizes: Any) -> Case:
+    program = Program(cascade.name, (Part(cascade),))
+    work = Work.of(program, layout, **sizes)
+    kernels = tuple(t for _, found in work.parts for t in found if t.kind == "kernel")
+    return Case(_cluster(name, layout.places[0].count), at, kernels)
+
+
+def _cluster(name: str, count: int) -> Cluster:
+    return cluster(f"{count}x{known(name).name}")
+
+
+def _gemm(rows: Measured) -> Iterator[Case]:
+    m, n, k = (rows.numbers(name) for name in "mnk")
+    for (name, dtype), at in rows.split(rows.text("device"), rows.dtypes("dtype")):
+        narrow = dtype in {"fp8", "fp4"}
+        text = _GEMM.format(dtype=dtype, out="bf16" if narrow else dtype, quantise=_QUANTISE if narrow else "")
+        yield _case(name, at, parse(text, name="gemm", m=1, n=1, k=1), m=m[at], n=n[at], k=k[at])
+
+
+def _attention(rows: Measured) -> Iterator[Case]:
+    b, s, h, kv, e = (rows.numbers(name) for name in ("batch", "seq", "heads", "kv_heads", "head_dim"))
+    fresh = rows.operation == "attention_prefill"
+    keys = rows.text("device"), rows.dtypes("attn_dtype"), rows.dtypes("kv_dtype")
+    for (name, dtype, cache), at in rows.split(*keys):
+        text = _CACHED.format(dtype=dtype if fresh else "bf16", cache=cache)
+        cascade = parse(text, name=rows.operation, b=1, g=1, r=1, p=1, c=0, e=1, u=1, m="C + P")
+        new = {"p": s[at], "c": s[at] * 0} if fresh else {"p": 1, "c": s[at] - 1}
+        yield _case(name, at, cascade, b=b[at], g=kv[at], r=h[at] / kv[at], e=e[at], u=e[at], **new)
+
+
+def _latent(rows: Measured) -> Iterator[Case]:
+    """Widths of DeepSeek-V3: 512 of latent and 64 of position in the cache; 128 + 64 a key and 128 a value expanded."""
+    b, s, h = (rows.numbers(name) for name in ("batch", "seq", "heads"))
+    for (name, phase, cache), at in rows.split(rows.text("device"), rows.text("phase"), rows.dtypes("kv_cache_dtype")):
+        if phase == "decode":
+            cascade = parse(_LATENT.format(cache=cache), name="mla", b=1, g=1, r=1, p=1, c=0, e=576, u=512, m="C + P")
+            yield _case(name, at, cascade, b=b[at], r=h[at], p=1, c=s[at] - 1)
+        else:
+            cascade = parse(_EXPANDED, name="mla", b=1, g=1, r=1, p=1, c=0, e=192, u=128, m="C + P")
+            yield _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
+
+
+def _experts(rows: Measured) -> Iterator[Case]:
+    tokens = rows.numbers("num_tokens")
+    names = ("device", "moe_dtype", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size")
+    keys = [rows.dtypes(name) if name == "moe_dtype" else rows.text(name) for name in names]
+    for (name, dtype, *sizes), at in rows.split(*keys):
+        d, f, chosen, x, tp, ep = (int(float(size)) for size in sizes)
+        narrow = dtype in {"fp8", "fp4"}
+        text = _EXPERTS.format(
+            weights=dtype, dtype=dtype if narrow else "bf16", chosen=chosen,
+            quantise="XN[b, p, d]: bf16\n    AN[b, p, d] = XN[b, p, d] * S" if narrow else "",
+        )  # fmt: skip
+        cascade = parse(text, name="moe", b=1, p=1, d=d, f=f, x=x)
+        loops = tuple(Spatial(rank, ways) for rank, ways in (("x", ep), ("f", tp)) if ways > 1)
+        layout = Layout((Place("model", ep * tp, loops),))
+        yield _case(name, at, cascade, layout, p=tokens[at])
+
+
+def _streamed(rows: Measured) -> Iterator[Case]:
+    m = rows.numbers("m")
+    for (name, op, hidden, model), at in rows.split(*(rows.text(n) for n in ("device", "op", "hidden", "model"))):
+        if op not in _STREAMED or model not in _WIDTHS:
+            raise WeirError(f"elementwise: no cascade for {op!r} of {model!r}{hint(op, _STREAMED)}")
+        wide, heads = _WIDTHS[model]
+        sizes: dict[str, Any] = {"d": int(float(hidden)), "f": wide, "h": heads, "i": 64, "z": 2}
+        text, ranks = _STREAMED[op]
+        used = {rank: sizes[rank] for rank in ranks} | ({"e": "2*I"} if op == "attn_rope" else {})
+        yield _case(name, at, parse(text, name=op, m=1, **used), m=m[at])
+
+
+def _collectives(rows: Measured) -> Iterator[Case]:
+    size = rows.numbers("bytes")
+    for (name, op, count), at in rows.split(*(rows.text(n) for n in ("device", "op_name", "num_gpus"))):
+        if op not in _COLLECTIVES:
+            raise WeirError(f"collectives: unknown operation {op!r}{hint(op, _COLLECTIVES)}")
+        kind, library = _COLLECTIVES[op]
+        ways = int(float(count))
+        yield Case(_cluster(name, ways), at, (Task(op, kind, "model", size[at], ways=ways, library=library),))
+
+
+_KINDS: dict[str, Callable[[Measured], Iterator[Case]]] = {
+    "gemm": _gemm, "attention_prefill": _attention, "attention_decode": _attention, "mla_attention": _latent,
+    "moe_layer": _experts, "elementwise_vidur": _streamed, "collectives": _collectives,
+}  # fmt: skip
