@@ -40,6 +40,7 @@ class Memory:
     write_energy: float | None = None  # J/B written; as for reading unless given
     area: float = 0.0  # mm^2 of one instance
     leakage: float = 0.0  # W of one instance, whatever it does
+    partitions: int = 1  # parts that each keep their own copy of what their units read
 
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "capacity": Quantity("B", positive=True),
@@ -52,6 +53,7 @@ class Memory:
         "write_energy": Quantity("J/B"),
         "area": Quantity("mm^2"),
         "leakage": Quantity("W"),
+        "partitions": Quantity("1", positive=True, whole=True),
     }
 
     @property
@@ -92,6 +94,7 @@ class Compute:
     energies: tuple[tuple[str, str, float], ...] = ()  # J per operation
     chained: bool = False  # operations of one point run in a chain, so that a point takes as long as the slowest
     area: float = 0.0  # mm^2 of one instance
+    asynchronous: bool = False  # works by itself on operands in shared memory while other units go on
 
     def rate(self, op: str, dtype: str) -> float | None:
         """Operations per second of one instance, or None where the unit does not list the pair."""
@@ -115,11 +118,15 @@ class Fanout:
     count: int = 1
     skew: float = 0.0  # s, the wavefront's way along a systolic row or column
     shift: float = 0.0  # s, to hand a new operand on to all copies
+    clock: float = 0.0  # Hz, at which rates are stated; 0 if not stated
+    base_clock: float = 0.0  # Hz, kept within the power limit whatever runs; 0 if not stated
 
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "count": Quantity("1", positive=True, whole=True),
         "skew": Quantity("s"),
         "shift": Quantity("s"),
+        "clock": Quantity("Hz", positive=True),
+        "base_clock": Quantity("Hz", positive=True),
     }
 
 
@@ -132,6 +139,7 @@ class Link:
     bandwidth: float  # B/s, one direction, per device
     latency: float = 0.0  # s, one way
     peers: int = 0  # devices in its largest domain; 0 is unbounded
+    reduces: bool = False  # its switch adds up what passes and sends the sum to everyone
 
     SCOPES: ClassVar[tuple[str, ...]] = ("node", "network", "host")
     QUANTITIES: ClassVar[dict[str, Quantity]] = {

@@ -79,8 +79,8 @@ def load(path: Path) -> Device:
     top = Table(read(path, "device"), path.name, (*_KEYS, *_PARTS), [])
     memories = tuple(_part(Memory, entry) for entry in top.tables("memory", _known(Memory.QUANTITIES)))
     fanouts = tuple(_part(Fanout, entry) for entry in top.tables("fanout", _known(Fanout.QUANTITIES)))
-    entries = top.tables("compute", ("name", "under", "chained", "area", *_RATES))
-    links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", *Link.QUANTITIES)))
+    entries = top.tables("compute", ("name", "under", "chained", "asynchronous", "area", *_RATES))
+    links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)
     made = Device(
         name=path.stem,
@@ -115,7 +115,8 @@ def _part(kind: type[Part], entry: Table) -> Part:
 def _link(entry: Table) -> Link:
     stated: dict[str, Any] = {"bandwidth": entry.number("bandwidth", Link.QUANTITIES["bandwidth"])}
     stated |= entry.numbers({name: kind for name, kind in Link.QUANTITIES.items() if name != "bandwidth"})
-    return Link(name=entry.text("name"), scope=entry.one_of("scope", Link.SCOPES), **stated)
+    scope, adds = entry.one_of("scope", Link.SCOPES), entry.flag("reduces")
+    return Link(name=entry.text("name"), scope=scope, reduces=adds, **stated)
 
 
 def _compute(entry: Table) -> Compute:
@@ -124,7 +125,7 @@ def _compute(entry: Table) -> Compute:
     rates = _rows(entry, "rate", RATE) or _rows(entry, "device_rate", RATE)
     name, under, energies = entry.text("name"), entry.text("under", ""), _rows(entry, "energy", ENERGY)
     area = entry.number("area", Memory.QUANTITIES["area"], 0.0)
-    return Compute(name, under, rates, energies, entry.flag("chained"), area)
+    return Compute(name, under, rates, energies, entry.flag("chained"), area, entry.flag("asynchronous"))
 
 
 def _rows(entry: Table, key: str, kind: Quantity) -> Rows:

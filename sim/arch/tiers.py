@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from einsum.errors import WeirError, hint
 from sim.arch.components import Quantity
@@ -18,6 +19,17 @@ _QUANTITIES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Constants:
+    """Numbers by class of kernel and by name."""
+
+    classes: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+
+    def table(self) -> dict[str, dict[str, float]]:
+        """The same, to look up."""
+        return {name: dict(numbers) for name, numbers in self.classes}
+
+
+@dataclass(frozen=True, slots=True)
 class Tier:
     """What stands between a datasheet and a kernel; ``limit`` credits everything, ``physical`` what is achieved."""
 
@@ -27,6 +39,16 @@ class Tier:
     memory: float  # achieved fraction of the peak bandwidth
     collective: float  # s, added to each collective, on top of its links' latency
     source: str
+    constants: Constants | None = None  # of kernels on devices whose multiprocessors are described
+
+
+@cache
+def constants() -> Constants:
+    """The constants of the physical tier, alike for every device."""
+    path = DATA / "physical.toml"
+    raw = read(path, "constants")
+    classes = {name: table for name, table in raw.items() if isinstance(table, dict) and name != "tested"}
+    return Constants(tuple((name, tuple((k, float(v)) for k, v in table.items())) for name, table in classes.items()))
 
 
 @cache
@@ -36,13 +58,14 @@ def _tiers() -> dict[str, Tier]:
     tables = {
         name: Table(entry, f"{path.name} [{name}]", (*_QUANTITIES, "source"), problems) for name, entry in raw.items()
     }
-    made = {
-        name: Tier(name=name, source=table.text("source"), **{k: table.number(k, q) for k, q in _QUANTITIES.items()})
-        for name, table in tables.items()
-    }
+    made = {name: Tier(name=name, source=table.text("source"), **_numbers(table)) for name, table in tables.items()}
     for table in tables.values():
         table.finish()
-    return made
+    return made | {"physical": replace(made["physical"], constants=constants())}
+
+
+def _numbers(table: Table) -> dict[str, Any]:
+    return {key: table.number(key, kind) for key, kind in _QUANTITIES.items()}
 
 
 def tier_names() -> tuple[str, ...]:

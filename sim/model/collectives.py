@@ -7,11 +7,13 @@ Communication Operations in MPICH" (2005); one-shot and two-shot as in the custo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil, log2
 from typing import Any
 
 import numpy as np
+
+from sim.arch.components import Link
 
 Algorithm = Callable[[Any, int, float, float], Any]  # (size, ways, bandwidth, latency) -> seconds
 
@@ -75,3 +77,36 @@ def collective(kind: str, size: Any, ways: int, bandwidth: float, latency: float
         best = np.minimum(best, seconds)
     last = [float(np.ravel(seconds)[-1]) for seconds in options.values()]
     return best, list(options)[int(np.argmin(last))]
+
+
+def achieved(
+    kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], clock: float, library: str = ""
+) -> tuple[Any, str]:
+    """Seconds of the cheapest algorithm as libraries run them, and its name; ``k`` are the physical tier's constants.
+
+    Rings start in a protocol for small messages (a flag in every word) and change to one with all channels for large
+    ones. A serving engine's own all-reduces (one-shot, two-shot) are open to it, but not where ``library`` is ``nccl``.
+    A link to the host is a tree of bridges: a ring over it crosses half as many bridges as there are devices, each of
+    them shared by as many flows.
+    """
+    if ways < 2:
+        return size * 0.0, "none"
+    rounds = 2 if kind == "all-reduce" else 1
+    wire = rounds * size * (ways - 1) / ways  # bytes out of each device
+    steps = rounds * (ways - 1) * link.latency
+    if link.scope == "host":
+        rate = link.bandwidth * k["host"] / (ways / 2) ** 2
+    else:
+        rate = link.bandwidth * k["peak"] * (1 - k["few"] / ways)
+    steps = steps if kind != "all-to-all" else link.latency
+    options = {
+        "ring, small": k["start"] / clock + steps + wire / (rate * k["words"]),
+        "ring": (k["start"] + k["ramp"]) / clock + steps + wire / rate,
+    }
+    if kind == "all-reduce" and link.reduces:
+        options["switch"] = (k["start"] + k["ramp"]) / clock + size * (ways + 1) / ways / (link.bandwidth * k["switch"])
+    if kind == "all-reduce" and library != "nccl" and link.scope == "node":
+        options["one-shot"] = k["shot"] / clock + link.latency + (ways - 1) * size / (link.bandwidth * k["direct"])
+        options["two-shot"] = k["shot"] / clock + 3 * link.latency + wire / (link.bandwidth * k["direct"])
+    stack = np.stack(np.broadcast_arrays(*options.values()))
+    return stack.min(axis=0), list(options)[int(np.ravel(stack.argmin(axis=0))[-1])]

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from sim.arch import Cluster, Tier
-from sim.model.collectives import collective
+from sim.model import physical
+from sim.model.collectives import achieved, collective
+from sim.model.physical import Chip
 from sim.model.work import Task
 
 BOUNDS = ("compute", "memory", "launch", "collective", "network")
@@ -65,6 +67,8 @@ class Clock:
     def __init__(self, cluster: Cluster, tier: Tier) -> None:
         self.cluster, self.tier = cluster, tier
         self._rates: dict[tuple[str, str, str], tuple[str, float]] = {}
+        self._constants = tier.constants.table() if tier.constants is not None else None
+        self._chips: dict[str, Chip | None] = {}
 
     def time(self, task: Task) -> Timed:
         """The task's seconds here."""
@@ -89,13 +93,29 @@ class Clock:
         for seconds in units.values():
             compute = np.maximum(compute, seconds)
         memory = device.memory.seconds(task.size)
+        chip = self._chip(task.pool)
+        if chip is not None and self._constants is not None:
+            launch = physical.launched(task, chip, self._constants)
+            return Timed(task, physical.seconds(task, chip, self._constants), compute, memory, launch=launch)
         work = np.maximum(compute / self.tier.compute, memory / self.tier.memory)
         return Timed(task, self.tier.launch + work, compute, memory, launch=self.tier.launch)
+
+    def _chip(self, pool: str) -> Chip | None:
+        if self._constants is None:
+            return None
+        if pool not in self._chips:
+            self._chips[pool] = Chip.of(self.cluster.pool(pool).device)
+        return self._chips[pool]
 
     def _collective(self, task: Task) -> Timed:
         link = self.cluster.pool(task.pool).link(task.ways)
         seconds, algorithm = collective(task.kind, task.size, task.ways, link.bandwidth, link.latency)
         moving, _ = collective(task.kind, task.size, task.ways, link.bandwidth, 0.0)
+        chip = self._chip(task.pool)
+        if chip is not None and self._constants is not None and link.scope != "network":
+            k = self._constants["collective"]
+            seconds, algorithm = achieved(task.kind, task.size, task.ways, link, k, chip.clock, task.library)
+            return Timed(task, seconds, link=moving, launch=k["shot"] / chip.clock, algorithm=algorithm)
         fixed = self.tier.collective
         return Timed(task, seconds + fixed, link=moving, launch=fixed, algorithm=algorithm)
 

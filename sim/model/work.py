@@ -16,9 +16,10 @@ from einsum import Access, Cascade, Einsum
 from einsum.cascade import Sizes, accesses
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
-from mappings.kernels import divisions
+from mappings.kernels import divisions, weighted
 from mappings.layout import FREE, Layout, Place
 from mappings.spread import Sharded, expand
+from sim.model.products import Product, product
 
 Ops = tuple[tuple[str, str, Any], ...]  # (operation class, data type, count on one device)
 
@@ -44,6 +45,11 @@ class Task:
     after: tuple[int, ...] = ()
     einsums: tuple[str, ...] = ()
     library: str = ""  # whose collectives are used: "nccl" has no one-shot ones
+    products: tuple[Product, ...] = ()  # the matrix products in a kernel
+    attends: bool = False  # its products are between activations or with state: attention
+    fresh: Any = 1.0  # new positions that its queries come from
+    wide: Any = 1.0  # elements in a row of what a kernel without products writes
+    work: str = "map"  # what such a kernel does: map, reduce, curve (a transcendental) or turn (positions)
 
 
 def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
@@ -125,6 +131,11 @@ class _Builder:
             self.operations(group),
             after=tuple(sorted(after)),
             einsums=names,
+            products=self.products(group),
+            attends=not weighted(self.cascade, group[0]),
+            fresh=self.local(group[0]).get("p", 1.0),
+            wide=self.wide(group),
+            work=self.sort(group),
         )
         self.found.append(task)
         number = len(self.found) - 1
@@ -136,6 +147,25 @@ class _Builder:
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
             self.push(einsum.output.tensor, place)
+
+    def products(self, group: tuple[Einsum, ...]) -> tuple[Product, ...]:
+        """The matrix products of a group."""
+        found = (product(self.cascade, e, self.sizes, self.local(e), self.widest(e)) for e in group)
+        return tuple(p for p in found if p is not None)
+
+    def wide(self, group: tuple[Einsum, ...]) -> Any:
+        """Elements in a row of the group's last result: all but what its first rank counts."""
+        last = group[-1]
+        return prod((self.local(last)[r] for r in last.output.ranks if r not in (*FREE[:2], "m")), start=1.0)
+
+    def sort(self, group: tuple[Einsum, ...]) -> str:
+        """What a kernel without products does, by what its Einsums are."""
+        if any(e.reduced for e in group):
+            return "reduce"
+        if any("exp" in operations(self.cascade, e, self.sizes, self.local(e)) for e in group):
+            return "curve"
+        turned = any(len({a.tensor for a in e.reads}) < len(e.reads) for e in group)
+        return "turn" if turned else "map"
 
     def push(self, name: str, place: Place) -> None:
         """Send a tensor that another pool will read as soon as it is made, rather than when it is asked for."""

@@ -6,7 +6,7 @@ Rows that share a cascade are counted in one call, their sizes as arrays; all ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,11 @@ from einsum.parse import parse
 from mappings.layout import Layout, Place
 from mappings.tree import Spatial
 from sim.arch import Cluster, Tier, cluster
+from sim.model.products import Product
 from sim.model.step import Work
 from sim.model.timing import Clock, Timed
 from sim.model.work import Task
-from sim.silicon.measured import Measured, known
+from sim.silicon.measured import Measured, column, known
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int_]
@@ -36,7 +37,8 @@ _GEMM = """
 """
 _QUANTISE = """
     X[m, k]: bf16
-    A[m, k] = X[m, k] * S
+    S[m] = max[k](X[m, k])
+    A[m, k] = X[m, k] / S[m]
 """
 _CORE = """
     QK[b, g, r, p, m]: causal(p, m, C)
@@ -75,6 +77,9 @@ _EXPERTS = """
     H[b, p, x, f] = silu(G[b, p, x, f]) * U[b, p, x, f]
     Z[b, p, d]    = RT[b, p, x] * H[b, p, x, f] * WD[x, f, d]
 """
+_NARROWED = """XN[b, p, d]: bf16
+    S[b, p] = max[d](XN[b, p, d])
+    AN[b, p, d] = XN[b, p, d] / S[b, p]"""
 _STREAMED = {  # operation: its lines, and the sizes that they take
     "add": ("Y[m, d] = X[m, d] + Z[m, d]", "d"),
     "input_layernorm": ("S[m] = square(X[m, d])\nY[m, d] = X[m, d] * rsqrt(S[m] / D + 1e-5) * W[d]", "d"),
@@ -104,6 +109,7 @@ class Case:
     where: Cluster
     rows: Places
     tasks: tuple[Task, ...]
+    eager: bool = False  # launched kernel by kernel, not from a recorded graph
 
     def timed(self, tier: Tier) -> tuple[Timed, ...]:
         """Every task on the hardware."""
@@ -113,12 +119,50 @@ class Case:
     def seconds(self, tier: Tier) -> Array:
         """Seconds of every row."""
         total: Any = sum(one.seconds for one in self.timed(tier))
+        if self.eager and tier.constants is not None:
+            total = total + tier.constants.table()["host"]["eager"]
         return np.broadcast_to(np.asarray(total, float), self.rows.shape)
 
 
 def cases(rows: Measured) -> tuple[Case, ...]:
     """All rows of a file as cases."""
-    return tuple(_KINDS[rows.operation](rows))
+    return joined(tuple(_KINDS[rows.operation](rows)))
+
+
+def joined(found: tuple[Case, ...]) -> tuple[Case, ...]:
+    """Cases whose kernels are alike on like devices as one, their amounts end to end: fewer and longer arrays."""
+    alike: dict[tuple[object, ...], list[Case]] = {}
+    for case in found:
+        kernels = tuple((t.kind, t.work, t.attends, t.ways, t.library, _types(t)) for t in case.tasks)
+        alike.setdefault((case.where.pools[0].device.name, case.eager, kernels), []).append(case)
+    return tuple(_chained(same) for same in alike.values())
+
+
+def _types(task: Task) -> tuple[object, ...]:
+    kept = tuple((p.dtype, p.stored, p.kept, p.lasts, p.routed) for p in task.products)
+    return kept + tuple((op, dtype) for op, dtype, _ in task.ops)
+
+
+def _chained(same: list[Case]) -> Case:
+    if len(same) == 1:
+        return same[0]
+
+    def chain(*amounts: Any) -> Array:
+        pairs = zip(amounts, same, strict=True)
+        return np.concatenate([np.broadcast_to(np.asarray(a, float), case.rows.shape) for a, case in pairs])
+
+    def product(*found: Product) -> Product:
+        names = ("copies", "rows", "cols", "depth", "share")
+        return replace(found[0], **{name: chain(*(getattr(p, name) for p in found)) for name in names})
+
+    def task(*found: Task) -> Task:
+        amounts = {name: chain(*(getattr(t, name) for t in found)) for name in ("size", "fresh", "wide")}
+        ops = tuple((*rows[0][:2], chain(*(r[2] for r in rows))) for rows in zip(*(t.ops for t in found), strict=True))
+        products = tuple(product(*ps) for ps in zip(*(t.products for t in found), strict=True))
+        return replace(found[0], ops=ops, products=products, **amounts)
+
+    tasks = tuple(task(*ts) for ts in zip(*(case.tasks for case in same), strict=True))
+    return replace(same[0], rows=np.concatenate([case.rows for case in same]), tasks=tasks)
 
 
 def predict(found: tuple[Case, ...], tier: Tier, count: int) -> Array:
@@ -162,30 +206,33 @@ def _attention(rows: Measured) -> Iterator[Case]:
 def _latent(rows: Measured) -> Iterator[Case]:
     """Widths of DeepSeek-V3: 512 of latent and 64 of position in the cache; 128 + 64 a key and 128 a value expanded."""
     b, s, h = (rows.numbers(name) for name in ("batch", "seq", "heads"))
-    for (name, phase, cache), at in rows.split(rows.text("device"), rows.text("phase"), rows.dtypes("kv_cache_dtype")):
+    eager = tuple(str(cell.startswith("aiconfigurator:vllm")) for cell in column(rows, "source"))
+    keys = rows.text("device"), rows.text("phase"), rows.dtypes("kv_cache_dtype"), eager
+    for (name, phase, cache, slow), at in rows.split(*keys):
         if phase == "decode":
             cascade = parse(_LATENT.format(cache=cache), name="mla", b=1, g=1, r=1, p=1, c=0, e=576, u=512, m="C + P")
-            yield _case(name, at, cascade, b=b[at], r=h[at], p=1, c=s[at] - 1)
+            made = _case(name, at, cascade, b=b[at], r=h[at], p=1, c=s[at] - 1)
         else:
             cascade = parse(_EXPANDED, name="mla", b=1, g=1, r=1, p=1, c=0, e=192, u=128, m="C + P")
-            yield _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
+            made = _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
+        yield replace(made, eager=slow == "True")
 
 
 def _experts(rows: Measured) -> Iterator[Case]:
-    tokens = rows.numbers("num_tokens")
-    names = ("device", "moe_dtype", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size")
+    p, d, f, x = (rows.numbers(n) for n in ("num_tokens", "hidden_size", "inter_size", "num_experts"))
+    names = ("device", "moe_dtype", "topk", "moe_tp_size", "moe_ep_size")
     keys = [rows.dtypes(name) if name == "moe_dtype" else rows.text(name) for name in names]
     for (name, dtype, *sizes), at in rows.split(*keys):
-        d, f, chosen, x, tp, ep = (int(float(size)) for size in sizes)
+        chosen, tp, ep = (int(float(size)) for size in sizes)
         narrow = dtype in {"fp8", "fp4"}
         text = _EXPERTS.format(
             weights=dtype, dtype=dtype if narrow else "bf16", chosen=chosen,
-            quantise="XN[b, p, d]: bf16\n    AN[b, p, d] = XN[b, p, d] * S" if narrow else "",
+            quantise=_NARROWED if narrow else "",
         )  # fmt: skip
-        cascade = parse(text, name="moe", b=1, p=1, d=d, f=f, x=x)
+        cascade = parse(text, name="moe", b=1, p=1, d=1, f=1, x=1)
         loops = tuple(Spatial(rank, ways) for rank, ways in (("x", ep), ("f", tp)) if ways > 1)
         layout = Layout((Place("model", ep * tp, loops),))
-        yield _case(name, at, cascade, layout, p=tokens[at])
+        yield _case(name, at, cascade, layout, p=p[at], d=d[at], f=f[at], x=x[at])
 
 
 def _streamed(rows: Measured) -> Iterator[Case]:

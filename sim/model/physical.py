@@ -1,0 +1,216 @@
+"""Seconds of kernels on a graphics processor: waves of tiles over its multiprocessors, what each can draw from memory.
+
+A multiprocessor ("sm") is one of the copies of a spatial fan-out; a kernel's tiles are dealt to them in waves, the last
+one partly empty. The time of a fused kernel is its launch and epilogue (in clocks), then a blend between the longest
+and the sum of what its units and its memory need; what runs in sequence is added. Tile and split are chosen as a
+library chooses: the fastest. Constants are alike for every device (``sim/arch/data/physical.toml``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.arch import Device, bits
+from sim.model.work import Task
+
+Constants = Mapping[str, float]  # of one class of kernel
+
+TILES = ((64, 32), (64, 128), (128, 128), (128, 256))  # rows and columns of a product's tile
+SPLITS = (1, 2, 4, 8, 16)  # ways in which the depth of a product is divided among multiprocessors
+ROUTED = ((64, 128, 1), (128, 128, 1), (128, 256, 1))  # a grouped product's, whose depth is never divided
+PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decoding
+BLOCK = 64  # keys that decoding takes at once
+GROUP = 16  # queries of one key head that a matrix instruction takes at once
+ROWS = 64  # rows of a latent's heads, likewise
+DRIVER = 1e-6  # s, of a launch, whatever the clock
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """What the kernels need to know of a device."""
+
+    device: Device
+    sms: float
+    clock: float  # Hz
+    sustained: float  # fraction of the clock kept while all matrix units work: midway between base and boost
+    cache: float  # B that the last cache can hold of what all multiprocessors read
+    bandwidth: float  # B/s
+    asynchronous: bool
+
+    @classmethod
+    def of(cls, device: Device) -> Chip | None:
+        """The chip, or None where the device's file states no multiprocessors with a clock."""
+        sm = next((f for f in device.fanouts if f.name == "sm" and f.clock), None)
+        if sm is None:
+            return None
+        last = next((m for m in device.memories if m.name == "l2"), None)
+        cache = last.capacity / last.partitions if last is not None and np.isfinite(last.capacity) else 0.0
+        kept = (sm.base_clock + sm.clock) / 2 / sm.clock if sm.base_clock else 1.0
+        own = any(unit.asynchronous for unit in device.computes)
+        return cls(device, float(sm.count), sm.clock, kept, cache, device.memory.rate, own)
+
+    def rate(self, dtype: str) -> float:
+        """Operations per second of one multiprocessor's matrix unit at the stated clock."""
+        return self.device.rate("mac", dtype) / self.sms
+
+    def missed(self, size: Any, k: Constants) -> Any:
+        """Fraction of bytes that comes from memory, the rest having stayed in the cache."""
+        return 1 - k["hit"] * np.clip(1 - size / max(self.cache, 1.0), 0, 1)
+
+    def waves(self, tiles: Any) -> Any:
+        """Rounds in which the multiprocessors do so many tiles; half of the last one's empty places are refilled."""
+        full = tiles / self.sms
+        return np.where(full > 1, (full + np.ceil(full)) / 2, 1.0)
+
+
+def seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
+    """Seconds of a kernel, its launch included."""
+    name = kernel_class(task)
+    return _TIMES[name](task, chip, constants[name])
+
+
+def launched(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> float:
+    """Seconds of a kernel's launch and epilogue, however small it is."""
+    return _launched(chip, constants[kernel_class(task)])
+
+
+def kernel_class(task: Task) -> str:
+    """The class of a kernel: which of the constants it takes."""
+    if not task.products:
+        return task.work
+    if task.products[0].routed:
+        return "experts"
+    if not task.attends or len(task.products) < 2:
+        return "product"
+    phase = "decode" if np.all(np.asarray(task.fresh) == 1) else "prefill"
+    scores, average = task.products[0], task.products[-1]
+    latent = scores.kept == average.kept or not scores.lasts  # one state for keys and values, or expanded from one
+    return f"latent_{phase}" if latent else phase
+
+
+def _stacked(choices: tuple[tuple[int, ...], ...], like: Any) -> tuple[Any, ...]:
+    """Each position of the choices as an array along an axis in front of all others."""
+    ahead = (len(choices), *[1] * np.ndim(like))
+    return tuple(np.reshape(np.array(column, float), ahead) for column in zip(*choices, strict=True))
+
+
+def _launched(chip: Chip, k: Constants) -> float:
+    return DRIVER + k["launch"] / chip.clock
+
+
+def _product(task: Task, chip: Chip, k: Constants) -> Any:
+    choices = tuple((*tile, split) for tile in TILES for split in SPLITS)
+    return _launched(chip, k) + _tiled(task, chip, k, choices)
+
+
+def _tiled(task: Task, chip: Chip, k: Constants, choices: tuple[tuple[int, ...], ...]) -> Any:
+    """Merged products of one input by tiles: the fastest of the choices."""
+    first, each = task.products[0], bits(task.products[0].dtype) / 8
+    cols: Any = sum(p.cols for p in task.products)
+    shape = first.copies * first.rows * cols * first.depth
+    high, wide, split = _stacked(choices, shape)
+    tiles = first.copies * np.ceil(first.rows / high) * np.ceil(cols / wide) * split
+    depth = np.ceil(first.depth / split / 64) * 64
+    busy = np.minimum(tiles, chip.sms)
+    compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
+    compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
+    size = task.size * chip.missed(task.size, k)
+    memory = size / (chip.bandwidth * k["memory"]) / np.minimum(1.0, busy / chip.sms * k["draw"])
+    cache = each * (high + wide) * depth * tiles / busy / (chip.clock * k["cache"])
+    longest = _blend(compute, np.maximum(memory, cache), k["blend"])
+    joined = 8 * first.rows * cols * split / (chip.sms * chip.clock * k["cache"]) + k["split"] / chip.clock
+    return (longest + np.where(split > 1, joined, 0.0)).min(axis=0)
+
+
+def _blend(one: Any, other: Any, power: float) -> Any:
+    """Between the longer (a high power) and the sum (one) of two times that overlap in part."""
+    return (one**power + other**power) ** (1 / power)
+
+
+def _experts(task: Task, chip: Chip, k: Constants) -> Any:
+    """A grouped product: rows padded to whole tiles for each expert in use, and tokens permuted before or after."""
+    first = task.products[0]
+    rows = first.copies * first.rows
+    moved = k["permute"] * 2 * rows * (first.depth + sum(p.cols for p in task.products))
+    mixed = bits(first.stored) < bits(first.dtype)  # weights are widened on the way
+    work = _tiled(task, chip, k, ROUTED) / (k["mixed"] if mixed else 1.0)
+    return _launched(chip, k) + work + moved / chip.bandwidth
+
+
+def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
+    """Blocks of queries against the keys before them, after a pass that turns positions and writes the cache."""
+    scores, average = task.products[0], task.products[-1]
+    fresh, width = task.fresh, scores.depth + average.cols
+    heads = scores.copies * scores.rows / fresh  # of all requests
+    share = np.clip(scores.share, 0, 1)
+    size, wide = _stacked(((64, 64), (128, 128)), heads * width)
+    blocks, keys = np.ceil(fresh / size), np.ceil(scores.cols / wide)
+    tiles = np.maximum(blocks * keys * share, (blocks + 1) / 2)  # of one head; a band's edge is whole tiles
+    matrix = 2 * size * wide * width / (chip.rate(scores.dtype) * k["compute"])
+    softmax = k["softmax"] * size * wide / chip.clock
+    hidden = k["overlap"] * np.minimum(matrix, softmax) if chip.asynchronous else 0.0
+    tile = (matrix + softmax - hidden) / chip.sustained
+    start = k["block"] / chip.clock
+    busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
+    work = np.maximum(busy, tile * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
+    queries = 2 * heads * fresh * scores.depth
+    context = bits(scores.stored) / 8 * scores.copies * scores.cols * width
+    passed = 3 * queries + 2 * context + 2 * scores.copies * scores.cols * width
+    return _launched(chip, k) + work + k["passes"] * passed * chip.missed(passed, k) / chip.bandwidth
+
+
+def _decode(task: Task, chip: Chip, k: Constants) -> Any:
+    """Few queries against a long context, divided among multiprocessors where that is faster."""
+    scores, average = task.products[0], task.products[-1]
+    width = scores.depth + average.cols
+    narrow = bits(scores.stored) <= 8
+    group = np.ceil(scores.rows / GROUP)
+    whole = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context
+    [parts] = _stacked(tuple((p,) for p in (PARTS[:1] if whole else PARTS)), scores.copies * scores.cols * group)
+    tiles = scores.copies * parts
+    busy = np.minimum(tiles, chip.sms)
+    keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
+    cache = task.size
+    missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1)
+    memory = cache * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
+    memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
+    each = k["row"] * group + (k["convert"] if whole else 0.0)
+    work = chip.waves(tiles) * (k["block"] + each * keys * width / 256) / chip.clock
+    joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
+    longest = (_blend(memory, work, 2.0) + joined).min(axis=0)
+    passed = 2 * scores.copies * (2 * scores.rows + 4) * width / 2
+    return _launched(chip, k) + longest + k["passes"] * passed / chip.bandwidth
+
+
+def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
+    """All heads of a request against one state, in blocks of rows as the matrix unit takes them."""
+    scores, average = task.products[0], task.products[-1]
+    width = scores.depth + average.cols
+    divided = PARTS if chip.asynchronous else PARTS[:1]  # older kernels do not divide the context
+    [parts] = _stacked(tuple((p,) for p in divided), scores.copies * scores.cols * scores.rows * width)
+    tiles = scores.copies * np.ceil(scores.rows / ROWS) * parts
+    busy = np.minimum(tiles, chip.sms)
+    keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
+    reached = k["compute"] * (1.0 if chip.asynchronous else k["issued"])
+    work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.sustained * reached)
+    work = chip.waves(tiles) * (work + k["block"] / chip.clock)
+    memory = task.size / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
+    joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
+    return _launched(chip, k) + (_blend(memory, work, k["blend"]) + joined).min(axis=0)
+
+
+def _stream(task: Task, chip: Chip, k: Constants) -> Any:
+    """One pass over memory; a row that one block goes through takes as long as its loop, however few rows."""
+    row = k["row"] * task.wide / chip.clock
+    return _launched(chip, k) + row + k["passes"] * task.size * chip.missed(task.size, k) / chip.bandwidth
+
+
+_TIMES: dict[str, Callable[[Task, Chip, Constants], Any]] = {
+    "product": _product, "experts": _experts, "prefill": _prefill, "decode": _decode,
+    "latent_prefill": _prefill, "latent_decode": _latent_decode,
+    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream,
+}  # fmt: skip

@@ -1,0 +1,68 @@
+"""Contractions seen as matrix products: how many, with how many rows, columns and depth, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from einsum import Access, Cascade, Einsum
+from einsum.counts import operations, touched
+from einsum.sparsity import PerRow
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """``copies`` independent products of ``rows`` x ``depth`` and ``depth`` x ``cols``, computed in ``dtype``.
+
+    The columns are those of the operand that stays: a weight, or the context. Of the result's elements only ``share``
+    are needed (a causal band). ``routed`` products have the rows that a router sends to each of the experts in use.
+    """
+
+    dtype: str
+    copies: Any
+    rows: Any
+    cols: Any
+    depth: Any
+    share: Any
+    stored: str  # type in which the operand that stays is kept
+    kept: str  # the operand that stays
+    lasts: bool  # it is a weight or state
+    routed: bool = False
+
+
+def product(
+    cascade: Cascade, einsum: Einsum, sizes: Mapping[str, Any], local: Mapping[str, Any], dtype: str
+) -> Product | None:
+    """The matrix product that an Einsum is on one device's share of its ranks, or None where it is none."""
+    reads = [a for a in einsum.reads if a.ranks]
+    if not einsum.contraction or len(reads) < 2:
+        return None
+    kept = _kept(cascade, reads)
+    others = {r for a in reads if a is not kept for r in a.ranks}
+    out, here = set(einsum.output.ranks), set(kept.ranks)
+    along = {p.along for p in cascade.patterns[einsum.name] if isinstance(p, PerRow)} & here
+    depth = _extent((here & set(einsum.reduced)) - along, local)
+    cols = _extent((here & out) - others, local)
+    copies = _extent((here & out & others) | along, local)
+    macs = operations(cascade, einsum, sizes, local).get("mac", 0.0) / 2
+    if along:
+        copies = touched(cascade, kept, einsum, sizes, local) / (cols * depth)
+        rows, share = macs / (copies * cols * depth), 1.0
+    else:
+        rows = _extent(out - here, local)
+        share = macs / (copies * rows * cols * depth)
+    tensor = cascade.tensor(kept.tensor)
+    lasts = tensor.kind in {"weight", "state"}
+    return Product(dtype, copies, rows, cols, depth, share, tensor.dtype, tensor.name, lasts, bool(along))
+
+
+def _kept(cascade: Cascade, reads: list[Access]) -> Access:
+    """The operand that stays while rows pass: the weight or state, else the last one written."""
+    lasting = [a for a in reads if cascade.tensor(a.tensor).kind in {"weight", "state"}]
+    return (lasting or reads)[-1]
+
+
+def _extent(ranks: set[str], local: Mapping[str, Any]) -> Any:
+    return prod((local[r] for r in sorted(ranks)), start=1.0)
