@@ -7,7 +7,7 @@ from sim.arch.clusters import Cluster, Pool, cluster, cluster_names, default_net
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
 from sim.arch.devices import accelerator_names, canonical, device, device_aliases, device_names
 from sim.arch.prices import Book, Price, Prices, book, books, choose_book, price, price_range
-from sim.arch.tiers import Constants, Tier, constants, tier, tier_names
+from sim.arch.tiers import Constants, Tested, Tier, constants, tested, tier, tier_names
 
 __all__ = [
     "OPERATIONS",
@@ -23,6 +23,7 @@ __all__ = [
     "Power",
     "Price",
     "Prices",
+    "Tested",
     "Tier",
     "accelerator_names",
     "bits",
@@ -39,6 +40,7 @@ __all__ = [
     "device_names",
     "price",
     "price_range",
+    "tested",
     "tier",
     "tier_names",
 ]

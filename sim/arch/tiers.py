@@ -51,6 +51,30 @@ def constants() -> Constants:
     return Constants(tuple((name, tuple((k, float(v)) for k, v in table.items())) for name, table in classes.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Errors of a class of kernels on devices left out of the fit, each in turn, and what the measurements covered."""
+
+    kernels: int
+    median: float  # of the absolute relative error
+    p90: float
+    bias: float  # median of the signed error
+    shortest: float  # s
+    longest: float  # s
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+
+
+@cache
+def tested() -> dict[str, Tested]:
+    """The tested errors by class of kernel."""
+    raw = read(DATA / "physical.toml", "constants").get("tested", {})
+    return {
+        name: Tested(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+        for name, table in raw.items()
+    }
+
+
 @cache
 def _tiers() -> dict[str, Tier]:
     path = DATA / "tiers.toml"

@@ -17,6 +17,7 @@ from mappings.tree import Nest
 from sim.arch import Cluster, Device, Tier, cluster, cluster_names, device, tier
 from sim.model.spatial import MappedEstimate, evaluate
 from sim.model.step import Step, Work
+from sim.model.tested import Band, band
 from sim.model.timing import Timed
 from sim.units import fmt
 
@@ -49,6 +50,7 @@ class Estimate:
 
     name: str
     step: Step
+    tier: str = "physical"
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -75,6 +77,11 @@ class Estimate:
         """Seconds at the physical limit: every rate at its peak, no launches, nothing waiting for anything."""
         return sum(row.ideal for row in self.rows)
 
+    @property
+    def band(self) -> Band:
+        """How far off the seconds may be, by the tested errors of what the step is made of."""
+        return band(self.step, self.tier)
+
     def summary(self) -> dict[str, Any]:
         """The step's figures, SI units."""
         ops = sum(row.ops for row in self.rows)
@@ -88,6 +95,9 @@ class Estimate:
             "bytes_per_device": moved,
             "bound": self.bound,
             "limit_seconds": self.limit,
+            "tier": self.tier,
+            "error_median": self.band.median,
+            "error_p90": self.band.p90,
         }
 
     def frame(self) -> Any:
@@ -103,7 +113,7 @@ class Estimate:
         near = f"bound by {self.bound}, {_scalar(self.limit / self.seconds):.0%} of the limit"
         title = f"{self.name} on {self.step.cluster.name}: {cost}, {near}"
         head = f"{'':36} {'pool':>9} {'times':>5} {'ops':>9} {'bytes':>9} {'time':>9} {'bound':>10} {'limit':>5}"
-        return "\n".join([title, head, *map(_line, self.rows)])
+        return "\n".join([title, head, *map(_line, self.rows), *self.band.lines()])
 
 
 def _scalar(value: Any) -> Any:
@@ -162,7 +172,7 @@ def estimate(
     _check_ranks(program, sizes)
     level = tier if isinstance(tier, Tier) else _tier(tier)
     shaped = {r: np.asarray(s, float) if np.ndim(s) else s for r, s in sizes.items()}
-    return Estimate(program.name, Work.of(program, laid, **shaped).on(where, level))
+    return Estimate(program.name, Work.of(program, laid, **shaped).on(where, level), level.name)
 
 
 def _mapped(

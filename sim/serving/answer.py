@@ -13,6 +13,9 @@ from einsum import WeirError
 from mappings.layout import uneven
 from sim.arch import Cluster, Tier, cluster, tier
 from sim.arch.prices import Prices, prices
+from sim.model.physical import Chip
+from sim.model.step import Step
+from sim.model.tested import band
 from sim.serving.deploy import Choice, Model, best, deployments, idle
 from sim.serving.sensitivity import Sensitivity, sensitivities
 from sim.serving.served import Served, at_percentile, percentiles
@@ -179,7 +182,7 @@ def serve(
     top = steady(ideal.service(), span.mean_prompt, span.mean_output, choice.batch, prefill=prefill)
     limit = float(top.tokens_per_second[0]) * choice.deployment.layout.replicas
     bound = _bound(choice, span, prefill, step.bound)
-    notes = (*note, *_notes(choice, book, served), *resolved.notes)
+    notes = (*note, *_notes(choice, book, served, step), *resolved.notes)
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes)
 
 
@@ -214,13 +217,13 @@ def _bound(choice: Choice, load: Lengths, prefill: Prefill, decode: str) -> str:
     return f"prefill: {filling.bound} ({1 - step / whole:.0%} of the time)"
 
 
-def _notes(choice: Choice, book: Prices, served: Served) -> tuple[str, ...]:
+def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[str, ...]:
     """Everything the figures rest on."""
     d = choice.deployment
     t, network = d.tier, d.cluster.network
     notes = [
-        f"tier {t.name}: {fmt(t.launch, 's')} per kernel, {t.compute:.0%} of peak compute,"
-        f" {t.memory:.0%} of peak bandwidth, {fmt(t.collective, 's')} per collective ({t.source})",
+        _described(t, {p.device.name for p in d.cluster.pools if t.constants is None or Chip.of(p.device) is None}),
+        *band(step, t.name).lines(),
         book.describe(),
         f"network: {fmt(network.bandwidth, 'B/s')} per device, {fmt(network.latency, 's')} one way; {d.cluster.source}",
         f"memory: {d.reserve:.0%} of each device kept for activations and the engine",
@@ -234,6 +237,18 @@ def _notes(choice: Choice, book: Prices, served: Served) -> tuple[str, ...]:
         notes.append(f"uneven: {odd}; the fullest device sets the pace and needs the memory")
     doubtful = [pool.device for pool in d.cluster.pools if pool.device.unverified]
     return (*notes, *(f"{one.name}: unverified figures: {', '.join(one.unverified)}" for one in doubtful))
+
+
+def _described(level: Tier, plain: set[str]) -> str:
+    """The tier, and on which devices it is plain fractions of peak."""
+    fractions = (
+        f"{fmt(level.launch, 's')} per kernel, {level.compute:.0%} of peak compute, {level.memory:.0%} of peak"
+        f" bandwidth, {fmt(level.collective, 's')} per collective ({level.source})"
+    )
+    if level.constants is None:
+        return f"tier {level.name}: {fractions}"
+    text = f"tier {level.name}: one set of constants for all devices, by class of kernel (docs/accuracy.md)"
+    return f"{text}; {', '.join(sorted(plain))}: {fractions}" if plain else text
 
 
 def _load(given: Trace | str | Path | None, prompt: int | None, output: int | None) -> tuple[Trace, tuple[str, ...]]:

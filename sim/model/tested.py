@@ -1,0 +1,104 @@
+"""How far off an answer may be: the tested error of each class of kernel in it, and where it leaves what was tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.arch import Tested, tested
+from sim.model.physical import Chip, kernel_class
+from sim.model.step import Step
+from sim.model.timing import Timed
+
+UNTESTED = 0.5  # median error assumed of what no measurement covers; the plain roofline's on measured kernels
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One class of kernels in an answer: its share of the time, and its error on devices left out of the fit."""
+
+    name: str
+    share: float
+    median: float
+    p90: float
+    beyond: tuple[str, ...]  # how it leaves what was tested
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The tested errors of an answer's terms, and of their sum with all errors pointing one way."""
+
+    tier: str
+    terms: tuple[Term, ...]
+
+    @property
+    def median(self) -> float:
+        """Relative error of the total that half of such answers stay within."""
+        return sum(term.share * term.median for term in self.terms)
+
+    @property
+    def p90(self) -> float:
+        """Relative error of the total that nine in ten stay within."""
+        return sum(term.share * term.p90 for term in self.terms)
+
+    def lines(self) -> tuple[str, ...]:
+        """Sentences to print below an answer."""
+        if self.tier != "physical":
+            return (f"tier {self.tier}: a bound, not a forecast; no error band",) if self.tier == "limit" else ()
+        shown = [t for t in self.terms if t.share >= 0.005]
+        each = ", ".join(f"{t.name} {t.median:.0%} ({t.share:.0%} of the time)" for t in shown)
+        total = f"tested error of a step: {self.median:.0%} median, {self.p90:.0%} in nine of ten; by term: {each}"
+        flags = dict.fromkeys(flag for t in shown for flag in t.beyond)
+        return (total, *(f"beyond what was tested: {flag}" for flag in flags))
+
+
+def band(step: Step, tier: str) -> Band:
+    """The tested error of a step, at its last design point."""
+    spent: dict[str, list[tuple[float, tuple[str, ...]]]] = {}
+    for part, timed in step.rows:
+        for one in timed:
+            name, beyond = _place(step, one)
+            spent.setdefault(name, []).append((part.times * _last(one.seconds), beyond))
+    if step.host:
+        spent["host"] = [(float(step.host), ())]
+    whole = sum(seconds for found in spent.values() for seconds, _ in found) or 1.0
+    return Band(tier, tuple(_term(name, found, whole) for name, found in sorted(spent.items())))
+
+
+def _term(name: str, found: list[tuple[float, tuple[str, ...]]], whole: float) -> Term:
+    facts = tested().get(name)
+    beyond = tuple(dict.fromkeys(flag for _, flags in found for flag in flags))
+    share = sum(seconds for seconds, _ in found) / whole
+    if facts is None:
+        return Term(name, share, UNTESTED, 2 * UNTESTED, beyond)
+    return Term(name, share, facts.median, facts.p90, beyond)
+
+
+def _last(value: Any) -> float:
+    return float(np.ravel(value)[-1])
+
+
+def _place(step: Step, one: Timed) -> tuple[str, tuple[str, ...]]:
+    """The class of a task, and how it leaves what was tested."""
+    device = step.cluster.pool(one.task.pool).device
+    if one.task.kind == "transfer":
+        return "transfer", ("transfers between pools: no measurements",)
+    if Chip.of(device) is None:
+        return "roofline", (f"{device.name}: no measured constants for such devices, plain fractions of peak",)
+    name = kernel_class(one.task) if one.task.kind == "kernel" else "collective"
+    facts = tested().get(name)
+    return name, tuple(_beyond(one, device.name, name, facts)) if facts is not None else (f"{name}: not tested",)
+
+
+def _beyond(one: Timed, device: str, name: str, facts: Tested) -> Iterator[str]:
+    if not any(device.startswith(known) for known in facts.devices):
+        yield f"{device} was not measured; errors are of devices left out of the fit"
+    types = {p.dtype for p in one.task.products} - set(facts.dtypes) - {"fp16"}
+    if types:
+        yield f"{name} in {', '.join(sorted(types))}"
+    seconds = _last(one.seconds)
+    if one.task.kind == "kernel" and seconds > 2 * facts.longest:
+        yield f"{name} kernels of {seconds:.2g} s (longest tested {facts.longest:.2g} s)"
