@@ -153,10 +153,12 @@ def _chained(same: list[Case]) -> Case:
 
     def product(*found: Product) -> Product:
         names = ("copies", "rows", "cols", "depth", "share")
-        return replace(found[0], **{name: chain(*(getattr(p, name) for p in found)) for name in names})
+        amounts: dict[str, Any] = {name: chain(*(getattr(p, name) for p in found)) for name in names}
+        return replace(found[0], **amounts)
 
     def task(*found: Task) -> Task:
-        amounts = {name: chain(*(getattr(t, name) for t in found)) for name in ("size", "fresh", "wide")}
+        names = ("size", "fresh", "wide")
+        amounts: dict[str, Any] = {name: chain(*(getattr(t, name) for t in found)) for name in names}
         ops = tuple((*rows[0][:2], chain(*(r[2] for r in rows))) for rows in zip(*(t.ops for t in found), strict=True))
         products = tuple(product(*ps) for ps in zip(*(t.products for t in found), strict=True))
         return replace(found[0], ops=ops, products=products, **amounts)

@@ -98,7 +98,8 @@ def fit(sample: Sample) -> Table:
         return np.concatenate([errors * share, logs * HOLD * len(rows)])
 
     first = np.zeros(int(free.sum()))
-    found = least_squares(residuals, first, loss="soft_l1", f_scale=SPREAD, diff_step=1e-2, max_nfev=20)
+    step = np.full(first.shape, 1e-2)
+    found = least_squares(residuals, first, loss="soft_l1", f_scale=SPREAD, diff_step=step, max_nfev=20)
     return table(found.x)
 
 
@@ -117,4 +118,4 @@ def left_out(sample: Sample) -> Array:
 def _shares(devices: Sequence[str]) -> Array:
     """Weights with which every device counts the same."""
     _, place, count = np.unique(np.array(devices), return_inverse=True, return_counts=True)
-    return np.sqrt(count.mean() / count[place])
+    return np.asarray(np.sqrt(count.mean() / count[place]))

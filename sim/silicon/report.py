@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einsum.errors import WeirError
 from sim.arch import Tier, tier
 from sim.silicon.cases import cases, predict
+from sim.silicon.fit import Sample, left_out
 from sim.silicon.measured import Measured, column, load
+from sim.silicon.store import shipped
 
 Array = NDArray[np.float64]
 TIERS = ("limit", "physical")
+UNSEEN = "physical, unseen"  # constants fitted to all devices but the one they are tried on
 ALL = "all devices"
 
 
@@ -71,27 +73,28 @@ def _line(row: Row) -> str:
 
 def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = None) -> Report:
     """Every tier against the measured kernels of a folder of CSV files."""
-    if folder is None:
-        raise WeirError("give the folder of measured kernels: weir validate silicon --data FOLDER")
-    found, rows = load(folder), list[Row]()
+    found, rows = (load(folder) if folder else shipped()), list[Row]()
     for done, one in enumerate(found, start=1):
         rows += _rows(one)
         if progress is not None:
             progress(done, len(found))
-    return Report(tuple(rows), f"{sum(map(len, found))} kernels of {folder.name}/")
+    where = f"{folder.name}/" if folder else "the sample that comes with weir"
+    return Report(tuple(rows), f"{sum(map(len, found))} kernels of {where}")
 
 
 def _rows(one: Measured) -> Iterator[Row]:
     made = cases(one)
     levels: Mapping[str, Tier] = {name: tier(name) for name in TIERS}
     errors = {name: predict(made, level, len(one)) / one.seconds - 1 for name, level in levels.items()}
+    errors[UNSEEN] = left_out(Sample(one.operation, made, one.seconds, one.text("device"))) / one.seconds - 1
     kinds = np.array(list(map(_kind, [one.operation] * len(one), *_labels(one))))
     devices = np.array(one.text("device"))
     for kind in sorted(set(kinds)):
         for name in (*sorted(set(devices[kinds == kind])), ALL):
             keep = (kinds == kind) & ((devices == name) | (name == ALL))
             for level, error in errors.items():
-                yield row(kind, name, level, error[keep])
+                if not np.isnan(error[keep]).any():
+                    yield row(kind, name, level, error[keep])
 
 
 def _labels(one: Measured) -> tuple[tuple[str, ...], ...]:
