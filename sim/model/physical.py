@@ -26,6 +26,7 @@ PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decodi
 BLOCK = 64  # keys that decoding takes at once
 GROUP = 16  # queries of one key head that a matrix instruction takes at once
 ROWS = 64  # rows of a latent's heads, likewise
+MOST = 0.9  # of what passes that a cache may have kept
 DRIVER = 1e-6  # s, of a launch, whatever the clock
 
 
@@ -59,7 +60,7 @@ class Chip:
 
     def missed(self, size: Any, k: Constants) -> Any:
         """Fraction of bytes that comes from memory, the rest having stayed in the cache."""
-        return 1 - k["hit"] * np.clip(1 - size / max(self.cache, 1.0), 0, 1)
+        return 1 - np.clip(k["hit"] * (1 - size / max(self.cache, 1.0)), 0, MOST)
 
     def waves(self, tiles: Any) -> Any:
         """Rounds in which the multiprocessors do so many tiles; half of the last one's empty places are refilled."""
@@ -118,7 +119,7 @@ def _tiled(task: Task, chip: Chip, k: Constants, choices: tuple[tuple[int, ...],
     busy = np.minimum(tiles, chip.sms)
     compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
-    size = task.size * chip.missed(task.size, k)
+    size = task.size * (chip.missed(task.size, k) if task.again else 1.0)
     memory = size / (chip.bandwidth * k["memory"]) / np.minimum(1.0, busy / chip.sms * k["draw"])
     cache = each * (high + wide) * depth * tiles / busy / (chip.clock * k["cache"])
     longest = _blend(compute, np.maximum(memory, cache), k["blend"])
@@ -175,7 +176,7 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
     cache = task.size
-    missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1)
+    missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1) if task.again else 1.0
     memory = cache * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
     each = k["row"] * group + (k["convert"] if whole else 0.0)

@@ -96,7 +96,9 @@ class Clock:
         chip = self._chip(task.pool)
         if chip is not None and self._constants is not None:
             launch = physical.launched(task, chip, self._constants)
-            return Timed(task, physical.seconds(task, chip, self._constants), compute, memory, launch=launch)
+            least = launch + compute  # the slowest unit at its peak, also where it is not a matrix unit
+            seconds = np.maximum(physical.seconds(task, chip, self._constants), least)
+            return Timed(task, seconds, compute, memory, launch=launch)
         work = np.maximum(compute / self.tier.compute, memory / self.tier.memory)
         return Timed(task, self.tier.launch + work, compute, memory, launch=self.tier.launch)
 

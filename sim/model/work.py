@@ -46,6 +46,7 @@ class Task:
     einsums: tuple[str, ...] = ()
     library: str = ""  # whose collectives are used: "nccl" has no one-shot ones
     products: tuple[Product, ...] = ()  # the matrix products in a kernel
+    again: bool = False  # run over and over on the same operands, as benchmarks do: what the cache can hold stays in it
     attends: bool = False  # its products are between activations or with state: attention
     fresh: Any = 1.0  # new positions that its queries come from
     wide: Any = 1.0  # elements in a row of what a kernel without products writes

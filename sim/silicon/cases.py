@@ -178,7 +178,7 @@ def predict(found: tuple[Case, ...], tier: Tier, count: int) -> Array:
 def _case(name: str, at: Places, cascade: Cascade, layout: Layout = ONE, **sizes: Any) -> Case:
     program = Program(cascade.name, (Part(cascade),))
     work = Work.of(program, layout, **sizes)
-    kernels = tuple(t for _, found in work.parts for t in found if t.kind == "kernel")
+    kernels = tuple(replace(t, again=True) for _, found in work.parts for t in found if t.kind == "kernel")
     return Case(_cluster(name, layout.places[0].count), at, kernels)
 
 
