@@ -14,29 +14,17 @@ import numpy as np
 
 from sim.arch.files import DATA
 from sim.silicon.cases import cases, predict
-from sim.silicon.fit import CLASSES, Sample, fit, left_out, with_constants
-from sim.silicon.measured import FILES, Measured, load
-from sim.silicon.report import row
-from sim.silicon.store import SHIPPED, sample, save
+from sim.silicon.fit import CLASSES, Sample, Table, fit, left_out, with_constants
+from sim.silicon.measured import FILES, load
+from sim.silicon.store import SHIPPED, facts, sample, save
 
 SOURCE = "measured kernels on A100, H100 and L40S: ai-dynamo/aiconfigurator (Apache-2.0), microsoft/vidur (MIT)"
 
 
-def facts(rows: Measured, errors: np.ndarray) -> dict[str, object]:
-    """What was tested: the kernels' number, devices, types and range, and the errors on a device left out."""
-    found = row(rows.operation, "", "", errors)
-    types = sorted(
-        {t for name in ("dtype", "attn_dtype", "moe_dtype") if name in rows.columns for t in rows.dtypes(name)}
-    )
-    return {
-        "kernels": found.kernels, "median": found.median, "p90": found.p90, "bias": found.bias,
-        "shortest": float(rows.seconds.min()), "longest": float(rows.seconds.max()),
-        "devices": sorted(set(rows.text("device"))), "dtypes": types or ["bf16"],
-    }  # fmt: skip
-
-
 def main(folder: str, write: bool) -> None:
-    table, tested, text = {}, {}, [f'source = "{SOURCE}; one in so many, evenly through their latencies"\n']
+    table: Table = {}
+    tested: dict[str, dict[str, object]] = {}
+    text = [f'source = "{SOURCE}; one in so many, evenly through their latencies"\n']
     for rows in load(Path(folder)):
         start = time.process_time()
         data = Sample(rows.operation, cases(rows), rows.seconds, rows.text("device"))

@@ -7,7 +7,7 @@ from sim.arch.clusters import Cluster, Pool, cluster, cluster_names, default_net
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
 from sim.arch.devices import accelerator_names, canonical, device, device_aliases, device_names
 from sim.arch.prices import Book, Price, Prices, book, books, choose_book, price, price_range
-from sim.arch.tiers import Constants, Tested, Tier, constants, tested, tier, tier_names
+from sim.arch.tiers import Constants, Tested, Tier, tier, tier_names
 
 __all__ = [
     "OPERATIONS",
@@ -33,14 +33,12 @@ __all__ = [
     "choose_book",
     "cluster",
     "cluster_names",
-    "constants",
     "default_network",
     "device",
     "device_aliases",
     "device_names",
     "price",
     "price_range",
-    "tested",
     "tier",
     "tier_names",
 ]

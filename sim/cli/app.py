@@ -71,6 +71,16 @@ weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show 
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
 """
 
+CALIBRATE = """Fit the physical tier to measured kernels of one DEVICE; write its constants and the error left over.
+
+MEASUREMENTS is a folder with gemm.csv, attention_decode.csv ... or one such file (docs/accuracy.md); what the files
+do not cover keeps the constants that come with weir.
+
+\b
+weir calibrate my_kernels/ --device h100 --out h100.toml
+weir estimate llama-3-70b --on 4xh100 --tier h100.toml
+"""
+
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
 
 \b
@@ -132,7 +142,7 @@ SloTpot = Annotated[str | None, typer.Option(metavar="TIME", help="Most time per
 SloTtft = Annotated[str | None, typer.Option(metavar="TIME", help="Most time to the first token (p95), as in 2s.")]
 Rate = Annotated[str | None, typer.Option(metavar="R", help="Requests arriving a second; else always a full batch.")]
 LayoutText = Annotated[str | None, typer.Option("--layout", metavar="TEXT", help="As tp=4,pp=2; else the best found.")]
-TierName = Annotated[str, typer.Option("--tier", metavar="TIER", help="Fraction of peak credited: limit or physical.")]
+TierName = Annotated[str, typer.Option("--tier", metavar="TIER", help="limit, physical, or a calibration's .toml.")]
 BookName = Annotated[
     str | None,
     typer.Option("--prices", metavar="BOOK", help="A book or .toml; else the newest.", autocompletion=_books),
@@ -291,6 +301,17 @@ def validate(
     from sim.cli import verdicts
 
     raise typer.Exit(verdicts.validate(paper, json, data))
+
+
+@app.command(help=CALIBRATE, short_help="Constants fitted to your own measurements.")
+def calibrate(
+    measurements: Annotated[str, typer.Argument(metavar="MEASUREMENTS", help="A folder of CSV files, or one of them.")],
+    device: Annotated[str, typer.Option("--device", metavar="DEVICE", help="Whose rows are used.")],
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="The .toml to write.")] = "calibrated.toml",
+) -> None:
+    from sim.cli.calibrate import calibrate as fitted
+
+    fitted(measurements, device, out)
 
 
 @app.command(help=CHECK, short_help="Kernels against the interpreter.")

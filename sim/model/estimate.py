@@ -50,7 +50,7 @@ class Estimate:
 
     name: str
     step: Step
-    tier: str = "physical"
+    tier: Tier
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -95,7 +95,7 @@ class Estimate:
             "bytes_per_device": moved,
             "bound": self.bound,
             "limit_seconds": self.limit,
-            "tier": self.tier,
+            "tier": self.tier.name,
             "error_median": self.band.median,
             "error_p90": self.band.p90,
         }
@@ -172,7 +172,7 @@ def estimate(
     _check_ranks(program, sizes)
     level = tier if isinstance(tier, Tier) else _tier(tier)
     shaped = {r: np.asarray(s, float) if np.ndim(s) else s for r, s in sizes.items()}
-    return Estimate(program.name, Work.of(program, laid, **shaped).on(where, level), level.name)
+    return Estimate(program.name, Work.of(program, laid, **shaped).on(where, level), level)
 
 
 def _mapped(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.arch import Tested, tested
+from sim.arch import Tested, Tier
 from sim.model.physical import Chip, kernel_class
 from sim.model.step import Step
 from sim.model.timing import Timed
@@ -46,8 +46,8 @@ class Band:
 
     def lines(self) -> tuple[str, ...]:
         """Sentences to print below an answer."""
-        if self.tier != "physical":
-            return (f"tier {self.tier}: a bound, not a forecast; no error band",) if self.tier == "limit" else ()
+        if not self.terms:
+            return (f"tier {self.tier}: a bound, not a forecast; no error band",)
         shown = [t for t in self.terms if t.share >= 0.005]
         each = ", ".join(f"{t.name} {t.median:.0%} ({t.share:.0%} of the time)" for t in shown)
         total = f"tested error of a step: {self.median:.0%} median, {self.p90:.0%} in nine of ten; by term: {each}"
@@ -55,21 +55,23 @@ class Band:
         return (total, *(f"beyond what was tested: {flag}" for flag in flags))
 
 
-def band(step: Step, tier: str) -> Band:
-    """The tested error of a step, at its last design point."""
+def band(step: Step, tier: Tier) -> Band:
+    """The tested error of a step, at its last design point; of a bound there is none."""
+    if not tier.tested:
+        return Band(tier.name, ())
+    known = dict(tier.tested)
     spent: dict[str, list[tuple[float, tuple[str, ...]]]] = {}
     for part, timed in step.rows:
         for one in timed:
-            name, beyond = _place(step, one)
+            name, beyond = _place(step, one, known)
             spent.setdefault(name, []).append((part.times * _last(one.seconds), beyond))
     if step.host:
         spent["host"] = [(float(step.host), ())]
     whole = sum(seconds for found in spent.values() for seconds, _ in found) or 1.0
-    return Band(tier, tuple(_term(name, found, whole) for name, found in sorted(spent.items())))
+    return Band(tier.name, tuple(_term(name, found, whole, known.get(name)) for name, found in sorted(spent.items())))
 
 
-def _term(name: str, found: list[tuple[float, tuple[str, ...]]], whole: float) -> Term:
-    facts = tested().get(name)
+def _term(name: str, found: list[tuple[float, tuple[str, ...]]], whole: float, facts: Tested | None) -> Term:
     beyond = tuple(dict.fromkeys(flag for _, flags in found for flag in flags))
     share = sum(seconds for seconds, _ in found) / whole
     if facts is None:
@@ -81,7 +83,7 @@ def _last(value: Any) -> float:
     return float(np.ravel(value)[-1])
 
 
-def _place(step: Step, one: Timed) -> tuple[str, tuple[str, ...]]:
+def _place(step: Step, one: Timed, known: dict[str, Tested]) -> tuple[str, tuple[str, ...]]:
     """The class of a task, and how it leaves what was tested."""
     device = step.cluster.pool(one.task.pool).device
     if one.task.kind == "transfer":
@@ -89,7 +91,7 @@ def _place(step: Step, one: Timed) -> tuple[str, tuple[str, ...]]:
     if Chip.of(device) is None:
         return "roofline", (f"{device.name}: no measured constants for such devices, plain fractions of peak",)
     name = kernel_class(one.task) if one.task.kind == "kernel" else "collective"
-    facts = tested().get(name)
+    facts = known.get(name)
     return name, tuple(_beyond(one, device.name, name, facts)) if facts is not None else (f"{name}: not tested",)
 
 

@@ -223,7 +223,7 @@ def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[st
     t, network = d.tier, d.cluster.network
     notes = [
         _described(t, {p.device.name for p in d.cluster.pools if t.constants is None or Chip.of(p.device) is None}),
-        *band(step, t.name).lines(),
+        *band(step, t).lines(),
         book.describe(),
         f"network: {fmt(network.bandwidth, 'B/s')} per device, {fmt(network.latency, 's')} one way; {d.cluster.source}",
         f"memory: {d.reserve:.0%} of each device kept for activations and the engine",

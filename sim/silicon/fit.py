@@ -74,8 +74,8 @@ def with_constants(changed: Mapping[str, Mapping[str, float]], level: Tier | Non
     return replace(base, constants=Constants(tuple((n, tuple(v.items())) for n, v in table.items())))
 
 
-def fit(sample: Sample) -> Table:
-    """The constants of the classes that an operation determines."""
+def fit(sample: Sample, hold: float = HOLD) -> Table:
+    """The constants of the classes that an operation determines; ``hold`` is how strongly the priors hold them."""
     from scipy.optimize import least_squares
 
     names = [(c, key) for c in CLASSES[sample.operation] for key in priors()[c]]
@@ -95,7 +95,7 @@ def fit(sample: Sample) -> Table:
 
     def residuals(logs: Array) -> Array:
         _, errors = sample.errors(with_constants(table(logs)))
-        return np.concatenate([errors * share, logs * HOLD * len(rows)])
+        return np.concatenate([errors * share, logs * hold * len(rows)])
 
     first = np.zeros(int(free.sum()))
     step = np.full(first.shape, 1e-2)

@@ -11,7 +11,7 @@ import numpy as np
 from einsum.errors import WeirError
 from sim.arch.files import read
 from sim.silicon.fit import CLASSES, Table
-from sim.silicon.measured import Measured
+from sim.silicon.measured import Array, Measured
 
 SHIPPED = Path(__file__).with_name("data") / "kernels.toml"
 _TITLE = """\
@@ -56,6 +56,18 @@ def _cell(text: str) -> str:
         return f"{float(text):g}"
     except ValueError:
         return f'"{text}"'
+
+
+def facts(rows: Measured, errors: Array) -> dict[str, object]:
+    """What was tested: how many kernels, of which devices and types, how long; and how far off they were."""
+    names = ("dtype", "attn_dtype", "moe_dtype")
+    types = sorted({t for name in names if name in rows.columns for t in rows.dtypes(name)})
+    size = np.abs(errors)
+    return {
+        "kernels": len(rows), "median": float(np.median(size)), "p90": float(np.quantile(size, 0.9)),
+        "bias": float(np.median(errors)), "shortest": float(rows.seconds.min()), "longest": float(rows.seconds.max()),
+        "devices": sorted(set(rows.text("device"))), "dtypes": types or ["bf16"],
+    }  # fmt: skip
 
 
 def save(path: Path, source: str, table: Table, tested: Mapping[str, Mapping[str, object]]) -> None:

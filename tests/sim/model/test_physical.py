@@ -1,0 +1,58 @@
+"""Kernels on multiprocessors: waves, launches, occupancy, and what an answer says of its own error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sim
+from einsum.parse import parse
+from sim.arch import device, device_names
+from sim.model.physical import Chip
+from workloads.transformer import model
+
+GEMM = parse("W[k, n]: weight\nC[m, n] = A[m, k] * W[k, n]", name="gemm", m=1, n=1, k=1)
+
+
+def seconds(**sizes: object) -> np.ndarray:
+    return np.asarray(sim.estimate(GEMM, device(str(sizes.pop("on", "h100"))), **sizes).seconds)
+
+
+def test_a_kernel_is_never_shorter_than_its_launch_nor_than_its_peak() -> None:
+    m = np.array([1.0, 64, 1024, 8192])
+    assert (seconds(m=m, n=4096, k=4096) > 2 * m * 4096 * 4096 / 989e12 + 1e-6).all()
+
+
+def test_one_tile_more_than_a_wave_costs_more_than_its_share() -> None:
+    """132 multiprocessors: 11 x 12 tiles of 128 x 256 fill one wave; a 12th row of tiles begins another."""
+    full, over = seconds(m=np.array([11 * 128.0, 12 * 128]), n=12 * 256, k=8192)
+    assert over / full > 1.15
+
+
+def test_a_clock_of_zero_describes_no_multiprocessors() -> None:
+    described = [n for n in device_names() if Chip.of(device(n)) is not None]
+    assert {"a100_sxm_80gb", "h100_sxm", "h200_sxm", "b200", "gb200", "l40s", "h20"} <= set(described)
+    assert "tpu_v5e" not in described
+
+
+def test_matrix_work_runs_midway_between_base_and_boost() -> None:
+    chip = Chip.of(device("l40s"))
+    assert chip is not None
+    assert chip.sustained == pytest.approx((1.11 + 2.52) / 2 / 2.52)
+
+
+def test_short_decoding_draws_only_what_its_multiprocessors_can() -> None:
+    """One request with one key head cannot use the whole memory; a hundred requests can."""
+    one = model("llama-3-8b").decode
+    few, many = sim.estimate(one, "1xh100", b=np.array([1.0, 128]), c=8192).seconds
+    assert many < 12 * few
+
+
+def test_every_estimate_states_its_error_and_flags_what_was_not_tested() -> None:
+    known = sim.estimate(model("llama-3-8b").decode, "1xh100", b=16, c=1024)
+    assert 0.05 < known.band.median < 0.2 < known.band.p90
+    assert sum(term.share for term in known.band.terms) == pytest.approx(1)
+    assert "beyond" not in str(known)
+    assert "beyond what was tested: h20 was not measured" in str(sim.estimate(GEMM, device("h20"), m=64, n=64, k=64))
+    assert "no measured constants" in str(sim.estimate(GEMM, device("tpu_v5e"), m=64, n=64, k=64))
+    assert "no error band" in str(sim.estimate(GEMM, device("h100"), tier="limit", m=64, n=64, k=64))
