@@ -1,4 +1,4 @@
-"""Kernels predicted a second by the physical tier, all sizes of one cascade in one call: ``python silicon_speed.py``."""
+"""Kernels the physical tier predicts in a second, all sizes in one call: ``python benchmarks/silicon_speed.py``."""
 
 from __future__ import annotations
 
