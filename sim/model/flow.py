@@ -53,7 +53,7 @@ def _missed(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
         for reader in (leaf for leaf in mapped.leaves[i + 1 :] if output.tensor in leaf.einsum.inputs):
             for loop in (one for one in maker.loops if one in reader.loops and one.node.rank in output.ranks):
                 reads = [a for a in reader.einsum.reads if a.tensor == output.tensor]
-                others = [a for a in reads if not _made(output, a, loop.node.rank)]
+                others = [a for a in reads if not made_there(output, a, loop.node.rank)]
                 if others and _divides(mapped, loop.at, maker, sizes):
                     yield (
                         f"mapping: {reader.einsum.name} reads {others[0]} under {str(loop.node)!r}, where"
@@ -61,7 +61,7 @@ def _missed(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
                     )
 
 
-def _made(output: Access, read: Access, rank: str) -> bool:
+def made_there(output: Access, read: Access, rank: str) -> bool:
     """Whether an access moves with a rank as the output does, and not ahead of it."""
     for mine, theirs in zip(output.indices, read.indices, strict=True):
         if rank in mine.ranks:
@@ -94,8 +94,8 @@ def _steps(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
                 early = maker.einsum.output.tensor in reader.einsum.inputs and rank in reader.einsum.ranks
                 if early and not _together(maker.loops, reader.loops, rank):
                     yield (
-                        f"mapping: {reader.einsum.name} reads {maker.einsum.output.tensor}, which"
-                        f" {maker.einsum.name} makes one step of {rank} later: both belong under one 'for {rank} tile 1'"
+                        f"mapping: {reader.einsum.name} reads {maker.einsum.output.tensor}, which {maker.einsum.name}"
+                        f" makes one step of {rank} later: both belong under one 'for {rank} tile 1'"
                     )
 
 

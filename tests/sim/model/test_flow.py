@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from einsum import WeirError, parse
@@ -16,7 +18,7 @@ S[m + 1, p] = T[m, p] + X[m, p]
 TWO = "U[b, f] = X[b, d] * W[d, f]\nZ[b, g] = U[b, f] * V[f, g]"
 
 
-def refusal(text: str, nest: str, **sizes: int) -> str:
+def refusal(text: str, nest: str, **sizes: Any) -> str:
     """Why a nest is refused; nothing if it is not."""
     try:
         check(parse(text, **sizes), read(nest))

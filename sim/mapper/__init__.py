@@ -1,0 +1,8 @@
+"""Mappers: the best nest of a stated space, and legal nests in place of illegal ones."""
+
+from __future__ import annotations
+
+from sim.mapper.legalise import Alternative, alternatives
+from sim.mapper.search import Found, Space, search
+
+__all__ = ["Alternative", "Found", "Space", "alternatives", "search"]
