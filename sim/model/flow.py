@@ -51,8 +51,8 @@ def _missed(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
     for i, maker in enumerate(mapped.leaves):
         output = maker.einsum.output
         for reader in (leaf for leaf in mapped.leaves[i + 1 :] if output.tensor in leaf.einsum.inputs):
-            for loop in (one for one in maker.loops if one in reader.loops and one.node.rank in output.ranks):
-                reads = [a for a in reader.einsum.reads if a.tensor == output.tensor]
+            shared, reads = _shared(maker, reader), [a for a in reader.einsum.reads if a.tensor == output.tensor]
+            for loop in (one for one in shared if one.node.rank in output.ranks):
                 others = [a for a in reads if not made_there(output, a, loop.node.rank)]
                 if others and _divides(mapped, loop.at, maker, sizes):
                     yield (
@@ -61,10 +61,15 @@ def _missed(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
                     )
 
 
+def _shared(one: Leaf, other: Leaf) -> list[Loop]:
+    """Loops that two Einsums are both under."""
+    return [a for a, b in zip(one.loops, other.loops, strict=False) if a.at == b.at]
+
+
 def made_there(output: Access, read: Access, rank: str) -> bool:
     """Whether an access moves with a rank as the output does, and not ahead of it."""
     for mine, theirs in zip(output.indices, read.indices, strict=True):
-        if rank in mine.ranks:
+        if mine != theirs and rank in mine.ranks:
             if not (isinstance(mine, Affine) and isinstance(theirs, Affine)):
                 return False
             (moving, at), (others, place) = _split(mine), _split(theirs)
@@ -114,8 +119,7 @@ def _passes(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unfinished(mapped: Mapped, maker: Leaf, reader: Leaf, sizes: Mapping[str, Any]) -> Iterator[str]:
-    shared = [loop for loop in maker.loops if loop in reader.loops]
-    for loop in shared:
+    for loop in _shared(maker, reader):
         if loop.node.rank in maker.einsum.reduced and _divides(mapped, loop.at, maker, sizes):
             rank, tensor = loop.node.rank, maker.einsum.output.tensor
             yield (

@@ -13,25 +13,25 @@ from sim.arch import Device
 from sim.model.fit import capacity
 from sim.model.flow import flow
 from sim.model.nests import Mapped
-from sim.model.pieces import used
+from sim.model.pieces import least, used
 
 
 def check(
-    cascade: Cascade, nest: Nest, device: Device | None = None, sizes: Mapping[str, Any] | None = None,
+    cascade: Cascade, nest: Nest | Mapped, device: Device | None = None, sizes: Mapping[str, Any] | None = None,
     tiles: Mapping[str, Any] | None = None,
 ) -> Mapped:  # fmt: skip
     """The nest taken apart, once it is known to be legal; :class:`WeirError` with every reason otherwise.
 
     ``tiles`` replaces tile sizes by loop, as in :func:`sim.model.counts.counts`.
     """
-    problems = list(_names(cascade, nest))
+    mapped = nest if isinstance(nest, Mapped) else Mapped(cascade, nest)
+    problems = list(_names(cascade, mapped.nest))
     if problems:
         raise WeirError("\n".join(problems))
-    mapped = Mapped(cascade, nest)
     at = cascade.bind() if sizes is None else dict(sizes)
     problems += [*_kept(mapped), *flow(mapped, at)]
     if device is not None:
-        problems += [*_places(nest, device), *_fans(mapped, device, at, tiles or {})]
+        problems += [*_places(mapped.nest, device), *_fans(mapped, device, at, tiles or {})]
         if not problems:
             problems += capacity(mapped, device, at, tiles or {})
     if problems:
@@ -142,7 +142,7 @@ def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any], tiles: Mappi
                 if cut.at == loop.at:
                     over = loop.node.over if isinstance(loop.node, Spatial) else ""
                     need[over] = need.get(over, 1) * used(cut, length)
-                length = np.minimum(length, cut.tile)
+                length = least(length, cut.tile)
         for over, count in need.items():
             if over in counts and np.any(count > counts[over]):
                 need_text = f"{leaf.einsum.name} needs {int(np.max(count))} instances of {over!r}"

@@ -19,7 +19,7 @@ from sim.model.counts import counts
 from sim.model.elapsed import elapsed
 from sim.model.filling import Filling, filling
 from sim.model.legal import check
-from sim.model.nests import Leaf, Mapped
+from sim.model.nests import Leaf, Mapped, taken_apart
 from sim.model.pieces import covered, repeated
 from sim.units import fmt
 
@@ -214,9 +214,9 @@ def evaluate(
     filled = _filled(device, technology)
     device = filled.device if filled else device
     at = dict(cascade.bind() if sizes is None else sizes)
-    mapped = nest if isinstance(nest, Mapped) else Mapped(cascade, nest)
+    mapped = nest if isinstance(nest, Mapped) else taken_apart(cascade, nest)
     if checked:
-        check(cascade, mapped.nest, device, at, tiles)
+        check(cascade, mapped, device, at, tiles)
     found = counts(cascade, mapped, at, tiles)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
