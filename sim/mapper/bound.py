@@ -11,7 +11,7 @@ from einsum import Access, Affine, Cascade
 from einsum.ops import bits
 from einsum.sparsity import density
 from sim.arch import Device
-from sim.mapper.sites import Values, able
+from sim.mapper.sites import Values, able, expected
 
 
 def seconds(cascade: Cascade, device: Device, sizes: Values) -> float:
@@ -26,16 +26,10 @@ def joules(cascade: Cascade, device: Device, sizes: Values) -> float:
     read, written = _moved(cascade, sizes)
     moved = device.memory.joules(read) + device.memory.joules(written, written=True)
     least = (
-        min(each for _, each in able(cascade, e, device, sizes).values()) * _points(cascade, e.name, sizes)
+        min(each for _, each in able(cascade, e, device, sizes).values()) * expected(cascade, e, sizes)
         for e in cascade.einsums
     )
     return float(moved + sum(least))
-
-
-def _points(cascade: Cascade, name: str, sizes: Values) -> float:
-    points = prod(float(sizes[r]) for r in cascade.einsum(name).ranks)
-    patterns = cascade.patterns[name]
-    return points * float(density(patterns, sizes)) if patterns else points
 
 
 def _moved(cascade: Cascade, sizes: Values) -> tuple[float, float]:
@@ -67,7 +61,7 @@ def _work(cascade: Cascade, device: Device, sizes: Values) -> float:
     costs: list[dict[str, float]] = []
     for einsum in cascade.einsums:
         found = able(cascade, einsum, device, sizes)
-        points = _points(cascade, einsum.name, sizes)
+        points = expected(cascade, einsum, sizes)
         costs.append({unit: points * each / device.instances(unit) for unit, (each, _) in found.items()})
     units = sorted({unit for one in costs for unit in one})
     if len(units) == 1:

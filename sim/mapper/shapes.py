@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise, product
-from math import inf
+from math import prod
 from typing import Any
 
-from einsum import Cascade, Einsum
+from einsum import Affine, Cascade, Einsum
+from einsum.cascade import Term
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
 from sim.arch import Device
 from sim.mapper.parts import Group
-from sim.mapper.sites import Stage, Values, able, assigned, shared, spread, stages, way, ways
+from sim.mapper.sites import Stage, Values, able, assigned, expected, full, shared, spread, stages, way
 from sim.model.flow import made_there
 from sim.model.nests import Mapped
 
@@ -39,15 +41,23 @@ class Shape:
     cascade: Cascade
     nest: Nest
     tiles: tuple[Tile, ...]
+    least: tuple[float, float]  # s and J that its units need whatever the tiles
 
+    @cached_property
+    def mapped(self) -> Mapped:
+        """The nest taken apart."""
+        return Mapped(self.cascade, self.nest)
+
+    @cached_property
     def keys(self) -> dict[str, Tile]:
         """The open loops by name, as in ``m.0``."""
-        found: dict[str, Tile] = {}
-        for leaf in Mapped(self.cascade, self.nest).leaves:
-            for loop in leaf.loops:
-                if loop.node.tile >= OPEN:
-                    found[loop.key] = self.tiles[loop.node.tile - OPEN]
-        return found
+        loops = (loop for leaf in self.mapped.leaves for loop in leaf.loops)
+        return {loop.key: self.tiles[loop.node.tile - OPEN] for loop in loops if loop.node.tile >= OPEN}
+
+    @cached_property
+    def lanes(self) -> dict[tuple[str, int], int]:
+        """Instances that a strip goes over, by rank and stage."""
+        return {(t.rank, t.stage): t.lanes for t in reversed(self.tiles)}
 
     def closed(self, chosen: dict[tuple[str, int], int], sizes: Values) -> Nest:
         """The nest with widths by rank and stage; loops of one piece are left out, for they do nothing."""
@@ -77,7 +87,6 @@ class _Step:
     node: Temporal | Spatial | None
     level: str = ""
     bypass: frozenset[str] = frozenset()
-    double: bool = False
 
 
 @dataclass
@@ -89,6 +98,7 @@ class _Builder:
     units: dict[str, str]
     home: str  # the level that intermediates live in
     how: str
+    double: bool  # whether what is only read has two pieces
     last: str  # the innermost shared level
     own: dict[str, tuple[Stage, ...]]  # stages above a unit that others do not share
 
@@ -123,7 +133,7 @@ class _Builder:
         between = frozenset(self.group.between)
         home = touched & between - kept if step.level == self.home else frozenset[str]()
         passing = touched - between - step.bypass
-        reads = passing - {e.output.tensor for e in einsums} if step.double else frozenset[str]()
+        reads = passing - {e.output.tensor for e in einsums} if self.double else frozenset[str]()
         nodes = (*self.keep(reads, step.level, True), *self.keep((passing - reads) | home, step.level))
         return nodes, home
 
@@ -192,13 +202,14 @@ def _shaped(group: Group, device: Device, sizes: Values, units: tuple[str, ...])
     outer, *inside = stages(trunk)
     levels = [stage.level for stage in inside if stage.level] or [outer.level]
     own = {unit: stages(way(device, unit)[len(trunk) :]) for unit in units}
-    plans = product(*(_plans(group, device, sizes, stage, at) for at, stage in enumerate(inside, 1)))
+    plans = [_plans(group, sizes, stage, at) for at, stage in enumerate(inside, 1)]
     hows = ("sequence",) if len(units) == 1 else ("interleave", "sequence")
     homes = levels if group.between else levels[:1]
     steps = range(1, 1 + (len(inside) if group.cascade.iterative else 1))
-    for plan, home, how, iterated in product(plans, homes, hows, steps):
-        by_name = {e.name: unit for e, unit in zip(group.cascade.einsums, units, strict=True)}
-        yield _shape(_Builder(group, sizes, by_name, home, how, levels[-1], own), outer, plan, iterated)
+    by_name = {e.name: unit for e, unit in zip(group.cascade.einsums, units, strict=True)}
+    for double, home, how, iterated in product((True, False), homes, hows, steps):
+        build = _Builder(group, sizes, by_name, home, how, double, levels[-1], own)
+        yield from (_shape(build, device, outer, plan, iterated) for plan in product(*plans))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,23 +220,32 @@ class _Plan:
     at: int
     order: tuple[str, ...]
     over: tuple[str, ...]
+    singly: tuple[str, ...]  # ranks gone through one by one, outside all other loops
     bypass: frozenset[str] = frozenset()
-    double: bool = False
 
 
-def _plans(group: Group, device: Device, sizes: Values, stage: Stage, at: int) -> list[_Plan]:
-    """Every rank innermost in turn; every rank over every fan-out; each tensor kept, or one or all passing by."""
+def _plans(group: Group, sizes: Values, stage: Stage, at: int) -> list[_Plan]:
+    """Every order worth having; every rank over every fan-out; each tensor kept, or one or all passing by."""
     cascade = group.cascade
-    steady = tuple(r for r in _common(cascade, sizes) if r not in cascade.iterative)
-    overs = list(ways(cascade.einsums[0], stage.fans, steady)) if stage.fans else [()]
-    orders = [(*(r for r in steady if r != inner), inner) for inner in steady] or [()]
-    if not stage.level:
-        return [_Plan(stage, at, tuple(r for r in steady if r in over), over) for over in overs]
-    return [
-        _Plan(stage, at, order, over, bypass, double)
-        for over, order, bypass in product(overs, orders, _bypasses(group))
-        for double in _doubles(group, device, stage.level, bypass)
-    ]
+    ranks = tuple(r for r in _common(cascade, sizes) if r not in cascade.iterative)
+    first = cascade.einsums[0]
+    overs = full(first, stage.fans, sizes, ranks) if stage.fans else [()]
+    found = []
+    for over in overs:
+        single = [r for r in _everywhere(group, ranks) if r not in over]  # nothing is used again from step to step
+        steady = tuple(r for r in ranks if r not in single)
+        outer = tuple(single) if at == 1 else ()
+        if not stage.level:
+            found.append(_Plan(stage, at, tuple(r for r in steady if r in over), over, outer))
+            continue
+        orders = _orders(group, steady, sizes)
+        every = frozenset(group.ends)
+        some = [_Plan(stage, at, order, over, outer, past) for order, past in product(orders, _bypasses(group))]
+        if not group.between:  # loops before a level that keeps nothing do nothing
+            idle = _Plan(stage, at, tuple(r for r in steady if r in over), over, outer, every)
+            some = [*(plan for plan in some if plan.bypass != every), idle]
+        found += some
+    return found
 
 
 def _common(cascade: Cascade, sizes: Values) -> tuple[str, ...]:
@@ -234,20 +254,27 @@ def _common(cascade: Cascade, sizes: Values) -> tuple[str, ...]:
     return tuple(r for r, _ in cascade.sizes if r in common and sizes[r] > 1)
 
 
+def _everywhere(group: Group, ranks: tuple[str, ...]) -> list[str]:
+    """Ranks that every tensor has, on its own."""
+    accesses = [a for e in group.cascade.einsums for a in (*e.reads, e.output)]
+    return [r for r in ranks if all(any(i == Affine((Term(1, (), r),)) for i in a.indices) for a in accesses)]
+
+
+def _orders(group: Group, ranks: tuple[str, ...], sizes: Values) -> list[tuple[str, ...]]:
+    """For each tensor, an order that leaves it in place longest: the longest rank that it lacks comes innermost."""
+    accesses = [a for e in group.cascade.einsums for a in (*e.reads, e.output)]
+    lacking = [[r for r in ranks if r not in a.ranks] for a in accesses]
+    inner = dict.fromkeys(max(some, key=lambda r: sizes[r]) for some in lacking if some)
+    return [(*(r for r in ranks if r != last), last) for last in inner] or [ranks]
+
+
 def _bypasses(group: Group) -> list[frozenset[str]]:
     """What passes a level by: nothing, everything, or any one tensor of a single Einsum."""
     alone = [frozenset({t}) for t in group.ends] if len(group.cascade.einsums) == 1 else []
     return list(dict.fromkeys([frozenset[str](), *alone, frozenset(group.ends)]))
 
 
-def _doubles(group: Group, device: Device, level: str, bypass: frozenset[str]) -> tuple[bool, ...]:
-    """Whether a second piece of what is read may help: where fills take time."""
-    reads = set(group.ends) - bypass - set(group.cascade.produced)
-    slow = any(m.name != level and m.rate < inf for m in device.memories) or any(f.shift for f in device.fanouts)
-    return (True, False) if reads and slow else (False,)
-
-
-def _shape(build: _Builder, outer: Stage, plan: tuple[_Plan, ...], iterated: int) -> Shape:
+def _shape(build: _Builder, device: Device, outer: Stage, plan: tuple[_Plan, ...], iterated: int) -> Shape:
     """The shape that follows from a plan for each stage, iterative ranks looped over in one of them."""
     tiles: list[Tile] = []
     steps: list[_Step] = []
@@ -259,15 +286,34 @@ def _shape(build: _Builder, outer: Stage, plan: tuple[_Plan, ...], iterated: int
         if one.stage.level == build.last:
             steps += _partial(build, one, tiles)
         if one.stage.level:
-            steps.append(_Step(None, one.stage.level, one.bypass, one.double))
+            steps.append(_Step(None, one.stage.level, one.bypass))
     lone = frozenset(build.group.between) if build.last == outer.level else frozenset[str]()
     body = build.tree(cascade.einsums, tuple(steps), lone)
-    return Shape(cascade, Nest((*build.keep(frozenset(build.group.ends) | lone, outer.level), *body)), tuple(tiles))
+    nest = Nest((*build.keep(frozenset(build.group.ends) | lone, outer.level), *body))
+    return Shape(cascade, nest, tuple(tiles), _least(build, device, plan))
+
+
+def _least(build: _Builder, device: Device, plan: tuple[_Plan, ...]) -> tuple[float, float]:
+    """Seconds of the busiest unit with its fan-outs as full as they can be, and joules of all operations."""
+    cascade, sizes = build.group.cascade, build.sizes
+    given = {rank: fan.count for one in plan for rank, fan in zip(one.over, one.stage.fans, strict=True) if rank}
+    busy: dict[str, float] = {}
+    joules = 0.0
+    for einsum in cascade.einsums:
+        unit = build.units[einsum.name]
+        each = able(cascade, einsum, device, sizes)[unit]
+        own = tuple(fan for stage in build.own[unit] for fan in stage.fans)
+        whole = prod(fan.count for fan in own) * prod(min(sizes[r], n) for r, n in given.items() if r in einsum.ranks)
+        points = expected(cascade, einsum, sizes)
+        busy[unit] = busy.get(unit, 0.0) + points / whole * each[0]
+        joules += points * each[1]
+    return max(busy.values()), joules
 
 
 def _loops(plan: _Plan, tiles: list[Tile]) -> Iterator[_Step]:
     """Loops in time over the strips of a stage, then those in space over what each instance has of a strip."""
     fans = {rank: fan for rank, fan in zip(plan.over, plan.stage.fans, strict=True) if rank}
+    yield from (_Step(Temporal(rank, 1)) for rank in plan.singly)
     for rank in plan.order:
         lanes = fans[rank].count if rank in fans else 1
         yield _Step(Temporal(rank, _open(tiles, Tile(rank, plan.at, lanes)) if plan.stage.level else lanes))

@@ -13,11 +13,13 @@ import numpy as np
 
 from einsum import Cascade, Einsum, WeirError
 from einsum.cascade import carried
+from einsum.sparsity import density
 from sim.arch import Device, Fanout, Memory
 from sim.model.nests import Leaf
 from sim.model.spatial import per_point
 
 Values = Mapping[str, Any]
+NEARLY = 0.75  # of the best use of fan-outs, below which a way is not looked at
 MOST = 1 << 16  # ways of giving Einsums to units that are compared
 
 
@@ -74,6 +76,13 @@ def able(cascade: Cascade, einsum: Einsum, device: Device, sizes: Values) -> dic
     return found
 
 
+def expected(cascade: Cascade, einsum: Einsum, sizes: Values) -> float:
+    """Points of an Einsum that are present."""
+    patterns = cascade.patterns[einsum.name]
+    points = prod(float(sizes[r]) for r in einsum.ranks)
+    return points * float(density(patterns, sizes)) if patterns else points
+
+
 def spread(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, ranks: tuple[str, ...]) -> dict[str, str]:
     """The fan-out of each rank that keeps most instances at work; of equals, the one over ranks of the output."""
     given = max(ways(einsum, fans, ranks), key=lambda one: _used(einsum, fans, sizes, one))
@@ -85,6 +94,18 @@ def ways(einsum: Einsum, fans: tuple[Fanout, ...], ranks: tuple[str, ...]) -> It
     free = tuple(r for r in ranks if r not in carried(einsum))
     short = max(len(fans) - len(free), 0)
     yield from dict.fromkeys(permutations(free + ("",) * short, len(fans)))
+
+
+def full(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, ranks: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Those of the ways that keep nearly as many instances at work as the best; of equal fan-outs, one order."""
+    every = list(ways(einsum, fans, ranks))
+    best = max(_used(einsum, fans, sizes, one)[0] for one in every)
+    found: dict[frozenset[tuple[str, int]], tuple[str, ...]] = {}
+    for one in every:
+        if _used(einsum, fans, sizes, one)[0] >= NEARLY * best:
+            alike = frozenset((rank, fan.count) for rank, fan in zip(one, fans, strict=True))
+            found.setdefault(alike, one)
+    return list(found.values())
 
 
 def _used(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, given: tuple[str, ...]) -> tuple[float, int]:
@@ -112,7 +133,7 @@ Costs = dict[str, tuple[float, float]]  # unit -> seconds of all points, and jou
 
 
 def _costs(cascade: Cascade, einsum: Einsum, device: Device, sizes: Values) -> Costs:
-    points = prod(float(sizes[r]) for r in einsum.ranks)
+    points = expected(cascade, einsum, sizes)
     found: Costs = {}
     for unit, (seconds, joules) in able(cascade, einsum, device, sizes).items():
         fans = tuple(part for part in way(device, unit) if isinstance(part, Fanout))
