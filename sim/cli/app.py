@@ -62,10 +62,13 @@ weir check exact.one_pass vocabulary --threads 2
 
 MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
 
+Without --mapping the best nest of a stated space is searched for, and printed with what no mapping can go below.
+
 A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
 A nest that fuses across a pass is refused, with the reason and what is legal instead (docs/mapping.md).
 
 \b
+weir map attention.one_pass query=4096 context=4096 head_dim=64 --on fusemax_cloud --save nest.txt
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show --technology '16 nm'
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
@@ -256,7 +259,9 @@ def show(
 def map_(
     workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="As attention.one_pass, or a .txt file.")],
     on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
-    mapping: Annotated[str, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest.")],
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest; else one is searched for.")
+    ] = None,
     sizes: Annotated[list[str] | None, typer.Argument(metavar="[SIZE=N]...", help="As context=4096.")] = None,
     everything: Annotated[
         bool, typer.Option("--show", help="Print the cascade, the nest, every count and every area too.")
@@ -267,12 +272,17 @@ def map_(
     trace: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the first runs for Perfetto: .json or .json.gz.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="Search for least time (the default), energy or edp."),
+    ] = None,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save)
     nests.mapped(asked, Form.of(json, False), everything)
 
 

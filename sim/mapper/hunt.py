@@ -23,7 +23,7 @@ from sim.mapper.tiles import Array, Key, Space, front, unbeaten, value
 from sim.model.fit import occupancy
 from sim.model.legal import check
 from sim.model.nests import Mapped
-from sim.model.spatial import MappedEstimate, evaluate
+from sim.model.spatial import MappedEstimate, evaluate, modelled
 
 OBJECTIVES = ("time", "energy", "edp")
 REFINED = 24  # best shapes of a group whose tiles are refined
@@ -82,25 +82,26 @@ class Found:
 
 def search(
     cascade: Cascade, device: Device | str | Path, *, objective: str = "time", space: Space | None = None,
-    tracked: Any = iter, **sizes: int,
+    technology: str | float | None = None, tracked: Any = iter, **sizes: int,
 ) -> Found:  # fmt: skip
     """The mapping of a cascade on a device with the least ``time``, ``energy`` or product of both (``edp``).
 
     Einsums are grouped as neighbours; groups follow one another through the outermost memory, those of one group share
     loops and what is between them stays on chip. Every grouping is compared (where there are more than eight Einsums:
     all together and each alone) unless bounds rule it out, and in each group every nest of :mod:`sim.mapper.shapes`
-    with every tile size of the ``space``. ``tracked`` wraps the groups, to show progress. Raises
-    :class:`WeirError` if nothing fits.
+    with every tile size of the ``space``. ``technology`` models the energies that the device does not state.
+    ``tracked`` wraps the groups, to show progress. Raises :class:`WeirError` if nothing fits.
     """
     if objective not in OBJECTIVES:
         raise WeirError(f"unknown objective {objective!r}{hint(objective, OBJECTIVES)}")
-    one = device if isinstance(device, Device) else named(device)
+    plain = device if isinstance(device, Device) else named(device)
+    one = modelled(plain, technology)
     whole = cascade.with_sizes(**sizes)
     hunt = _Hunt(whole, one, whole.bind(), objective, space or Space())
     nest = _joined(whole, one, [p.shape.closed(p.widths, hunt.sizes) for p in hunt.best(tracked).points])
     every = parts.group(whole, tuple(e.name for e in whole.einsums))
     least = bound.seconds(every, one, hunt.sizes), bound.joules(every, one, hunt.sizes)
-    made = evaluate(whole, nest, one, hunt.sizes)
+    made = evaluate(whole, nest, plain, hunt.sizes, technology=technology)
     return Found(objective, nest, made, float(value(objective, *least)), hunt.compared, hunt.tried)
 
 
