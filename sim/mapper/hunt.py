@@ -26,7 +26,7 @@ from sim.model.nests import Mapped
 from sim.model.spatial import MappedEstimate, evaluate, modelled
 
 OBJECTIVES = ("time", "energy", "edp")
-REFINED = 24  # best shapes of a group whose tiles are refined
+REFINED = 24  # best mappings of one Einsum whose tiles are refined; of several, as many fewer
 FINE = 24  # widths of each of two strips that are refined at once
 
 
@@ -191,7 +191,7 @@ class _Hunt:
                 found.append(here)
                 least = min(least, *map(self.value, here))
         found.sort(key=lambda here: min(map(self.value, here)))
-        refined = [self.refined(p) for p in list(chain(*found))[:REFINED]]
+        refined = [self.refined(p) for p in list(chain(*found))[: max(REFINED // len(group.cascade.einsums), 2)]]
         return unbeaten([*chain(*found), *refined], self.objective)
 
     def points(self, shape: Shape, widths: dict[Key, Array]) -> Iterable[Point]:
