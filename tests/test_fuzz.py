@@ -21,6 +21,7 @@ from mappings import attention_arrays
 from mappings.text import parse as parse_nest
 from sim.arch import cluster, device
 from sim.arch.prices import book
+from sim.interop.timeloop import convert
 from sim.published.figures import paper
 from sim.units import si
 from workloads import attention, transformer
@@ -112,6 +113,14 @@ LLAMA = """{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidde
 MOONCAKE = '{"timestamp": 27, "input_length": 6755, "output_length": 500, "hash_ids": [46, 47]}\n' * 20
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "2023-11-16 18:15:46.6805900,374,44\n" * 20
 NESTS = (attention_arrays.interleaved(block=4, side=4), attention_arrays.unfused(block=4, side=4))
+
+
+def example(page: str, language: str) -> str:
+    """The first block of a language in a page of the documentation."""
+    text = (DATA.parent / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)[0]
+
+
 RANKS = (*"mnkpefhbcxri", "m0", "m1")
 
 
@@ -129,6 +138,7 @@ FORMATS: dict[str, tuple[Callable[[], list[str]], Callable[[str, Path], object]]
     "trace": (lambda: [AZURE], on_file(sim.trace, ".csv")),
     "trace of lines": (lambda: [MOONCAKE], on_file(sim.trace, ".jsonl")),
     "figures": (lambda: _texts("published/data/traces.toml", "published/data/moe_lens.toml"), on_file(paper, ".toml")),
+    "architecture": (lambda: [example("interop", "yaml")], lambda text, _: convert(text)),
     "quantity": (lambda: ["80 GiB", "3.35 TB", "1_024 B"], lambda text, _: si(text, "B")),
 }
 

@@ -16,7 +16,8 @@ from sim.arch.files import DATA, Table, read
 
 FOLDER = DATA / "prices"
 HOURLY = Quantity("USD/h", positive=True)
-_PRICE_KEYS = ("device", "usd_per_hour", "date", "source", "note", "low", "high")
+FILE_KEYS = ("title", "date", "source", "notes", "price")
+PRICE_KEYS = ("device", "usd_per_hour", "date", "source", "note", "low", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,9 @@ def _catalogued(name: str) -> Book:
 
 
 def _read(path: Path, name: str) -> Book:
-    top = Table(read(path, "price"), path.name, ("title", "date", "source", "notes", "price"), [])
+    top = Table(read(path, "price"), path.name, FILE_KEYS, [])
     date, source = top.text("date"), top.text("source")
-    found = tuple(_price(entry, date, source, path.parent != FOLDER) for entry in top.tables("price", _PRICE_KEYS))
+    found = tuple(_price(entry, date, source, path.parent != FOLDER) for entry in top.tables("price", PRICE_KEYS))
     made = Book(name, top.text("title"), date, source, found, top.text("notes", ""))
     top.finish()
     return made
