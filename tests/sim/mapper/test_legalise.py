@@ -10,7 +10,7 @@ from mappings.tree import Nest
 from sim.arch import Compute, Device, Memory
 from sim.model.legal import check
 from sim.model.spatial import evaluate
-from sim.search import alternatives
+from sim.mapper import alternatives
 from workloads import attention
 
 RATES = (("mac", "bf16", 2e9), ("map", "bf16", 1e9), ("exp", "bf16", 1e9))
