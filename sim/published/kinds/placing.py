@@ -114,7 +114,7 @@ def speedup(inputs: Mapping[str, Any], *, before: float, after: float) -> float:
     return before / after
 
 
-def _shape(inputs: Mapping[str, Any], model: str) -> Shape:
+def known_shape(inputs: Mapping[str, Any], model: str) -> Shape:
     """A bundled model's shape, or that of a llama given by its widths."""
     if model not in inputs.get("models", {}):
         return shape(bundled(model), 1)
@@ -139,7 +139,7 @@ def _llama(like: Spec, wide: Mapping[str, int], vocabulary: int, name: str) -> S
 
 def window_gigabytes(inputs: Mapping[str, Any], *, model: str, devices: int, blocks: int) -> float:
     """GB at the fullest moment on the first of some devices, in fp32, with a window of so many blocks."""
-    made = _shape(inputs, model)
+    made = known_shape(inputs, model)
     sizes = [2 * size for size in window.blocks(made, devices)]  # shapes are in 16 bits
     most = window.peak(tuple(sizes), blocks)
     return (number(inputs, "measured", "factor") * most + si(text(inputs, "measured", "fixed"), "B")) / 1e9
