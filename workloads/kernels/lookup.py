@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from workloads.kernels.core.checks import Array, arrays, whole
-from workloads.kernels.core.jit import jit, run
+from workloads.kernels.core.jit import jit, run, spread
 
 __all__ = ["memory_former", "pack", "pack_two_bit", "t_mac", "t_mac_int8", "two_bit"]
 
@@ -19,12 +19,18 @@ SHARED = 16  # tables that share a scale in int8: 64 activations, as in the publ
 SIGNS = np.array([[1.0 if code >> i & 1 else -1.0 for i in range(GROUP)] for code in range(2**GROUP)])  # (u, i)
 
 
-def pack(signs: Array) -> Array:  # (b, m, k) -> uint8 (b, m, k/4)
+def pack(signs: Array, *, threads: int = 1) -> Array:  # (b, m, k) -> uint8 (b, m, k/4)
     """Four signs of each plane of weights as a number of four bits, lowest first; zero counts as negative."""
     size = arrays("pack", signs=(signs, "b m k"))
     _grouped("pack", "signs", signs, size["k"])
-    bits = signs.reshape(*signs.shape[:2], size["k"] // GROUP, GROUP) > 0
-    return np.asarray((bits << np.arange(GROUP, dtype=np.uint8)).sum(axis=3, dtype=np.uint8))
+    whole("pack", least=1, threads=threads)
+    shape = (size["b"], size["m"], size["k"] // GROUP)
+    [codes] = spread(_packed, threads, signs.reshape(shape[0] * shape[1], shape[2], GROUP))
+    return np.asarray(codes.reshape(shape))
+
+
+def _packed(signs: Array) -> tuple[Array]:  # (r, j, 4) -> uint8 (r, j)
+    return (((signs > 0) << np.arange(GROUP, dtype=np.uint8)).sum(axis=2, dtype=np.uint8),)
 
 
 def _grouped(kernel: str, name: str, array: Array, inner: int) -> None:
@@ -112,21 +118,24 @@ def _look_small(
                     y[n, m] += scale[b, m] * steps[n, g] * y.dtype.type(total)
 
 
-def pack_two_bit(codes: Array) -> Array:  # uint8 (m, k) -> uint8 (m, k/4)
+def pack_two_bit(codes: Array, *, threads: int = 1) -> Array:  # uint8 (m, k) -> uint8 (m, k/4)
     """Four codes of two bits a byte, a quarter of the row apart: neighbours in one place of neighbouring bytes."""
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2:
         raise ValueError(f"pack_two_bit: codes is a {type(codes).__name__} of {getattr(codes, 'dtype', 'no type')} and "
                          f"shape {getattr(codes, 'shape', 'none')}, expected uint8 of two ranks (m, k)")  # fmt: skip
+    whole("pack_two_bit", least=1, threads=threads)
     _grouped("pack_two_bit", "codes", codes, codes.shape[1])
     if codes.size and codes.max() > 3:
         raise ValueError(f"pack_two_bit: codes reach {codes.max()}, expected 0 to 3")
     parts = codes.reshape(len(codes), GROUP, codes.shape[1] // GROUP)
-    return np.asarray(parts[:, 0] | parts[:, 1] << 2 | parts[:, 2] << 4 | parts[:, 3] << 6)
+    [packed] = spread(lambda p: (p[:, 0] | p[:, 1] << 2 | p[:, 2] << 4 | p[:, 3] << 6,), threads, parts)
+    return np.asarray(packed)
 
 
-def two_bit(x: Array, packed: Array, scale: Array, *, threads: int = 1) -> Array:  # (n, k), uint8 (m, k/4), (m) -> (n, m)
-    """Codes 0 to 3 stand for -3, -1, 1 and 3 times their row's scale, as two planes of signs do; made numbers in passing.
-    """
+def two_bit(
+    x: Array, packed: Array, scale: Array, *, threads: int = 1
+) -> Array:  # (n, k), uint8 (m, k/4), (m) -> (n, m)
+    """Codes 0 to 3 are -3, -1, 1 and 3 times their row's scale, as two planes of signs are; made numbers in passing."""
     size = arrays("two_bit", x=(x, "n k"), scale=(scale, "m"))
     whole("two_bit", least=1, threads=threads)
     _grouped("two_bit", "x", x, size["k"])
