@@ -24,7 +24,7 @@ import operator
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -90,13 +90,26 @@ def sorted_scipy(a: Any, b: Any) -> Any:
     return product
 
 
+@cache
+def loaded() -> Any:
+    """The wrapper of MKL; None, said in one line, where it or the library is not there."""
+    found = importlib.util.find_spec("sparse_dot_mkl")
+    if found and found.origin:  # pip puts the library where the wrapper does not look
+        for place in Path(found.origin).parents[3].glob("libmkl_rt.so*"):
+            os.environ.setdefault("MKL_RT", str(place))
+    try:
+        import sparse_dot_mkl
+    except ImportError:
+        print("MKL is not installed, so SciPy alone is compared with: pip install sparse-dot-mkl mkl")
+        return None
+    return sparse_dot_mkl
+
+
 def mkl(threads: int) -> dict[str, Run]:
     """MKL's product, if it is there."""
-    if importlib.util.find_spec("sparse_dot_mkl") is None:
-        if threads == 1:
-            print("MKL is not installed, so SciPy alone is compared with: pip install sparse-dot-mkl mkl")
+    sparse_dot_mkl = loaded()
+    if sparse_dot_mkl is None:
         return {}
-    import sparse_dot_mkl
 
     def run(a: Any, b: Any) -> Any:
         sparse_dot_mkl.mkl_set_num_threads(threads)
