@@ -17,7 +17,7 @@ from sim.planner.shape import Hardware, Shape, shape
 from workloads.transformer import model
 
 GPU = Hardware("one", 1, 16e9, 300e9, 60e12, 15e9, 12e9, 100e9, 80e9, 1e12, 500e9, 2e9, 1e9)
-TINY = Shape("tiny", 4, 64, 4, 1, 6e4, 2e4, 4e4, 1e5, 256, 128, 512, 6e4, 4e4, 256, 900)
+TINY = Shape("tiny", 4, 64, 4, 1, 6e4, 2e4, 4e4, 1e5, 256, 128, 512, 6e4, 4e4, 256, 1e5, 900)
 
 
 def flexgen(percent: tuple[float, ...], micro: int, batches: int, disk: float) -> float:
