@@ -120,14 +120,36 @@ def flow(network: Network, ranges: Ranges) -> float:
     return float(maximum_flow(graph, 2 * count, 2 * count + 1).flow_value) * top * count / SCALE
 
 
-def stages(network: Network) -> Ranges:
-    """The best of the templates that cut the layers into equal stages and give each stage nodes of like speed."""
-    best: tuple[float, Ranges] = (-1.0, tuple((0, 0) for _ in network.nodes))
-    for count in range(1, min(network.layers, len(network.nodes)) + 1):
-        cuts = [round(i * network.layers / count) for i in range(count + 1)]
-        ranges = _shared(network, cuts)
-        best = max(best, (flow(network, ranges), ranges), key=lambda found: found[0])
-    return best[1]
+def templates(network: Network) -> tuple[Ranges, Ranges]:
+    """The best template of each kind: equal stages that nodes share, and chains of nodes side by side."""
+    counts = range(1, min(network.layers, len(network.nodes)) + 1)
+    cuts = ([round(i * network.layers / count) for i in range(count + 1)] for count in counts)
+    shared = max((_shared(network, cut) for cut in cuts), key=lambda ranges: flow(network, ranges))
+    return shared, max((_chains(network, count) for count in counts), key=lambda ranges: flow(network, ranges))
+
+
+def _chains(network: Network, count: int) -> Ranges:
+    """Nodes dealt to so many chains of like speed, each chain's layers given one by one to its fastest node so far.
+
+    A node's rate falls with its layers, so that this makes the slowest node of a chain as fast as can be.
+    """
+    chains: list[list[int]] = [[] for _ in range(count)]
+    work = [max(rate * (j + 1) for j, rate in enumerate(node.rates)) for node in network.nodes]
+    for n in sorted(range(len(work)), key=lambda n: -work[n]):
+        min(chains, key=lambda chain: sum(work[m] for m in chain)).append(n)
+    ranges = [(0, 0)] * len(work)
+    for chain in chains:
+        if sum(len(network.nodes[n].rates) for n in chain) < network.layers:
+            continue
+        held = dict.fromkeys(chain, 0)
+        for _ in range(network.layers):
+            free = [n for n in chain if held[n] < len(network.nodes[n].rates)]
+            held[max(free, key=lambda n: network.nodes[n].rates[held[n]])] += 1
+        first = 0
+        for n in sorted(chain):
+            ranges[n] = (first, first + held[n]) if held[n] else (0, 0)
+            first += held[n]
+    return tuple(ranges)
 
 
 def _shared(network: Network, cuts: list[int]) -> Ranges:
@@ -163,18 +185,19 @@ def place(
     network: Network, *, seconds: float = 30.0, tries: int = 1000, seed: int = 0, solver: str = "highs",
     progress: Progress | None = None,
 ) -> Placed:  # fmt: skip
-    """The ranges with the largest flow: a template, improved, then Helix's programme started from it.
+    """The ranges with the largest flow: templates, improved, then Helix's programme started from the better.
 
     Never worse than where it starts; :class:`Infeasible` where the nodes cannot hold all layers.
     """
     from sim.planner import milp
 
     began = monotonic()
-    known = improved(network, stages(network), tries=tries, seed=seed)
+    begun = [improved(network, ranges, tries=tries, seed=seed) for ranges in templates(network)]
+    known = max(begun, key=lambda ranges: flow(network, ranges))
     value = flow(network, known)
     most = network.most
     if value >= most * (1 - 1e-6):
-        return Placed(network, known, value, value, True, "template", monotonic() - began)
+        return Placed(network, known, value, max(value, most), True, "template", monotonic() - began)
     rows = _Helix(network, milp.Model("ranges"))
     rows.build(most)
     start = rows.start(known) if value else None
