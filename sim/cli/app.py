@@ -73,6 +73,22 @@ weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show 
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
 """
 
+IMPORT = """An architecture of Timeloop or Accelergy (v0.4 YAML) as a device file; what was not understood is listed.
+
+\b
+weir import arch.yaml --out my_chip.toml
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt
+"""
+
+SCHEMA = """The JSON Schema of a kind of file that people write: device, cluster, prices, trace.
+
+An editor that is given it completes keys and marks mistakes; '#:schema FILE' as a file's first line names it to some.
+
+\b
+weir schema
+weir schema device > device.schema.json
+"""
+
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
 
 \b
@@ -276,6 +292,25 @@ def map_(
 
     asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace)
     nests.mapped(asked, Form.of(json, False), everything)
+
+
+@app.command("import", help=IMPORT, short_help="Another tool's architecture as a device file.")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .yaml of Timeloop or Accelergy, v0.4.")],
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Write a new .toml; else print it.")] = None,
+) -> None:
+    from sim.cli import exchange
+
+    exchange.imported(file, out)
+
+
+@app.command(help=SCHEMA, short_help="JSON Schema of a file format.")
+def schema(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="device, cluster, prices or trace.")] = None,
+) -> None:
+    from sim.cli import exchange
+
+    exchange.schema(kind)
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
