@@ -19,7 +19,7 @@ import numpy as np
 from sim.arch import device
 from sim.planner.cache import compare, contiguous, paged, static, store
 from sim.planner.flows import Stages, Vocabulary, chain, one_f_one_b, v_shape, vocabulary
-from sim.planner.pipeline import exact
+from sim.planner.pipeline_mip import exact
 from sim.planner.policy import Load, best, place
 from sim.planner.purchase import Bucket, Template, rent
 from sim.planner.ranges import Holder, Network

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from einsum import Infeasible, WeirError
 from sim.planner.flows import Stages, Vocabulary, chain, chunks, gpipe, interleaved, one_f_one_b, v_shape, vocabulary
-from sim.planner.pipeline import Flow, Hold, Node, Orders, Schedule, exact, listed, lower_bound, timed
+from sim.planner.pipeline import Flow, Hold, Node, Orders, Schedule, listed, lower_bound, timed
+from sim.planner.pipeline_mip import exact
 
 TIMES = st.integers(1, 5).map(float)
 

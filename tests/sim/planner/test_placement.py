@@ -143,6 +143,9 @@ def test_what_does_not_fit_is_told_with_what_would() -> None:
         place(made, GPU.with_(disk_memory="100 GB"), Load(512, 32), micro=1)
     with pytest.raises(Infeasible, match="16 GB"):
         place(made, GPU, Load(512, 32), micro=1, fixed={"weights.gpu": 1.0}, settings={"gpu_share": "1"})
+    done = place(TINY, GPU, Load(6, 4), micro=1)
+    with pytest.raises(WeirError, match="1 s claimed"):
+        done.placement.check(done.fractions, 1.0)
     fixed = dict.fromkeys(method("moe_lens").fractions, 0.5)
     with pytest.raises(Infeasible, match=r"fractions of weights sum to 0\.5"):
         place(made, GPU, Load(512, 32), method="moe_lens", micro=1, fixed=fixed)
