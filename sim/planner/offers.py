@@ -1,16 +1,25 @@
-"""Templates from the price books, and what each bears by weir's own serving model."""
+"""Templates from the price books and nodes from device files, with what each bears by weir's own models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+import numpy as np
+
+from einsum import Cascade
 from einsum.errors import Infeasible
+from mappings.layout import Layout, Place
 from sim.arch import cluster, tier
 from sim.arch.prices import prices
+from sim.model.step import Work
+from sim.model.timing import schedule
 from sim.planner.purchase import Bucket, Template
-from sim.serving.deploy import Deployment, Model, best, deployments
+from sim.planner.ranges import Holder
+from sim.planner.shape import shape
+from sim.serving.deploy import RESERVE, Deployment, Model, best, deployments
 from sim.serving.steady import Prefill, check_choice, lengths
+from workloads.transformer import Transformer
 
 
 def templates(names: Sequence[str], book: str | None = None) -> tuple[Template, ...]:
@@ -27,6 +36,30 @@ def degrees(model_device: str, attention_device: str, most: tuple[int, int]) -> 
     plain = [f"{a}x{model_device}" for a in range(1, most[0] + 1)]
     split = [f"{a}x{model_device}_{b}x{attention_device}" for a in range(1, most[0] + 1) for b in range(1, most[1] + 1)]
     return (*plain, *split)
+
+
+def holder(model: Transformer, name: str, *, batch: int, context: int, at: str = "physical") -> Holder:
+    """A device as a holder of layers: tokens a second through each number of them that fits beside their states.
+
+    ``batch`` requests of ``context`` tokens decode at once; layers count at their mean. A tenth of memory stays free.
+    """
+    made = cluster(f"1x{name}")
+    [pool] = made.pools
+    laid = Layout((Place(pool.name, 1),))
+    step = Work.of(model.decode, laid, b=batch, c=context - 1, p=1).on(made, tier(at))
+    rows = [(p.times, float(np.ravel(schedule(timed))[-1])) for p, timed in step.rows if _cached(p.cascade)]
+    layers = sum(times for times, _ in rows)
+    each = sum(times * seconds for times, seconds in rows) / layers
+    held = shape(model, context)
+    room = int(pool.device.capacity * (1 - RESERVE) / (held.weight + batch * context * held.kv))
+    if not room:
+        raise Infeasible(f"{name} does not hold one layer of {model.name} and {batch} states of {context} tokens")
+    return Holder(name, tuple(batch / (each * n) for n in range(1, min(room, layers) + 1)))
+
+
+def _cached(cascade: Cascade) -> bool:
+    """Whether a part is a layer, which keeps a state, and not the embedding or the head."""
+    return any(t.kind == "state" for t in cascade.tensors)
 
 
 def steadily(prefill: str) -> Prefill:

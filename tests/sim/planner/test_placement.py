@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,16 @@ def test_moe_lens_is_its_equation_4(prompt: int, output: int, capacity: float) -
     processed = found.loads["tokens"] / found.stages["pass"]
     assert processed == pytest.approx(most, rel=2e-2)  # a whole number of requests
     assert processed <= most * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("peak", "tokens"), [(150e12, 18_750), (181e12, 22_625), (312e12, 39_000)])
+def test_moe_lens_saturates_where_its_equation_2_says(peak: float, tokens: int) -> None:
+    whole = shape(model("mixtral-8x7b"), 256)
+    experts = replace(whole, weight=whole.network, linear_flops=whole.network_flops)  # table 2 counts these alone
+    where = replace(GPU, gpu_flops=peak, down=32e9)
+    found = place(experts, where, Load(1, 1), method="moe_lens", micro=1, settings={"cache_memory": "1 TB"})
+    loads = found.loads
+    assert loads["tokens"] * loads["fetch"] / loads["compute"] == pytest.approx(tokens)  # C / B x experts / chosen
 
 
 def test_what_does_not_fit_is_told_with_what_would() -> None:
