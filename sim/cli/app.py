@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import planning
+
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
 \b
@@ -88,17 +90,6 @@ An editor that is given it completes keys and marks mistakes; '#:schema FILE' as
 \b
 weir schema
 weir schema device > device.schema.json
-"""
-
-OFFLOAD = """A MODEL too large for its GPU: what lies on the GPU, the host and a disk, and how fast it generates.
-
-Fractions are the best there are for a block of sequences (a linear programme); the block is searched.
-
-\b
-weir offload opt-30b --on t4 --host xeon_8380
-weir offload mixtral-8x7b --on l4 --method moe_lightning --prompt 77 --output 32 --set host_memory=192GB
-weir offload opt-175b --on t4 --set disk_memory=1.5TB --set disk_read=2GB/s --set disk_write=1GB/s
-weir offload opt-30b --on t4 --fix weights.gpu=20% --micro 48 --batches 3 --json
 """
 
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
@@ -332,39 +323,6 @@ def schema(
     exchange.schema(kind)
 
 
-@app.command(help=OFFLOAD, short_help="A model larger than its GPU: what lies where.")
-def offload(
-    model: Model,
-    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="The GPU: a name or a .toml.")],
-    host: Annotated[str, typer.Option(metavar="DEVICE", help="Its host, a processor.")] = "xeon_8480",
-    gpus: Annotated[str, typer.Option(metavar="N", help="GPUs on that host.")] = "1",
-    prompt: Annotated[str, typer.Option(metavar="N", help="Tokens of every prompt.")] = "512",
-    output: Annotated[str, typer.Option(metavar="N", help="Tokens of every answer.")] = "32",
-    method: Annotated[
-        str, typer.Option(metavar="METHOD", help="overlapped, flexgen, moe_lightning, moe_lens or a .toml.")
-    ] = "overlapped",
-    micro: Annotated[str | None, typer.Option(metavar="N", help="Sequences at a time; else searched.")] = None,
-    batches: Annotated[str | None, typer.Option(metavar="N", help="Micro-batches a block; else searched.")] = None,
-    fix: Annotated[
-        list[str] | None, typer.Option("--fix", metavar="CLASS.TIER=SHARE", help="As weights.gpu=20%; repeatable.")
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="As down=12GB/s; repeatable.")
-    ] = None,
-    compress: Annotated[float, typer.Option(metavar="X", help="Network weights X times smaller.")] = 1.0,
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the policy as JSON too.")] = None,
-    json: Json = False,
-    csv: Csv = False,
-) -> None:
-    from sim.cli import policies
-    from sim.cli.data import Form
-
-    asked = policies.Asked(
-        model, on, host, gpus, prompt, output, method, micro, batches, tuple(fix or ()), tuple(setting or ()), compress
-    )  # fmt: skip
-    policies.offload(asked, Form.of(json, csv), save)
-
-
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
 def validate(
     paper: Annotated[
@@ -387,6 +345,9 @@ def check(
     from sim.cli import verdicts
 
     raise typer.Exit(verdicts.check(kernels or (), threads, seed, json))
+
+
+planning.add(app)
 
 
 def run(argv: Sequence[str]) -> int:
