@@ -12,6 +12,7 @@ import pytest
 
 from sim.arch import OPERATIONS, cluster, device
 from sim.arch.components import Fanout, Link, Memory, Power
+from sim.arch.prices import book
 from sim.cli import main
 from sim.serving.formats import FORMATS
 from sim.serving.trace import trace
@@ -68,6 +69,13 @@ def test_the_example_of_a_nest_runs(tmp_path: Path) -> None:
     assert "hbm" in done.stdout.decode()
 
 
+def test_the_architecture_of_another_tool_imports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = example("interop", "yaml", tmp_path, "arch.yaml"), tmp_path / "mine.toml"
+    assert main(["import", str(path), "--out", str(out)]) == 0
+    assert device(out).rate("mac", "int16") == 2e9
+    assert capsys.readouterr().err == ""
+
+
 def test_every_link_of_the_readme_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert links != []
@@ -102,18 +110,9 @@ def test_the_page_names_every_column() -> None:
     assert [column for form in FORMATS for column in form.columns if f"`{column}`" not in text] == []
 
 
-def test_the_price_book_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sim.arch import prices
-
-    example("prices", "toml", tmp_path, "example_2026.toml")
-    monkeypatch.setattr(prices, "FOLDER", tmp_path)
-    prices.books.cache_clear()
-    try:
-        [price] = prices.book.__wrapped__("example_2026").prices
-        assert (price.device, price.usd_per_hour, price.low) == ("h100_sxm", 4.29, 2.95)
-    finally:
-        monkeypatch.undo()
-        prices.books.cache_clear()
+def test_the_price_book_reads(tmp_path: Path) -> None:
+    [price] = book(str(example("prices", "toml", tmp_path, "example_2026.toml"))).prices
+    assert (price.device, price.usd_per_hour, price.low) == ("h100_sxm", 4.29, 2.95)
 
 
 def test_the_model_reads(tmp_path: Path) -> None:
