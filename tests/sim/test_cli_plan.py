@@ -38,7 +38,8 @@ def test_json_has_the_placement_and_its_proof(table: str, capsys: pytest.Capture
 def test_what_does_not_fit_is_exit_3_with_what_would(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", table, "--capacity", "11"]) == INFEASIBLE
     said = capsys.readouterr().err
-    assert said == "weir: input.csv: nothing fits in 11 bytes: at least 12 are needed at once; 12 would do\n"
+    assert said.startswith("weir: input.csv: nothing fits in 11 bytes: at least 12 are needed at once; ")
+    assert said.endswith("; 12 is the smallest that would do\n")
 
 
 def test_text_says_how_good_it_is(table: str, capsys: pytest.CaptureFixture[str]) -> None:
