@@ -28,7 +28,7 @@ DEEPEST = 100_000  # choices of one search at most: a second or two, in which an
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
 ADVICE = 5.0  # seconds at most to find what would do when nothing fits
 FADING = 0.95  # of blame from one attempt to the next
-SHARE = 0.5  # of the time for the search, where a solver can go on
+SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
 
 def plan(
@@ -158,12 +158,13 @@ def _place(work: _Work) -> None:
         _promote(work)
         return
     table = search.overlaps(work.packing.shape)
-    solvable = work.lowest and int(np.triu(table, 1).sum()) <= orders.LARGEST
-    _search(work, table, work.seconds * (SHARE if solvable else 1.0))
-    if not work.done and solvable and work.elapsed < work.seconds:
+    pairs = int(np.triu(table, 1).sum())
+    share = 1.0 if not work.lowest or pairs > orders.LARGEST else SHARE if pairs <= orders.SMALL else MOST
+    _search(work, table, work.seconds * share)
+    if not work.done and share < 1 and work.elapsed < work.seconds:
         better, bound = orders.improve(
             work.packing, table, work.best, seconds=work.seconds - work.elapsed, solver=work.solver,
-            progress=_scaled(work),
+            formulation="ordering" if pairs <= orders.SMALL else "big-m", progress=_scaled(work),
         )  # fmt: skip
         work.take(better, f"{work.solver} from {work.method}")
         work.raise_bound(bound)
