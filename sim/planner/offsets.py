@@ -21,7 +21,7 @@ from sim.planner.milp import SOLVERS, Progress
 from sim.planner.packing import Ints, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
 
-ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "TZW")
+ORDERINGS = ("TWA", "AWT", "WTA", "TAW")
 LARGEST = 3000  # buffers that are searched; the search's memory grows with their square
 SHALLOW, GROWTH = 1000, 1.05  # choices that a search may make at first, and how that grows with each round
 DEEPEST = 100_000  # choices of one search at most: a second or two, in which an interrupt has to wait
