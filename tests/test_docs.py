@@ -14,10 +14,12 @@ from sim.arch import OPERATIONS, cluster, device
 from sim.arch.components import Fanout, Link, Memory, Power
 from sim.arch.prices import book
 from sim.cli import main
+from sim.numerics.rows import table
 from sim.serving.formats import FORMATS
 from sim.serving.trace import trace
 from sim.units import si
 from workloads.config import FAMILIES
+from workloads.kernels import catalogue
 from workloads.transformer import from_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +119,21 @@ def test_the_price_book_reads(tmp_path: Path) -> None:
 
 def test_the_model_reads(tmp_path: Path) -> None:
     assert from_config(str(example("models", "json", tmp_path, "config.json"))).layers == 2
+
+
+def test_the_page_names_every_kernel_with_its_tolerances() -> None:
+    lines = re.findall(r"^\| `(\w+\.\w+)` \| .* \| (\S+) \| (\S+) \|$", page("kernels"), re.M)
+    rows = table()
+    assert [name for name, *_ in lines] == list(catalogue())
+    for name, *shown in lines:
+        assert shown == [f"{x:.0e}".replace("e-0", "e-") for x in (rows[name].single, rows[name].double)]
+
+
+def test_the_example_of_a_kernel_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(example("kernels", "python", tmp_path, "kernel.py"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "(1, 2, 3, 64)\n"
 
 
 def test_the_page_names_every_model_type() -> None:
