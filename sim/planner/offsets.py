@@ -101,7 +101,8 @@ class _Work:
     @property
     def done(self) -> bool:
         """Whether nothing better is wanted, or can be."""
-        return self.height <= self.bound or (not self.lowest and self.height <= self.room)
+        decided = self.height <= self.room or self.bound > self.room
+        return self.height <= self.bound or (not self.lowest and decided)
 
     def take(self, found: Ints, method: str) -> None:
         """Keep a placement if it is the lowest so far."""
