@@ -1,8 +1,8 @@
 """The front door: on what, how fast, how much energy, at what price.
 
 Everything public is here, loaded when first used: ``sim.device("h100")``, ``sim.cluster("2xh100_4xh20")``,
-``sim.estimate(cascade, device)``, ``sim.search(cascade, device)``, ``sim.plan(problem)``, ``sim.serve(model, cluster)``,
-``sim.compare``, ``sim.sweep``, ``sim.pareto``.
+``sim.estimate(cascade, device)``, ``sim.search(cascade, device)``, ``sim.plan(problem)``,
+``sim.serve(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``.
 """
 
 from __future__ import annotations
