@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import planning
+
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
 \b
@@ -62,10 +64,13 @@ weir check exact.one_pass vocabulary --threads 2
 
 MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
 
+Without --mapping the best nest of a stated space is searched for, and printed with what no mapping can go below.
+
 A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
 A nest that fuses across a pass is refused, with the reason and what is legal instead (docs/mapping.md).
 
 \b
+weir map attention.one_pass query=4096 context=4096 head_dim=64 --on fusemax_cloud --save nest.txt
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show --technology '16 nm'
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
@@ -79,6 +84,34 @@ do not cover keeps the constants that come with weir.
 \b
 weir calibrate my_kernels/ --device h100 --out h100.toml
 weir estimate llama-3-70b --on 4xh100 --tier h100.toml
+"""
+
+PLAN = """Where each buffer of a PROBLEM lies in memory, none on top of another; exit 3 if there is no room.
+
+A PROBLEM is a CSV file with the columns id, lower, upper (exclusive) and size, and perhaps alignment and gaps, as
+MiniMalloc reads (docs/planning.md). With a capacity the first placement that fits is the answer; without one, or with
+--objective peak, the lowest placement is sought, and proven to be the lowest where that is possible.
+
+\b
+weir plan buffers.csv
+weir plan buffers.csv --capacity 1MiB --seconds 10 --json
+weir plan buffers.csv --save placed.csv --plot map.png
+"""
+
+IMPORT = """An architecture of Timeloop or Accelergy (v0.4 YAML) as a device file; what was not understood is listed.
+
+\b
+weir import arch.yaml --out my_chip.toml
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt
+"""
+
+SCHEMA = """The JSON Schema of a kind of file that people write: device, cluster, prices, trace.
+
+An editor that is given it completes keys and marks mistakes; '#:schema FILE' as a file's first line names it to some.
+
+\b
+weir schema
+weir schema device > device.schema.json
 """
 
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
@@ -268,7 +301,9 @@ def show(
 def map_(
     workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="As attention.one_pass, or a .txt file.")],
     on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
-    mapping: Annotated[str, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest.")],
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest; else one is searched for.")
+    ] = None,
     sizes: Annotated[list[str] | None, typer.Argument(metavar="[SIZE=N]...", help="As context=4096.")] = None,
     everything: Annotated[
         bool, typer.Option("--show", help="Print the cascade, the nest, every count and every area too.")
@@ -279,13 +314,58 @@ def map_(
     trace: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the first runs for Perfetto: .json or .json.gz.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="Search for least time (the default), energy or edp."),
+    ] = None,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save)
     nests.mapped(asked, Form.of(json, False), everything)
+
+
+@app.command(help=PLAN, short_help="Where buffers lie in memory.")
+def plan(
+    problem: Annotated[str, typer.Argument(metavar="PROBLEM", help="A .csv of buffers.")],
+    on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="The device of a model.")] = None,
+    capacity: Annotated[str | None, typer.Option(metavar="BYTES", help="As 1048576 or 1MiB; else the least.")] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="The most that is spent on it.")] = 60.0,
+    objective: Annotated[str | None, typer.Option(metavar="peak", help="Seek the lowest below a capacity too.")] = None,
+    solver: Annotated[str, typer.Option(metavar="highs|cbc", help="Of the mixed-integer programme.")] = "highs",
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the plan: .json, or .csv with offsets.")
+    ] = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the memory map: .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    from sim.cli import plans
+    from sim.cli.data import Form
+
+    asked = plans.Asked(problem, on, capacity, seconds, objective, solver, save, plot)
+    plans.plan(asked, Form.of(json, False))
+
+
+@app.command("import", help=IMPORT, short_help="Another tool's architecture as a device file.")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .yaml of Timeloop or Accelergy, v0.4.")],
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Write a new .toml; else print it.")] = None,
+) -> None:
+    from sim.cli import exchange
+
+    exchange.imported(file, out)
+
+
+@app.command(help=SCHEMA, short_help="JSON Schema of a file format.")
+def schema(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="device, cluster, prices or trace.")] = None,
+) -> None:
+    from sim.cli import exchange
+
+    exchange.schema(kind)
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
@@ -324,6 +404,9 @@ def check(
     from sim.cli import verdicts
 
     raise typer.Exit(verdicts.check(kernels or (), threads, seed, json))
+
+
+planning.add(app)
 
 
 def run(argv: Sequence[str]) -> int:
