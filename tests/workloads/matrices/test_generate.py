@@ -34,7 +34,7 @@ def test_the_stand_in_for_smash() -> None:
     expected = rmat(14, 2**18)
     assert expected.entries == pytest.approx(254_211, rel=1e-4)
     assert expected.product == pytest.approx(5_174_841, rel=7e-3)  # theirs takes m-m-n and m-n-n as independent
-    assert expected.multiplies == pytest.approx(5.70e6, rel=1e-3)
+    assert expected.multiplies == pytest.approx(5.70e6, rel=2e-3)
 
 
 def test_uniform() -> None:
