@@ -1,0 +1,65 @@
+"""How evenly rows fall on threads: by numbers in a row, one after another in turn, or to whoever is free."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from einsum.errors import WeirError
+from sim.model.sparse.structure import Floats, Ints
+from workloads.kernels.core.jit import jit
+
+
+def loads(work: Floats, edges: Ints, workers: int, share: str) -> Floats:
+    """Work of each worker over windows of rows (``edges``); a window is finished before the next is begun: (windows,
+    workers)."""
+    given = work.astype(np.float64)
+    if share == "contiguous":
+        return np.stack([_summed(given[a:b], _blocks(b - a, workers), workers) for a, b in _pairs(edges)])
+    if share == "cyclic":
+        return np.stack([_summed(given[a:b], np.arange(b - a) % workers, workers) for a, b in _pairs(edges)])
+    if share != "dynamic":
+        raise WeirError(f"unknown way to share rows: {share!r:.40}")
+    return _polled(given, edges.astype(np.int64), workers)
+
+
+def efficiency(work: Floats, edges: Ints, workers: int, share: str) -> float:
+    """Work over what all workers could have done until the last finished its part of each window."""
+    found = loads(work, edges, workers, share)
+    last = found.max(axis=1).sum()
+    return float(found.sum() / (workers * last)) if last else 1.0
+
+
+def _pairs(edges: Ints) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _blocks(count: int, workers: int) -> Ints:
+    """Worker of each row where rows are dealt out in blocks as large as the first."""
+    return np.arange(count) // max(-(-count // workers), 1)
+
+
+def _summed(work: Floats, to: Ints, workers: int) -> Floats:
+    return np.bincount(to, work, minlength=workers)
+
+
+@jit
+def _polled(work: Floats, edges: Ints, workers: int) -> Floats:
+    """Each row to the worker that is free first, through a heap of their work so far."""
+    found = np.zeros((len(edges) - 1, workers))
+    for window in range(len(edges) - 1):
+        heap, who = np.zeros(workers), np.arange(workers)
+        for row in range(edges[window], edges[window + 1]):
+            found[window, who[0]] += work[row]
+            load, worker, at = heap[0] + work[row], who[0], 0
+            while True:
+                child = 2 * at + 1
+                if child >= workers:
+                    break
+                if child + 1 < workers and heap[child + 1] < heap[child]:
+                    child += 1
+                if heap[child] >= load:
+                    break
+                heap[at], who[at] = heap[child], who[child]
+                at = child
+            heap[at], who[at] = load, worker
+    return found
