@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from einsum.errors import raise_all, refuse_unknown
 from einsum.files import parse_toml, read_text
 from mappings.formats import Format, parse_format
 from mappings.text import parse as parse_nest
-from mappings.tree import Nest
+from mappings.tree import Branch, Nest, Node, Spatial, Temporal
 
 FOLDER = Path(__file__).with_name("data")
 SHARES = ("contiguous", "cyclic", "dynamic")
@@ -58,9 +58,37 @@ class SparseMapping:
     notes: str = ""
     unverified: tuple[str, ...] = ()
 
+    def with_tiles(self, tiles: Mapping[str, int]) -> SparseMapping:
+        """The mapping with other tile sizes, by loop."""
+        return replace(self, nest=retiled(self.nest, tiles))
+
     def format(self, tensor: str) -> Format:
         """How a tensor is stored."""
         return next(f for f in self.formats if f.tensor == tensor)
+
+
+def retiled(nest: Nest, tiles: Mapping[str, int]) -> Nest:
+    """The nest with other tile sizes, by loop: ``{"m.0": 1536}`` for the outermost over m."""
+    seen: dict[str, int] = {}
+    used: set[str] = set()
+
+    def node(one: Node) -> Node:
+        if isinstance(one, Branch):
+            return replace(one, children=tuple(walk(child) for child in one.children))
+        if not isinstance(one, Temporal | Spatial):
+            return one
+        seen[one.rank] = seen.get(one.rank, -1) + 1
+        key = f"{one.rank}.{seen[one.rank]}"
+        used.add(key)
+        return replace(one, tile=tiles[key]) if key in tiles else one
+
+    def walk(part: Nest) -> Nest:
+        return Nest(tuple(node(one) for one in part.nodes))
+
+    made = walk(nest)
+    raise_all([f"no loop {key!r} in the nest{hint(key, used)}" for key in tiles if key not in used])
+    raise_all([f"loop {key!r}: a tile is 1 or more, not {tile}" for key, tile in tiles.items() if tile < 1])
+    return made
 
 
 @cache

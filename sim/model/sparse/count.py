@@ -151,7 +151,7 @@ class Counter:
         ):
             loops = loops[:-1]
         summed = [loop for loop in loops if loop.node.rank in leaf.einsum.reduced]
-        back = revisited(self.product, self.ranks(leaf), loops) if summed else 0.0
+        back = revisited(self.product, self.ranks(leaf), loops, leaf.loops) if summed else 0.0
         back += self._spilled(leaf, held, level)
         for place, part in enumerate(self.mapping.format(tensor).parts):
             cells = self._cells(tensor, part)

@@ -17,7 +17,8 @@ from sim.model.nests import Loop
 from sim.model.sparse.reuse import che, misses
 from sim.model.sparse.structure import Floats, Grid, Ints, Structure
 
-MOST = 60_000_000  # visits that are listed one by one; beyond, closed forms
+MOST = 8_000_000  # visits that a cache's content is followed over one by one; beyond, closed forms
+SOME = 1_000_000  # as many where only the last tile is held, which repeats seldom
 LRU = "lru"
 
 
@@ -55,7 +56,7 @@ class Fetched:
     parts: Floats
     requests: float
     transferred: float
-    how: str  # "streamed", "kept", "lru" or "che"
+    how: str  # "streamed", "kept", "lru", "che", or "each visit" where too many to see which find their tile still there
 
 
 def tiles(loops: tuple[Loop, ...]) -> dict[str, int]:
@@ -80,9 +81,9 @@ def fetch(own: Operand, other: Operand, loops: tuple[Loop, ...], level: Memory, 
     if not again:
         return _made(own, held, np.minimum(visits, 1), size, parent, False, "streamed")
     shared = [rank for rank in own.ranks if rank in other.ranks and rank in shape]
-    lru = getattr(level, "replacement", "") == LRU
+    lru = level.replacement == LRU
     capacity = level.capacity * copies
-    if not shared or visits.sum() > MOST:
+    if not shared or visits.sum() > (MOST if lru else SOME):
         times, how = _repeated(own, loops, grid, visits, size, capacity if lru else 0.0, bool(shared))
     else:
         requests = sequence(own, other, loops, shape, grid)
@@ -179,6 +180,8 @@ def _repeated(
     many to list. A group that the loops outside the repetition leave together is held if it fits, and never if not."""
     if shared and capacity:
         return che(visits.astype(np.int64), np.ceil(size).astype(np.int64), capacity), "che"
+    if shared:
+        return visits, "each visit"
     outside = 0
     while loops[outside].node.rank in own.ranks:
         outside += 1

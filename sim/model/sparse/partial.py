@@ -11,21 +11,24 @@ from sim.model.sparse.fetch import tiles
 from sim.model.sparse.structure import Product, Structure
 
 
-def revisited(product: Product, ranks: tuple[str, str, str], loops: tuple[Loop, ...]) -> float:
+def revisited(
+    product: Product, ranks: tuple[str, str, str], loops: tuple[Loop, ...], inside: tuple[Loop, ...]
+) -> float:
     """Entries read back over all visits: at each, what its tile of the result holds already.
 
-    Tiles of the result are visited for each piece of what is summed in which both operands hold something there.
+    ``loops`` are those above the keep, ``inside`` all of the Einsum's. A tile of the result is visited, for each piece
+    of what is summed above the keep, if in some innermost piece both operands hold something.
     """
-    rows, columns, summed = ranks
-    shape = tiles(loops)
-    extents = [min(shape.get(r, n), n) for r, n in zip(ranks, (*_shape(product), product.b.shape[0]), strict=True)]
-    high, wide, deep = extents
+    sides = (*_shape(product), product.b.shape[0])
+    shape, finest = tiles(loops), tiles(inside)
+    high, wide, deep = (min(shape.get(r, n), n) for r, n in zip(ranks, sides, strict=True))
+    grain = min(finest.get(ranks[2], deep), deep)
     total, so_far = 0.0, None
     for start in range(0, product.b.shape[0], deep):
         left, right = _columns(product.a, start, deep), _rows(product.b, start, deep)
         new = ((left @ right) != 0).astype(np.int8)
         if so_far is not None:
-            total += _within(so_far, _cells(left, high, deep) @ _cells(right, deep, wide), high, wide)
+            total += _within(so_far, _cells(left, high, grain) @ _cells(right, grain, wide), high, wide)
             new = ((so_far + new) != 0).astype(np.int8)
         so_far = new
     return total

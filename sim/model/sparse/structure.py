@@ -96,7 +96,7 @@ class Structure:
         if part == (1, 1):
             return self.cells(grid)[2]
         rows, columns, _ = self.cells(part)
-        if grid[0] % part[0] or grid[1] % part[1]:
+        if any(big < side and big % small for big, small, side in zip(grid, part, self.shape, strict=True)):
             raise WeirError(f"cells of {part[0]} x {part[1]} do not divide tiles of {grid[0]} x {grid[1]}")
         across = -(-self.shape[1] // grid[1])
         return _counted((rows * part[0] // grid[0]) * across + columns * part[1] // grid[1])[1]

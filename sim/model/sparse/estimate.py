@@ -1,0 +1,347 @@
+"""Seconds and joules of a mapped sparse product: counts, then every component's own time, combined as the nest says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from einsum import WeirError, hint
+from mappings.sparse import SparseMapping
+from mappings.tree import Spatial
+from sim.arch import Compute, Device, Fanout, Memory
+from sim.model.actions import IN
+from sim.model.elapsed import elapsed
+from sim.model.nests import Leaf, Mapped
+from sim.model.sparse import work
+from sim.model.sparse.count import Counter, Move, SparseCounts
+from sim.model.sparse.hashing import Probed, probes, theory
+from sim.model.sparse.share import efficiency, loads
+from sim.model.sparse.structure import Floats, Ints, Product
+from sim.units import fmt
+
+DTYPE = "fp64"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit's part in one Einsum: operations, seconds of working and of waiting for memory of all its instances
+    together, the share of time that balanced rows leave them at work, and wall seconds."""
+
+    einsum: str
+    name: str
+    operations: dict[str, float]
+    working: float
+    waiting: float
+    balance: float
+    seconds: float
+    joules: float
+
+
+@dataclass(frozen=True)
+class SparseEstimate:
+    """A sparse product run once under a mapping on a device."""
+
+    mapping: SparseMapping
+    product: Product
+    device: Device
+    counted: SparseCounts
+    units: tuple[Unit, ...]
+    engines: dict[str, float] = field(default_factory=dict)  # seconds of units that only move tensors
+    probed: Probed | None = None
+    thread_loads: Floats | None = None  # multiplications of each worker of the loop in space
+
+    @cached_property
+    def level_seconds(self) -> dict[str, float]:
+        """Seconds that each level's bandwidth, its network and its atomic updates need."""
+        found = {}
+        for memory in self.device.memories:
+            read = self._bytes(memory.name, False)
+            found[memory.name] = self._busy(memory, read, self._bytes(memory.name, True))
+        return found
+
+    def _bytes(self, level: str, into: bool) -> float:
+        return sum(m.size for m in self.counted.moves if m.level == level and (m.kind in IN) == into)
+
+    def _busy(self, memory: Memory, read: float, written: float) -> float:
+        copies = self.device.instances(memory.name)
+        seconds = [float(memory.busy(read, written)) / copies]
+        if memory.interleaved:
+            for fan in fans_above(self.device, memory.name):
+                ports = fan.count * self.device.instances(fan.name)
+                seconds.append((read + written) * fan.crossing / (ports * fan.port))
+        if self.probed is not None and memory.banks:
+            updates = self.counted.counts.get(memory.name, self._result, "updates") / copies
+            seconds.append(memory.atomics(updates, self.probed.collisions))
+        return max(seconds)
+
+    @property
+    def _result(self) -> str:
+        return self.mapping.cascade.einsums[-1].output.tensor
+
+    @cached_property
+    def seconds(self) -> float:
+        """Wall seconds: the slowest of unit, engines and levels in each stage, as the nest puts stages together."""
+        busy = {u.einsum: (u.name, u.seconds, 0.0) for u in self.units}
+        return float(elapsed(self.mapping.nest, busy, {}, self._traffic))
+
+    @cached_property
+    def _traffic(self) -> dict[int, dict[str, float]]:
+        """Seconds of each level and engine by place in the nest."""
+        moved: dict[tuple[int, str], list[float]] = {}
+        for move in self.counted.moves:
+            moved.setdefault((move.at, move.level), [0.0, 0.0])[move.kind in IN] += move.size
+        memories = {m.name: m for m in self.device.memories}
+        found: dict[int, dict[str, float]] = {}
+        for (at, level), (read, written) in moved.items():
+            found.setdefault(at, {})[level] = self._busy(memories[level], read, written)
+        if self.engines:
+            found.setdefault(1, {}).update(self.engines)
+        return found
+
+    @cached_property
+    def joules_by(self) -> dict[str, float]:
+        """Joules of each level and unit, and ``idle`` for the time it takes."""
+        found = {}
+        for memory in self.device.memories:
+            spent = sum(
+                float(memory.joules(m.size, written=m.kind in IN)) for m in self.counted.moves if m.level == memory.name
+            )
+            found[memory.name] = spent + memory.leakage * self.device.instances(memory.name) * self.seconds
+        for unit in self.units:
+            found[unit.name] = found.get(unit.name, 0.0) + unit.joules
+        if self.device.power is not None:
+            found["idle"] = self.device.power.idle * self.seconds
+        return found
+
+    @property
+    def joules(self) -> float:
+        """Joules of all components together."""
+        return sum(self.joules_by.values())
+
+    @property
+    def pace(self) -> dict[str, float]:
+        """Seconds that each component alone would take."""
+        each: dict[str, float] = {}
+        for unit in self.units:
+            each[unit.name] = each.get(unit.name, 0.0) + unit.seconds
+        return {**each, **self.engines, **self.level_seconds}
+
+    @property
+    def bound(self) -> str:
+        """The component that sets the pace."""
+        return max(self.pace, key=lambda name: self.pace[name])
+
+    @property
+    def outer(self) -> Memory:
+        """The outermost level that the nest keeps anything in."""
+        names = [m.level for m in self.counted.moves]
+        return next(m for m in self.device.memories if m.name in names)
+
+    @property
+    def traffic(self) -> float:
+        """Bytes moved at the outermost level."""
+        return self.counted.moved(self.outer.name)
+
+    @property
+    def compulsory(self) -> float:
+        """Bytes if each operand were read once and the result written once."""
+        sizes = {f.tensor: f.parts[0].size for f in self.mapping.formats}
+        inputs = sum(sizes[name] * s.entries for name, s in self.product.operands.items())
+        return inputs + sizes[self._result] * self.product.entries.total
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the outermost level's bandwidth that is used over the run."""
+        whole = self.outer.bandwidth * self.device.instances(self.outer.name)
+        return self.traffic / self.seconds / whole if self.seconds else 0.0
+
+    @property
+    def balance(self) -> float:
+        """Share of their time that workers have rows to work on."""
+        return min((u.balance for u in self.units), default=1.0)
+
+    @property
+    def operations(self) -> float:
+        """Operations of all units."""
+        return sum(sum(u.operations.values()) for u in self.units)
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values under stable names."""
+        return {
+            "mapping": self.mapping.name, "device": self.device.name, "matrix": self.product.name,
+            "seconds": self.seconds, "joules": self.joules, "bound": self.bound, "bytes": self.traffic,
+            "compulsory": self.compulsory, "utilisation": self.utilisation, "balance": self.balance,
+            "multiplies": self.product.products, "entries": self.product.entries.total,
+            "entries_how": self.product.entries.how, "entries_spread": self.product.entries.spread,
+            "operations": self.operations, "pace": self.pace,
+            "probes": self.probed.mean if self.probed else None,
+            "tensors": {t: self.counted.moved(self.outer.name, t) for t in self.tensors},
+        }  # fmt: skip
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Tensors that the outermost level holds."""
+        return tuple(dict.fromkeys(m.tensor for m in self.counted.moves if m.level == self.outer.name))
+
+    def frame(self) -> Any:
+        """A pandas DataFrame of all moves, a row each level, tensor and kind."""
+        import pandas as pd
+
+        rows = [(m.level, m.tensor, m.kind, m.size, m.requests) for m in self.counted.moves]
+        made = pd.DataFrame(rows, columns=["level", "tensor", "kind", "bytes", "requests"])
+        return made.groupby(["level", "tensor", "kind"], sort=False, as_index=False).sum()
+
+    def __str__(self) -> str:
+        """A table to read."""
+        head = f"{self.mapping.name} on {self.device.name}: {fmt(self.seconds, 's')}, {fmt(self.joules, 'J')}"
+        lines = [f"{head}, bound by {self.bound}"]
+        lines += [f"  {name:12} {fmt(seconds, 's'):>10}" for name, seconds in self.pace.items()]
+        lines += [f"  {t:12} {fmt(self.counted.moved(self.outer.name, t), 'B'):>10}" for t in self.tensors]
+        return "\n".join(lines)
+
+
+def fans_above(device: Device, name: str) -> Iterator[Fanout]:
+    """The fan-outs between a component and the root, inwards first."""
+    parts = {p.name: p for p in (*device.memories, *device.fanouts, *device.computes)}
+    above = parts[name].under
+    while above:
+        if isinstance(part := parts[above], Fanout):
+            yield part
+        above = parts[above].under
+
+
+def latency(device: Device, memory: Memory) -> float:
+    """Seconds from a request to its answer: the level's own, and there and back over the networks that it lies behind."""
+    if not memory.interleaved:
+        return memory.latency
+    return memory.latency + 2 * sum(fan.hops * fan.hop for fan in fans_above(device, memory.name))
+
+
+def estimate(mapping: SparseMapping, product: Product, device: Device) -> SparseEstimate:
+    """Counts, seconds and joules; raises :class:`WeirError` for levels and units that the device lacks."""
+    counter = Counter(mapping, product, device)
+    probed = _probed(counter)
+    counted = counter.count()
+    units = tuple(_unit(counter, leaf, counted, probed) for leaf in counter.mapped.leaves)
+    engines = {name: _engine(counter, counted, name, tensors) for name, tensors in mapping.via.items()}
+    return SparseEstimate(mapping, product, device, counted, units, engines, probed, _loads(counter))
+
+
+def _find(device: Device, name: str, where: str) -> Compute:
+    known = {c.name: c for c in device.computes}
+    if name not in known:
+        raise WeirError(f"{where}: {device.name} has no unit {name!r}{hint(name, known)}")
+    return known[name]
+
+
+def _shared(counter: Counter) -> tuple[int, Ints] | None:
+    """Workers and windows of rows, where a loop in space shares rows out."""
+    mapped: Mapped = counter.mapped
+    for leaf in mapped.leaves:
+        rows = counter.ranks(leaf)[0]
+        for loop in leaf.loops:
+            if isinstance(loop.node, Spatial) and loop.node.rank == rows:
+                workers = loop.node.ways or _ways(counter.device, loop.node.over)
+                above = tuple(one for one in leaf.loops if one.at < loop.at)
+                tile = min((one.node.tile for one in above if one.node.rank == rows), default=1 << 62)
+                count = product_rows(counter.product)
+                return workers, np.append(np.arange(0, max(count, 1), min(tile, max(count, 1))), count)
+    return None
+
+
+def product_rows(product: Product) -> int:
+    """Rows of the result."""
+    return product.a.shape[0]
+
+
+def _ways(device: Device, over: str) -> int:
+    """Instances of a fan-out's copies; every context of a unit under it is one more."""
+    fan = next((f for f in device.fanouts if f.name == over), None)
+    if fan is not None:
+        return fan.count * device.instances(fan.name)
+    unit = _find(device, over, "spatial loop")
+    return int(min(unit.contexts, 1 << 20)) * device.instances(unit.name)
+
+
+def _loads(counter: Counter) -> Floats | None:
+    found = _shared(counter)
+    if found is None:
+        return None
+    made: Floats = loads(counter.product.row_products, found[1], found[0], counter.mapping.share).sum(axis=0)
+    return made
+
+
+def _probed(counter: Counter) -> Probed | None:
+    """Probes of the mapping's hash table, if it has one: of the level that the result is kept in."""
+    table = counter.mapping.table
+    if table is None:
+        return None
+    leaf = counter.mapped.leaves[-1]
+    held = leaf.chain(leaf.einsum.output.tensor)[-1]
+    capacity = counter.memories[held.node.level].capacity
+    slots = 1 << int(np.log2(max(capacity / table.slot, 2.0)))
+    edges = counter.windows(held, counter.ranks(leaf)[0])
+    return probes(counter.product.a, counter.product.b, edges, slots, table.hash)
+
+
+def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts, probed: Probed | None) -> Unit:
+    """One Einsum on its unit."""
+    mapping, product, device = counter.mapping, counter.product, counter.device
+    unit = _find(device, leaf.unit, mapping.name)
+    needed = _needed(counter, leaf, probed)
+    seconds, joules = work.cost(device, unit, needed, DTYPE)
+    copies = device.instances(unit.name)
+    waited = sum(_waits(counter, move) for move in counted.moves if _own(counter, leaf, move))
+    shared = _shared(counter)
+    even = efficiency(product.row_products, shared[1], shared[0], mapping.share) if shared else 1.0
+    wall = float(unit.elapsed(seconds / copies, waited / copies)) / even
+    return Unit(leaf.einsum.name, unit.name, needed, seconds, waited, even, wall, joules)
+
+
+def _needed(counter: Counter, leaf: Leaf, probed: Probed | None) -> work.Operations:
+    """Operations of an Einsum: its points', what brings products together, and a program's instructions."""
+    mapping, product = counter.mapping, counter.product
+    probes_ = float(product.products) * (probed.mean if probed else 0.0)
+    if mapping.instructions:
+        return {"map": work.instructions(mapping.instructions, product, probes_)}
+    needed = work.points(mapping.cascade, leaf, product)
+    kind, radix = mapping.work.get(leaf.einsum.name, ("add", 0))
+    if kind == "merge":
+        needed["compare"] = work.merged(product, radix)
+    elif kind == "intersect":
+        left, right = counter.operands(leaf).values()
+        needed["compare"] = work.intersected(left, right, leaf)
+    elif kind == "hash":
+        load = mapping.table.load if mapping.table else 0.5
+        needed["lookup"] = probes_ or float(product.products) * theory(load)
+    return needed
+
+
+def _own(counter: Counter, leaf: Leaf, move: Move) -> bool:
+    """Whether a leaf's unit itself asks for a move and waits: on its way, and not left to an engine."""
+    places = {leaf.at, *(held.at for held in leaf.keeps)}
+    left = {t for tensors in counter.mapping.via.values() for t in tensors}
+    return move.at in places and not (move.tensor in left and move.at != leaf.at)
+
+
+def _waits(counter: Counter, move: Move) -> float:
+    """Seconds of waiting for a move, one request a line."""
+    memory = counter.memories[move.level]
+    each = latency(counter.device, memory)
+    return each * move.size / memory.line if each and memory.line else 0.0
+
+
+def _engine(counter: Counter, counted: SparseCounts, name: str, tensors: tuple[str, ...]) -> float:
+    """Seconds of a unit that moves tensors between levels: its requests in flight, and one issued at a time."""
+    unit = _find(counter.device, name, counter.mapping.name)
+    leaves = {leaf.at for leaf in counter.mapped.leaves}
+    moves = [m for m in counted.moves if m.tensor in tensors and m.at not in leaves]
+    waited = sum(_waits(counter, move) for move in moves)
+    lines = sum(m.size / counter.memories[m.level].line for m in moves if counter.memories[m.level].line)
+    rate = unit.rate("map", DTYPE)
+    copies = counter.device.instances(name)
+    return float(unit.elapsed((lines / rate if rate else 0.0) / copies, waited / copies))
