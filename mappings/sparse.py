@@ -24,20 +24,25 @@ FOLDER = Path(__file__).with_name("data")
 SHARES = ("contiguous", "cyclic", "dynamic")
 WORKS = ("add", "hash", "intersect", "merge")
 HASHES = ("low", "high", "multiplicative")
-INSTRUCTIONS = ("product", "probe", "entry", "row", "written", "copied")
+INSTRUCTIONS = ("product", "probe", "entry", "row", "slot", "written", "copied")
 _KEYS = ("title", "source", "notes", "unverified", "cascade", "nest", "format", "share", "work", "via", "table")
-_TABLE = ("slot", "load", "hash", "clear")
+_TABLE = ("slot", "load", "hash", "clear", "tag", "drain")
+TAGS = ("row column", "column row")
+DRAINS = ("entries", "table")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A hash table for one window of the result: bytes of a slot, the load it is filled to, the hash of a tag, and bytes
-    cleared for each slot before a window."""
+    """A hash table for one window of the result: bytes of a slot, the load it is filled to, the hash of a tag, bytes cleared
+    for each slot before a window, what of a tag stands in its high bits, and whether entries or
+    the whole table, empty slots too, are written back."""
 
     slot: float = 16.0
     load: float = 0.5
     hash: str = "multiplicative"
     clear: float = 8.0
+    tag: str = "row column"
+    drain: str = "entries"
 
 
 @dataclass(frozen=True)
@@ -191,8 +196,11 @@ def _table(raw: Mapping[str, Any] | None, where: str) -> Table | None:
         return None
     where = f"{where} [table]"
     raise_all(refuse_unknown(raw, _TABLE, where))
-    found = _numbers({k: v for k, v in raw.items() if k != "hash"}, _TABLE, where)
-    made = Table(**found, hash=_one_of(raw.get("hash", "multiplicative"), HASHES, f"{where} hash"))
+    found = _numbers({k: v for k, v in raw.items() if k not in ("hash", "tag", "drain")}, _TABLE, where)
+    hash_ = _one_of(raw.get("hash", "multiplicative"), HASHES, f"{where} hash")
+    tag = _one_of(raw.get("tag", TAGS[0]), TAGS, f"{where} tag")
+    drain = _one_of(raw.get("drain", DRAINS[0]), DRAINS, f"{where} drain")
+    made = Table(**found, hash=hash_, tag=tag, drain=drain)
     if not 0 < made.load < 1 or made.slot <= 0:
         raise WeirError(f"{where}: load must lie between 0 and 1, slot above 0")
     return made

@@ -15,6 +15,7 @@ from sim.arch import Device, Memory
 from sim.model.actions import Action, Computes, Counts
 from sim.model.nests import Held, Leaf, Mapped
 from sim.model.sparse.fetch import Fetched, Operand, fetch, tiles
+from sim.model.sparse.hashing import Probed, probes
 from sim.model.sparse.partial import revisited
 from sim.model.sparse.structure import Product, Structure
 
@@ -139,8 +140,52 @@ class Counter:
                 cells = self._cells(tensor, part)
                 self._act(inner.name, name(tensor, place, part), "updates", cells, leaf.at)
                 self._move(inner, tensor, "updates", cells * part.size, cells, leaf.at)
+        if self.mapping.table is not None and leaf is self.mapped.leaves[-1]:
+            self._table(leaf, chain[-1], inner)
         for parent, held in zip(chain[-2::-1], chain[:0:-1], strict=True):
             self._drained(leaf, tensor, parent, held)
+
+    def _table(self, leaf: Leaf, held: Held, level: Memory) -> None:
+        """Tags that probes read, and slots that are cleared before each window."""
+        table, probed = self.mapping.table, self.probed
+        assert table is not None and probed is not None  # noqa: S101, PT018 - the caller looked
+        tensor = f"{leaf.einsum.output.tensor}.tags"
+        reads = float(self.product.products) * probed.mean
+        self._act(level.name, tensor, "reads", reads, leaf.at)
+        self._move(level, tensor, "reads", 8.0 * reads, reads, leaf.at)
+        if table.clear:
+            self._act(level.name, tensor, "updates", self.swept, held.at)
+            self._move(level, tensor, "updates", table.clear * self.swept, self.swept, held.at)
+
+    @cached_property
+    def swept(self) -> float:
+        """Slots of the table over all windows."""
+        if self.mapping.table is None:
+            return 0.0
+        windows = len(self.windows(self.held, self.ranks(self.mapped.leaves[-1])[0])) - 1
+        return float(windows * self.slots(self.memories[self.held.node.level]))
+
+    @property
+    def held(self) -> Held:
+        """The innermost keep of the result."""
+        leaf = self.mapped.leaves[-1]
+        return leaf.chain(leaf.einsum.output.tensor)[-1]
+
+    def slots(self, level: Memory) -> int:
+        """Slots of the table: the largest power of two that the level holds."""
+        table = self.mapping.table
+        assert table is not None  # noqa: S101
+        return 1 << int(np.log2(max(level.capacity / table.slot, 2.0)))
+
+    @cached_property
+    def probed(self) -> Probed | None:
+        """Probes of the mapping's hash table, if it has one: of the level that the result is kept in."""
+        table = self.mapping.table
+        if table is None:
+            return None
+        edges = self.windows(self.held, self.ranks(self.mapped.leaves[-1])[0])
+        slots = self.slots(self.memories[self.held.node.level])
+        return probes(self.product.a, self.product.b, edges, slots, table.hash, table.tag)
 
     def _drained(self, leaf: Leaf, tensor: str, parent: Held, held: Held) -> None:
         """What leaves a keep, and what of it comes back: partial sums, and windows that do not fit."""
@@ -154,8 +199,7 @@ class Counter:
         back = revisited(self.product, self.ranks(leaf), loops, leaf.loops) if summed else 0.0
         back += self._spilled(leaf, held, level)
         for place, part in enumerate(self.mapping.format(tensor).parts):
-            cells = self._cells(tensor, part)
-            out = cells + (back if place == 0 else 0.0)
+            out = self._leaving(leaf, tensor, part) + (back if place == 0 else 0.0)
             self._act(level.name, name(tensor, place, part), "drains", out, held.at)
             self._act(above.name, name(tensor, place, part), "updates", out, held.at)
             self._move(level, tensor, "drains", out * part.size, out, held.at)
@@ -166,6 +210,13 @@ class Counter:
             self._act(level.name, tensor, "fills", back, held.at)
             self._move(above, tensor, "reads", back * entry, back, held.at)
             self._move(level, tensor, "fills", back * entry, back, held.at)
+
+    def _leaving(self, leaf: Leaf, tensor: str, part: Part) -> float:
+        """What is written back of a tensor: what there is of it, or whole tables."""
+        table = self.mapping.table
+        if table is not None and table.drain == "table" and part.cell == () and leaf is self.mapped.leaves[-1]:
+            return self.swept
+        return self._cells(tensor, part)
 
     def ranks(self, leaf: Leaf) -> tuple[str, str, str]:
         """Names of the rows and columns of the result, and of what is summed."""

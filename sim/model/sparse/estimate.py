@@ -15,10 +15,10 @@ from mappings.tree import Spatial
 from sim.arch import Compute, Device, Fanout, Memory
 from sim.model.actions import IN
 from sim.model.elapsed import elapsed
-from sim.model.nests import Leaf, Mapped
+from sim.model.nests import Leaf
 from sim.model.sparse import work
 from sim.model.sparse.count import Counter, Move, SparseCounts
-from sim.model.sparse.hashing import Probed, probes, theory
+from sim.model.sparse.hashing import Probed, theory
 from sim.model.sparse.share import efficiency, loads
 from sim.model.sparse.structure import Floats, Ints, Product
 from sim.units import fmt
@@ -224,11 +224,10 @@ def latency(device: Device, memory: Memory) -> float:
 def estimate(mapping: SparseMapping, product: Product, device: Device) -> SparseEstimate:
     """Counts, seconds and joules; raises :class:`WeirError` for levels and units that the device lacks."""
     counter = Counter(mapping, product, device)
-    probed = _probed(counter)
     counted = counter.count()
-    units = tuple(_unit(counter, leaf, counted, probed) for leaf in counter.mapped.leaves)
+    units = tuple(_unit(counter, leaf, counted) for leaf in counter.mapped.leaves)
     engines = {name: _engine(counter, counted, name, tensors) for name, tensors in mapping.via.items()}
-    return SparseEstimate(mapping, product, device, counted, units, engines, probed, _loads(counter))
+    return SparseEstimate(mapping, product, device, counted, units, engines, counter.probed, _loads(counter))
 
 
 def _find(device: Device, name: str, where: str) -> Compute:
@@ -238,24 +237,28 @@ def _find(device: Device, name: str, where: str) -> Compute:
     return known[name]
 
 
-def _shared(counter: Counter) -> tuple[int, Ints] | None:
-    """Workers and windows of rows, where a loop in space shares rows out."""
-    mapped: Mapped = counter.mapped
-    for leaf in mapped.leaves:
-        rows = counter.ranks(leaf)[0]
+@dataclass(frozen=True)
+class Shared:
+    """Work that is shared out: of each piece, how many workers take pieces, and where windows begin."""
+
+    work: Ints
+    workers: int
+    edges: Ints
+
+
+def shared(counter: Counter) -> Shared | None:
+    """What a loop in space shares out: rows of the result, or (over what is summed) entries of A, a row of B each."""
+    for leaf in counter.mapped.leaves:
+        rows, _, summed = counter.ranks(leaf)
         for loop in leaf.loops:
-            if isinstance(loop.node, Spatial) and loop.node.rank == rows:
+            if isinstance(loop.node, Spatial) and loop.node.rank in (rows, summed):
                 workers = loop.node.ways or _ways(counter.device, loop.node.over)
-                above = tuple(one for one in leaf.loops if one.at < loop.at)
-                tile = min((one.node.tile for one in above if one.node.rank == rows), default=1 << 62)
-                count = product_rows(counter.product)
-                return workers, np.append(np.arange(0, max(count, 1), min(tile, max(count, 1))), count)
+                edges = counter.windows(counter.held, rows)
+                if loop.node.rank == rows:
+                    return Shared(counter.product.row_products, workers, edges)
+                starts = counter.product.a.indptr[edges]
+                return Shared(counter.product.b.lengths[counter.product.a.indices], workers, starts)
     return None
-
-
-def product_rows(product: Product) -> int:
-    """Rows of the result."""
-    return product.a.shape[0]
 
 
 def _ways(device: Device, over: str) -> int:
@@ -268,46 +271,50 @@ def _ways(device: Device, over: str) -> int:
 
 
 def _loads(counter: Counter) -> Floats | None:
-    found = _shared(counter)
+    found = shared(counter)
     if found is None:
         return None
-    made: Floats = loads(counter.product.row_products, found[1], found[0], counter.mapping.share).sum(axis=0)
+    made: Floats = loads(found.work, found.edges, found.workers, counter.mapping.share).sum(axis=0)
     return made
 
 
-def _probed(counter: Counter) -> Probed | None:
-    """Probes of the mapping's hash table, if it has one: of the level that the result is kept in."""
-    table = counter.mapping.table
-    if table is None:
-        return None
-    leaf = counter.mapped.leaves[-1]
-    held = leaf.chain(leaf.einsum.output.tensor)[-1]
-    capacity = counter.memories[held.node.level].capacity
-    slots = 1 << int(np.log2(max(capacity / table.slot, 2.0)))
-    edges = counter.windows(held, counter.ranks(leaf)[0])
-    return probes(counter.product.a, counter.product.b, edges, slots, table.hash)
-
-
-def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts, probed: Probed | None) -> Unit:
+def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts) -> Unit:
     """One Einsum on its unit."""
-    mapping, product, device = counter.mapping, counter.product, counter.device
+    mapping, device = counter.mapping, counter.device
     unit = _find(device, leaf.unit, mapping.name)
-    needed = _needed(counter, leaf, probed)
-    seconds, joules = work.cost(device, unit, needed, DTYPE)
+    rows, back = _needed(counter, leaf), _swept(counter, leaf)
     copies = device.instances(unit.name)
-    waited = sum(_waits(counter, move) for move in counted.moves if _own(counter, leaf, move))
-    shared = _shared(counter)
-    even = efficiency(product.row_products, shared[1], shared[0], mapping.share) if shared else 1.0
-    wall = float(unit.elapsed(seconds / copies, waited / copies)) / even
-    return Unit(leaf.einsum.name, unit.name, needed, seconds, waited, even, wall, joules)
+    own = [move for move in counted.moves if _own(counter, leaf, move)]
+    result = counter.held.at if counter.held in leaf.keeps else -1
+    out = shared(counter)
+    even = efficiency(out.work, out.edges, out.workers, mapping.share) if out else 1.0
+    wall = working = waiting = joules = 0.0
+    for needed, moves, balance in (
+        (rows, [m for m in own if m.at != result], even), (back, [m for m in own if m.at == result], 1.0)
+    ):  # fmt: skip
+        seconds, spent = work.cost(device, unit, needed, DTYPE)
+        waited = sum(_waits(counter, move) for move in moves)
+        wall += float(unit.elapsed(seconds / copies, waited / copies)) / balance
+        working, waiting, joules = working + seconds, waiting + waited, joules + spent
+    total = {op: rows.get(op, 0.0) + back.get(op, 0.0) for op in {**rows, **back}}
+    return Unit(leaf.einsum.name, unit.name, total, working, waiting, even, wall, joules)
 
 
-def _needed(counter: Counter, leaf: Leaf, probed: Probed | None) -> work.Operations:
+def _swept(counter: Counter, leaf: Leaf) -> work.Operations:
+    """Instructions that write windows back, which all workers share evenly whatever their rows were."""
+    if not counter.mapping.instructions or counter.held not in leaf.keeps:
+        return {}
+    given = {k: v for k, v in counter.mapping.instructions.items() if k in work.BACK}
+    return {"map": work.instructions(given, counter.product, 0.0, counter.swept)}
+
+
+def _needed(counter: Counter, leaf: Leaf) -> work.Operations:
     """Operations of an Einsum: its points', what brings products together, and a program's instructions."""
-    mapping, product = counter.mapping, counter.product
+    mapping, product, probed = counter.mapping, counter.product, counter.probed
     probes_ = float(product.products) * (probed.mean if probed else 0.0)
     if mapping.instructions:
-        return {"map": work.instructions(mapping.instructions, product, probes_)}
+        given = {k: v for k, v in mapping.instructions.items() if k not in work.BACK}
+        return {"map": work.instructions(given, product, probes_, counter.swept)}
     needed = work.points(mapping.cascade, leaf, product)
     kind, radix = mapping.work.get(leaf.einsum.name, ("add", 0))
     if kind == "merge":

@@ -1,7 +1,7 @@
 """Probes of the hash tables in which a window's products meet, and how its atomic updates collide.
 
 The same table is meant as in ``workloads.kernels.spgemm.row_hash``: open addressing, linear probing, a power of two of
-slots. For a window of many rows the tag is the row in the window and the column.
+slots. For a window of many rows the tag is the row in the window and the column, either of them in the high bits.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def theory(load: float) -> float:
     return 0.5 * (1 + 1 / (1 - load))
 
 
-def probes(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str) -> Probed:
+def probes(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag: str) -> Probed:
     """Probes over windows of rows, from ``slots`` (a power of two) emptied before each; if all are more than ``MOST``
     products, evenly chosen windows."""
     chosen = _chosen(a, b, edges)
     kind = ("low", "high", "multiplicative").index(hash_)
     wide = max(int(b.shape[1]) - 1, 1).bit_length()
     high = max(int(np.diff(edges).max(initial=1)) - 1, 1).bit_length()
-    found = _probed(a.indptr, a.indices, b.indptr, b.indices, edges, chosen, slots, kind, wide, high)
+    found = _probed(a.indptr, a.indices, b.indptr, b.indices, edges, chosen, slots, kind, wide, high, tag == "column row")
     total, products, most, capped, squares, load = found
     collisions = squares / products**2 * max(len(chosen), 1) if products else 0.0
     return Probed(total / max(products, 1), int(most), capped / max(products, 1), float(collisions), float(load))
@@ -62,12 +62,13 @@ def _slot(tag: int, kind: int, bits: int, width: int) -> int:
         return tag & ((1 << bits) - 1)
     if kind == 1:
         return tag >> (width - bits) if width > bits else tag
-    return int((np.uint64(tag) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
+    return np.int64((np.uint64(tag) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))  # type: ignore[return-value]
 
 
 @jit
 def _probed(
-    ap: Ints, ai: Ints, bp: Ints, bi: Ints, edges: Ints, chosen: Ints, slots: int, kind: int, wide: int, high: int
+    ap: Ints, ai: Ints, bp: Ints, bi: Ints, edges: Ints, chosen: Ints, slots: int, kind: int, wide: int, high: int,
+    outside: bool,
 ) -> tuple[float, float, float, float, float, float]:
     bits = 0
     while (1 << bits) < slots:
@@ -81,7 +82,7 @@ def _probed(
         for m in range(first, edges[window + 1]):
             for at in range(ap[m], ap[m + 1]):
                 for j in range(bp[ai[at]], bp[ai[at] + 1]):
-                    tag = ((m - first) << wide) | bi[j]
+                    tag = (bi[j] << high) | (m - first) if outside else ((m - first) << wide) | bi[j]
                     slot, steps = _slot(tag, kind, bits, wide + high), 1
                     while tags[slot] >= 0 and tags[slot] != tag and steps < CAP:
                         slot, steps = (slot + 1) & (slots - 1), steps + 1

@@ -14,6 +14,7 @@ from sim.model.sparse.fetch import Operand, tiles
 from sim.model.sparse.structure import Product
 
 Operations = dict[str, float]  # by class
+BACK = ("slot", "written", "copied")  # instructions that write a window back
 
 
 def points(cascade: Cascade, leaf: Leaf, product: Product) -> Operations:
@@ -51,13 +52,15 @@ def intersected(left: Operand, right: Operand, leaf: Leaf) -> float:
     return float((length[0] * number[1] + length[1] * number[0]).sum())
 
 
-def instructions(given: Mapping[str, float], product: Product, probes: float) -> float:
-    """Instructions of a program that says how many each product, probe, entry of A, row and entry written takes."""
+def instructions(given: Mapping[str, float], product: Product, probes: float, slots: float) -> float:
+    """Instructions of a program that says how many each product, probe, entry of A, row, slot scanned, entry written by
+    threads and row copied by an engine takes."""
     counts = {
         "product": float(product.products),
         "probe": probes,
         "entry": float(product.a.entries),
         "row": float(product.a.shape[0]),
+        "slot": slots,
         "written": product.entries.total,
         "copied": float(product.a.shape[0]),
     }
