@@ -24,7 +24,7 @@ FOLDER = Path(__file__).with_name("data")
 SHARES = ("contiguous", "cyclic", "dynamic")
 WORKS = ("add", "hash", "intersect", "merge")
 HASHES = ("low", "high", "multiplicative")
-INSTRUCTIONS = ("product", "probe", "entry", "row", "slot", "written", "copied")
+INSTRUCTIONS = ("product", "probe", "compared", "entry", "row", "slot", "written", "copied")
 _KEYS = ("title", "source", "notes", "unverified", "cascade", "nest", "format", "share", "work", "via", "table")
 _TABLE = ("slot", "load", "hash", "clear", "tag", "drain")
 TAGS = ("row column", "column row")
@@ -58,7 +58,7 @@ class SparseMapping:
     share: str = "dynamic"
     work: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # Einsum -> how products meet, and a radix
     via: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # unit -> tensors whose traffic it requests
-    instructions: Mapping[str, float] = field(default_factory=dict)
+    instructions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of a program, by Einsum
     table: Table | None = None
     notes: str = ""
     unverified: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ def made(name: str, raw: Mapping[str, Any], where: str) -> SparseMapping:
     return SparseMapping(
         name, raw["title"], raw["source"], cascade, nest, _formats(cascade, raw.get("format", {}), where), share,
         _works(cascade, raw.get("work", {}), where), _via(raw.get("via", {}), where),
-        _numbers(raw.get("instructions", {}), INSTRUCTIONS, f"{where} [instructions]"), _table(raw.get("table"), where),
+        _instructions(cascade, raw.get("instructions", {}), where), _table(raw.get("table"), where),
         raw.get("notes", ""), tuple(raw.get("unverified", ())),
     )  # fmt: skip
 
@@ -181,6 +181,14 @@ def _via(raw: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
         if not isinstance(tensors, list) or not all(isinstance(t, str) for t in tensors):
             raise WeirError(f"{where} [via]: {unit!r} must be a list of tensors")
     return {unit: tuple(tensors) for unit, tensors in raw.items()}
+
+
+def _instructions(cascade: Cascade, raw: Mapping[str, Any], where: str) -> dict[str, dict[str, float]]:
+    raise_all(refuse_unknown(raw, [e.name for e in cascade.einsums], f"{where} [instructions]"))
+    for einsum, table in raw.items():
+        if not isinstance(table, dict):
+            raise WeirError(f"{where} [instructions]: {einsum!r} must be a table, written [instructions.{einsum}]")
+    return {e: _numbers(table, INSTRUCTIONS, f"{where} [instructions.{e}]") for e, table in raw.items()}
 
 
 def _numbers(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> dict[str, float]:

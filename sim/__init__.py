@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sim.serving.trace import trace
     from sim.space.pareto import pareto
     from sim.space.sweep import sweep
+    from sim.sparse import spgemm
 
 _WHERE = {
     "cluster": "sim.arch",
@@ -25,12 +26,13 @@ _WHERE = {
     "estimate": "sim.model.estimate",
     "pareto": "sim.space.pareto",
     "serve": "sim.serving.answer",
+    "spgemm": "sim.sparse",
     "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
 }
 
-__all__ = ["cluster", "compare", "device", "estimate", "pareto", "serve", "sweep", "tier", "trace"]
+__all__ = ["cluster", "compare", "device", "estimate", "pareto", "serve", "spgemm", "sweep", "tier", "trace"]
 
 
 def __getattr__(name: str) -> Any:

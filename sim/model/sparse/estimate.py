@@ -244,21 +244,30 @@ class Shared:
     work: Ints
     workers: int
     edges: Ints
+    groups: int = 1  # of workers, each with a table of its own
 
 
-def shared(counter: Counter) -> Shared | None:
-    """What a loop in space shares out: rows of the result, or (over what is summed) entries of A, a row of B each."""
-    for leaf in counter.mapped.leaves:
-        rows, _, summed = counter.ranks(leaf)
-        for loop in leaf.loops:
-            if isinstance(loop.node, Spatial) and loop.node.rank in (rows, summed):
-                workers = loop.node.ways or _ways(counter.device, loop.node.over)
-                edges = counter.windows(counter.held, rows)
-                if loop.node.rank == rows:
-                    return Shared(counter.product.row_products, workers, edges)
-                starts = counter.product.a.indptr[edges]
-                return Shared(counter.product.b.lengths[counter.product.a.indices], workers, starts)
+def shared(counter: Counter, leaf: Leaf) -> Shared | None:
+    """What a loop in space shares out: rows of the result, entries of A (each a row of B), or outer products."""
+    rows, _, summed = counter.ranks(leaf)
+    product = counter.product
+    for loop in leaf.loops:
+        if not isinstance(loop.node, Spatial) or loop.node.rank not in (rows, summed):
+            continue
+        workers = loop.node.ways or _ways(counter.device, loop.node.over)
+        edges = counter.windows(counter.held, rows) if counter.held in leaf.keeps else np.array([0, product.a.shape[0]])
+        if loop.node.rank == rows:
+            return Shared(product.row_products, workers, edges, _groups(counter, edges))
+        if any(one.node.rank == rows for one in leaf.loops if one.at < loop.at):
+            lengths = product.b.lengths[product.a.indices]
+            return Shared(lengths, workers, product.a.indptr[edges], _groups(counter, edges))
+        return Shared(product.a.heights * product.b.lengths, workers, np.array([0, product.b.shape[0]]))
     return None
+
+
+def _groups(counter: Counter, edges: Ints) -> int:
+    """Instances of the level that holds windows of the result, where there are several windows."""
+    return counter.device.instances(counter.held.node.level) if len(edges) > 2 else 1
 
 
 def _ways(device: Device, over: str) -> int:
@@ -271,7 +280,7 @@ def _ways(device: Device, over: str) -> int:
 
 
 def _loads(counter: Counter) -> Floats | None:
-    found = shared(counter)
+    found = next((out for leaf in counter.mapped.leaves if (out := shared(counter, leaf))), None)
     if found is None:
         return None
     made: Floats = loads(found.work, found.edges, found.workers, counter.mapping.share).sum(axis=0)
@@ -286,8 +295,8 @@ def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts) -> Unit:
     copies = device.instances(unit.name)
     own = [move for move in counted.moves if _own(counter, leaf, move)]
     result = counter.held.at if counter.held in leaf.keeps else -1
-    out = shared(counter)
-    even = efficiency(out.work, out.edges, out.workers, mapping.share) if out else 1.0
+    out = shared(counter, leaf)
+    even = efficiency(out.work, out.edges, out.workers, mapping.share, out.groups) if out else 1.0
     wall = working = waiting = joules = 0.0
     for needed, moves, balance in (
         (rows, [m for m in own if m.at != result], even), (back, [m for m in own if m.at == result], 1.0)
@@ -302,30 +311,29 @@ def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts) -> Unit:
 
 def _swept(counter: Counter, leaf: Leaf) -> work.Operations:
     """Instructions that write windows back, which all workers share evenly whatever their rows were."""
-    if not counter.mapping.instructions or counter.held not in leaf.keeps:
-        return {}
-    given = {k: v for k, v in counter.mapping.instructions.items() if k in work.BACK}
-    return {"map": work.instructions(given, counter.product, 0.0, counter.swept)}
+    given = counter.mapping.instructions.get(leaf.einsum.name, {})
+    back = {k: v for k, v in given.items() if k in work.BACK}
+    return {"map": work.instructions(back, counter.product, 0.0, 0.0, counter.swept)} if back else {}
 
 
 def _needed(counter: Counter, leaf: Leaf) -> work.Operations:
-    """Operations of an Einsum: its points', what brings products together, and a program's instructions."""
+    """Operations of an Einsum: its points', what brings products together, or a program's instructions."""
     mapping, product, probed = counter.mapping, counter.product, counter.probed
-    probes_ = float(product.products) * (probed.mean if probed else 0.0)
-    if mapping.instructions:
-        given = {k: v for k, v in mapping.instructions.items() if k not in work.BACK}
-        return {"map": work.instructions(given, product, probes_, counter.swept)}
-    needed = work.points(mapping.cascade, leaf, product)
     kind, radix = mapping.work.get(leaf.einsum.name, ("add", 0))
+    probes = float(product.products) * (probed.mean if probed else 0.0)
+    compared = 0.0
     if kind == "merge":
-        needed["compare"] = work.merged(product, radix)
+        compared = work.merged(product, radix)
     elif kind == "intersect":
-        left, right = counter.operands(leaf).values()
-        needed["compare"] = work.intersected(left, right, leaf)
-    elif kind == "hash":
-        load = mapping.table.load if mapping.table else 0.5
-        needed["lookup"] = probes_ or float(product.products) * theory(load)
-    return needed
+        compared = work.intersected(*counter.operands(leaf).values(), leaf)
+    if given := mapping.instructions.get(leaf.einsum.name):
+        rows = {k: v for k, v in given.items() if k not in work.BACK}
+        return {"map": work.instructions(rows, product, probes, compared, 0.0)}
+    needed = work.points(mapping.cascade, leaf, product)
+    load = mapping.table.load if mapping.table else 0.5
+    looked = (probes or float(product.products) * theory(load)) if kind == "hash" else 0.0
+    extra = {"compare": compared, "lookup": looked}
+    return needed | {op: count for op, count in extra.items() if count}
 
 
 def _own(counter: Counter, leaf: Leaf, move: Move) -> bool:

@@ -9,7 +9,7 @@ from sim.model.sparse.structure import Floats, Ints
 from workloads.kernels.core.jit import jit
 
 
-def loads(work: Floats, edges: Ints, workers: int, share: str) -> Floats:
+def loads(work: Floats | Ints, edges: Ints, workers: int, share: str) -> Floats:
     """Work of each worker over windows of rows (``edges``); a window is finished before the next is begun: (windows,
     workers)."""
     given = work.astype(np.float64)
@@ -22,11 +22,18 @@ def loads(work: Floats, edges: Ints, workers: int, share: str) -> Floats:
     return _polled(given, edges.astype(np.int64), workers)
 
 
-def efficiency(work: Floats, edges: Ints, workers: int, share: str) -> float:
-    """Work over what all workers could have done until the last finished its part of each window."""
-    found = loads(work, edges, workers, share)
-    last = found.max(axis=1).sum()
-    return float(found.sum() / (workers * last)) if last else 1.0
+def efficiency(work: Floats | Ints, edges: Ints, workers: int, share: str, groups: int = 1) -> float:
+    """Work over what all workers could have done until the last was finished.
+
+    ``groups`` of them (cores with a table each) take windows side by side, each window shared out within one group.
+    """
+    total = float(np.sum(work))
+    if total == 0:
+        return 1.0
+    each = max(workers // groups, 1)
+    spans = loads(work, edges, each, share).max(axis=1)
+    last = float(spans.sum()) if groups == 1 else float(loads(spans, np.array([0, len(spans)]), groups, share).max())
+    return total / (each * groups * last)
 
 
 def _pairs(edges: Ints) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ class Structure:
     indptr: Ints
     indices: Ints
     shape: tuple[int, int]
-    _found: dict[Any, Any] = field(default_factory=dict, repr=False)
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)  # what was found of it, by question
 
     @classmethod
     def of(cls, matrix: Any) -> Structure:
@@ -72,20 +72,20 @@ class Structure:
     def cells(self, grid: Grid) -> tuple[Ints, Ints, Ints]:
         """Row and column of each cell of a grid that holds an entry, in order, and how many it holds."""
         grid = self.whole(grid)
-        if grid not in self._found:
+        if grid not in self.memo:
             across = -(-self.shape[1] // grid[1])
             keys, counts = _counted((self.rows // grid[0]) * across + self.indices // grid[1])
-            self._found[grid] = (keys // across, keys % across, counts)
-        found: tuple[Ints, Ints, Ints] = self._found[grid]
+            self.memo[grid] = (keys // across, keys % across, counts)
+        found: tuple[Ints, Ints, Ints] = self.memo[grid]
         return found
 
     def held(self, grid: Grid, parts: tuple[Grid, ...]) -> Ints:
         """For each cell of ``grid`` that holds an entry, how many cells of each finer grid it holds: (parts, cells)."""
         grid = self.whole(grid)
         key = (grid, parts)
-        if key not in self._found:
-            self._found[key] = np.array([self._inside(grid, part) for part in parts], np.int64)
-        found: Ints = self._found[key]
+        if key not in self.memo:
+            self.memo[key] = np.array([self._inside(grid, part) for part in parts], np.int64)
+        found: Ints = self.memo[key]
         return found
 
     def _inside(self, grid: Grid, part: Grid) -> Ints:
