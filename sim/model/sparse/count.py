@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from einsum import WeirError
+from einsum import Infeasible, WeirError
 from mappings.formats import ALL, Part, name
 from mappings.sparse import SparseMapping
 from sim.arch import Device, Memory
@@ -237,6 +237,14 @@ class Counter:
             return 0.0
         rank = self.ranks(leaf)[0]
         room = level.capacity * table.load / table.slot
+        most = int(np.argmax(self.product.entries.rows))
+        if self.product.entries.rows[most] > room:
+            raise Infeasible(
+                f"{self.mapping.name}: row {most} of the result has {self.product.entries.rows[most]:.0f} entries; a table "
+                f"in {level.name} ({level.capacity / 1024:.0f} KiB, slots of {table.slot:g} B, filled to {table.load:g}) "
+                f"holds {room:.0f}",
+                float(self.product.entries.rows[most] / room),
+            )
         edges = self.windows(held, rank)
         sums = np.concatenate([[0.0], np.cumsum(self.product.entries.rows)])
         return float(np.maximum(sums[edges[1:]] - sums[edges[:-1]] - room, 0).sum())
