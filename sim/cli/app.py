@@ -89,6 +89,7 @@ VALIDATE = """Recompute published figures and print theirs, ours and the deviati
 \b
 weir validate
 weir validate step3
+weir validate sparse_accelerators --data path/to/matrices
 """
 
 
@@ -320,10 +321,13 @@ def validate(
         str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.", autocompletion=_papers)
     ] = None,
     json: Json = False,
+    data: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Matrices that figures are about and weir does not bring.")
+    ] = None,
 ) -> None:
     from sim.cli import verdicts
 
-    raise typer.Exit(verdicts.validate(paper, json))
+    raise typer.Exit(verdicts.validate(paper, json, data))
 
 
 @app.command(help=CHECK, short_help="Kernels against the interpreter.")
