@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +17,10 @@ from sim.model.actions import IN
 from sim.model.elapsed import elapsed
 from sim.model.nests import Leaf
 from sim.model.sparse import work
+from sim.model.sparse.contention import Requests, contended
 from sim.model.sparse.count import Counter, Move, SparseCounts
 from sim.model.sparse.hashing import Probed, theory
-from sim.model.sparse.share import efficiency, loads
+from sim.model.sparse.share import efficiency, loads, spans
 from sim.model.sparse.structure import Floats, Ints, Product
 from sim.units import fmt
 
@@ -227,6 +228,7 @@ def estimate(mapping: SparseMapping, product: Product, device: Device) -> Sparse
     counted = counter.count()
     units = tuple(_unit(counter, leaf, counted) for leaf in counter.mapped.leaves)
     engines = {name: _engine(counter, counted, name, tensors) for name, tensors in mapping.via.items()}
+    units = tuple(_contended(counter, counted, unit) for unit in units)
     return SparseEstimate(mapping, product, device, counted, units, engines, counter.probed, _loads(counter))
 
 
@@ -241,7 +243,7 @@ def _find(device: Device, name: str, where: str) -> Compute:
 class Shared:
     """Work that is shared out: of each piece, how many workers take pieces, and where windows begin."""
 
-    work: Ints
+    work: Floats
     workers: int
     edges: Ints
     groups: int = 1  # of workers, each with a table of its own
@@ -257,12 +259,38 @@ def shared(counter: Counter, leaf: Leaf) -> Shared | None:
         workers = loop.node.ways or _ways(counter.device, loop.node.over)
         edges = counter.windows(counter.held, rows) if counter.held in leaf.keeps else np.array([0, product.a.shape[0]])
         if loop.node.rank == rows:
-            return Shared(product.row_products, workers, edges, _groups(counter, edges))
+            each, entry, row = _serial(counter, leaf)
+            spent = product.row_products * each + product.a.lengths * entry + row
+            return Shared(spent, workers, edges, _groups(counter, edges))
         if any(one.node.rank == rows for one in leaf.loops if one.at < loop.at):
-            lengths = product.b.lengths[product.a.indices]
-            return Shared(lengths, workers, product.a.indptr[edges], _groups(counter, edges))
-        return Shared(product.a.heights * product.b.lengths, workers, np.array([0, product.b.shape[0]]))
+            each, entry, _ = _serial(counter, leaf)
+            spent = product.b.lengths[product.a.indices] * each + entry
+            return Shared(spent, workers, product.a.indptr[edges], _groups(counter, edges))
+        spent = (product.a.heights * product.b.lengths).astype(np.float64)
+        return Shared(spent, workers, np.array([0, product.b.shape[0]]))
     return None
+
+
+def _serial(counter: Counter, leaf: Leaf) -> tuple[float, float, float]:
+    """What a product, an entry of A and a row take one thread, as a program says: instructions, and lines waited for.
+
+    Only their ratios matter. Where there is no program, products alone count.
+    """
+    given = counter.mapping.instructions.get(leaf.einsum.name)
+    if not given:
+        return 1.0, 0.0, 0.0
+    unit = _find(counter.device, leaf.unit, counter.mapping.name)
+    cycle = 1.0 / (unit.rate("map", DTYPE) or 1.0)
+    outer = counter.memories[leaf.keeps[0].node.level]
+    wait = latency(counter.device, outer) / outer.line if outer.line else 0.0  # s of waiting a byte
+    size = {f.tensor: sum(part.size for part in f.parts) for f in counter.mapping.formats}
+    first = {f.tensor: f.parts[0].size for f in counter.mapping.formats}
+    a, b = (access.tensor for access in counter.mapped.leaves[0].einsum.reads)
+    probed = counter.probed.mean if counter.probed else 0.0
+    near = counter.memories[counter.held.node.level].latency * (1 + probed)
+    product = (given.get("product", 0.0) + given.get("probe", 0.0) * probed) * cycle + first[b] * wait + near
+    entry = given.get("entry", 0.0) * cycle + (first[a] + size[b] - first[b]) * wait
+    return product, entry, given.get("row", 0.0) * cycle
 
 
 def _groups(counter: Counter, edges: Ints) -> int:
@@ -298,12 +326,16 @@ def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts) -> Unit:
     out = shared(counter, leaf)
     even = efficiency(out.work, out.edges, out.workers, mapping.share, out.groups) if out else 1.0
     wall = working = waiting = joules = 0.0
-    for needed, moves, balance in (
-        (rows, [m for m in own if m.at != result], even), (back, [m for m in own if m.at == result], 1.0)
+    for needed, moves, moves_rows in (
+        (rows, [m for m in own if m.at != result], True), (back, [m for m in own if m.at == result], False)
     ):  # fmt: skip
         seconds, spent = work.cost(device, unit, needed, DTYPE)
         waited = sum(_waits(counter, move) for move in moves)
-        wall += float(unit.elapsed(seconds / copies, waited / copies)) / balance
+        fair = float(unit.elapsed(seconds / copies, waited / copies))
+        if out is not None and moves_rows:
+            serial = seconds + waited if unit.contexts < np.inf else seconds * out.workers / copies
+            fair = max(fair, spans(out.work, out.edges, out.workers, mapping.share, out.groups, seconds / copies, serial))
+        wall += fair
         working, waiting, joules = working + seconds, waiting + waited, joules + spent
     total = {op: rows.get(op, 0.0) + back.get(op, 0.0) for op in {**rows, **back}}
     return Unit(leaf.einsum.name, unit.name, total, working, waiting, even, wall, joules)
@@ -348,6 +380,28 @@ def _waits(counter: Counter, move: Move) -> float:
     memory = counter.memories[move.level]
     each = latency(counter.device, memory)
     return each * move.size / memory.line if each and memory.line else 0.0
+
+
+def _contended(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
+    """The unit, slowed down where an engine's requests queue before its own at a level that both ask."""
+    leaf = next(leaf for leaf in counter.mapped.leaves if leaf.einsum.name == unit.einsum)
+    where = next(c for c in counter.device.computes if c.name == unit.name)
+    seconds = unit.seconds
+    for memory in counter.device.memories:
+        copies = counter.device.instances(memory.name)
+        here = [m for m in counted.moves if m.level == memory.name and memory.line and memory.bandwidth < np.inf]
+        own = sum(m.size for m in here if _own(counter, leaf, m))
+        for name, tensors in counter.mapping.via.items():
+            engine = next(c for c in counter.device.computes if c.name == name)
+            its = sum(m.size for m in here if m.tensor in tensors and not _own(counter, leaf, m))
+            seconds = contended(
+                seconds,
+                Requests(own / copies / (memory.line or 1.0), where.contexts * counter.device.instances(where.name) / copies),
+                Requests(its / copies / (memory.line or 1.0), engine.contexts * counter.device.instances(name) / copies),
+                memory.line / memory.bandwidth,
+                latency(counter.device, memory),
+            )
+    return replace(unit, seconds=seconds)
 
 
 def _engine(counter: Counter, counted: SparseCounts, name: str, tensors: tuple[str, ...]) -> float:

@@ -36,6 +36,19 @@ def efficiency(work: Floats | Ints, edges: Ints, workers: int, share: str, group
     return total / (each * groups * last)
 
 
+def spans(
+    work: Floats, edges: Ints, workers: int, share: str, groups: int, busy: float, serial: float
+) -> float:
+    """Seconds until all windows are done: each as long as its part of what units need (``busy`` seconds if all are at
+    work), or as its busiest worker's part of all workers' own time (``serial`` seconds together)."""
+    total = float(np.sum(work))
+    if total == 0:
+        return busy
+    found = loads(work, edges, max(workers // groups, 1), share)
+    each = np.maximum(found.sum(axis=1) / total * busy * groups, found.max(axis=1) / total * serial)
+    return float(each.sum() if groups == 1 else loads(each, np.array([0, len(each)]), groups, share).max())
+
+
 def _pairs(edges: Ints) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False)]
 
