@@ -39,13 +39,20 @@ def efficiency(work: Floats | Ints, edges: Ints, workers: int, share: str, group
 def spans(
     work: Floats, edges: Ints, workers: int, share: str, groups: int, busy: float, serial: float
 ) -> float:
-    """Seconds until all windows are done: each as long as its part of what units need (``busy`` seconds if all are at
-    work), or as its busiest worker's part of all workers' own time (``serial`` seconds together)."""
+    """Seconds until all windows are done.
+
+    ``busy`` is what units need if all are at work, ``serial`` what all workers take together if nobody is in another's
+    way. While a window's other work is done, its busiest worker is as slow as the rest; then it goes on unhindered.
+    """
     total = float(np.sum(work))
     if total == 0:
         return busy
     found = loads(work, edges, max(workers // groups, 1), share)
-    each = np.maximum(found.sum(axis=1) / total * busy * groups, found.max(axis=1) / total * serial)
+    whole, most = found.sum(axis=1), found.max(axis=1)
+    fair = max(busy, serial / workers)
+    slowed = max(1.0, busy * workers / serial) if serial else 1.0
+    others = (whole - most) / total * fair * groups
+    each = np.maximum(whole / total * fair * groups, others + np.maximum(most / total * serial - others / slowed, 0))
     return float(each.sum() if groups == 1 else loads(each, np.array([0, len(each)]), groups, share).max())
 
 
