@@ -53,7 +53,9 @@ def parse_format(tensor: str, texts: Iterable[str], ranks: Iterable[str], where:
     for text in texts:
         match = _PART.fullmatch(text.strip())
         if match is None:
-            raise WeirError(f"{where}: format of {tensor}: {text!r:.60} is not BYTES, or BYTES each (or every) RANK EXTENT ...")
+            raise WeirError(
+                f"{where}: format of {tensor}: {text!r:.60} is not BYTES, or BYTES each (or every) RANK EXTENT ..."
+            )
         words = (match[3] or "").split()
         cell = tuple((r, ALL if n == "all" else int(n)) for r, n in zip(words[::2], words[1::2], strict=True))
         for rank, _ in cell:

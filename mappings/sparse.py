@@ -33,9 +33,11 @@ DRAINS = ("entries", "table")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A hash table for one window of the result: bytes of a slot, the load it is filled to, the hash of a tag, bytes cleared
-    for each slot before a window, what of a tag stands in its high bits, and whether entries or
-    the whole table, empty slots too, are written back."""
+    """A hash table for one window of the result.
+
+    Bytes of a slot, the load it is filled to, the hash of a tag, bytes cleared for each slot before a window, what of a
+    tag stands in its high bits, and whether entries or the whole table, empty slots too, are written back.
+    """
 
     slot: float = 16.0
     load: float = 0.5
@@ -156,7 +158,7 @@ def _formats(cascade: Cascade, raw: Mapping[str, Any], where: str) -> tuple[Form
         texts = raw.get(tensor.name, ["12"])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise WeirError(f"{where} [format]: {tensor.name!r} must be a list of texts")
-        found.append(parse_format(tensor.name, texts, tensor.ranks, where))
+        found.append(parse_format(tensor.name, texts, [r for r in tensor.ranks if r], where))
     return tuple(found)
 
 

@@ -56,7 +56,7 @@ def traffic(found: Comparison, ax: Axes | None = None) -> Axes:
 def workers(found: Comparison, ax: Axes | None = None) -> Axes:
     """How many workers have how much of the work of the busiest one."""
     ax = _axes(ax)
-    edges = np.linspace(0, 1, 21)
+    edges = [place / 20 for place in range(21)]
     for e, colour in zip(found.estimates, cycle(COLOURS)):  # noqa: B905 - colours never end
         if e.thread_loads is not None and e.thread_loads.max() > 0:
             share = e.thread_loads / e.thread_loads.max()

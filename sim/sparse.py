@@ -75,7 +75,9 @@ def chosen(where: Device, dataflow: str | Iterable[str]) -> tuple[SparseMapping,
             raise WeirError(f"unknown dataflow {name!r:.60}{hint(str(name), ('all', *known))}")
         mapping = read(name)
         if lacking := _lacking(mapping, where):
-            raise WeirError(f"{mapping.name} needs {', '.join(lacking)}, which {where.name} lacks; it runs {_list(known)}")
+            raise WeirError(
+                f"{mapping.name} needs {', '.join(lacking)}, which {where.name} lacks; it runs {_list(known)}"
+            )
         found.append(mapping)
     return tuple(found)
 
@@ -105,7 +107,9 @@ def spgemm(
     left = Structure.of(a)
     right = (left if left.shape[0] == left.shape[1] else left.transposed) if b is None else Structure.of(b)
     if left.shape[1] != right.shape[0]:
-        raise WeirError(f"A is {left.shape[0]} x {left.shape[1]}, B {right.shape[0]} x {right.shape[1]}: they do not meet")
+        raise WeirError(
+            f"A is {left.shape[0]} x {left.shape[1]}, B {right.shape[0]} x {right.shape[1]}: they do not meet"
+        )
     if left.entries == 0 or right.entries == 0:
         raise WeirError("a matrix without entries: there is nothing to multiply")
     found = entries(count, left, right)

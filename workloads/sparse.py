@@ -44,9 +44,7 @@ def spmm(*, rows: int, summed: int, features: int, density: float = 1.0) -> Casc
 
 def spmv(*, rows: int, summed: int, density: float = 1.0) -> Cascade:
     """A sparse matrix times a dense vector."""
-    return parse(
-        f"A[m, k]: uniform({density})\nZ[m] = A[m, k] * X[k]", name="spmv", dtype="fp64", m=rows, k=summed
-    )
+    return parse(f"A[m, k]: uniform({density})\nZ[m] = A[m, k] * X[k]", name="spmv", dtype="fp64", m=rows, k=summed)
 
 
 def triangles(*, nodes: int, density: float = 1.0) -> Cascade:

@@ -294,7 +294,9 @@ def map_(
 def spgemm(
     matrix: Annotated[str, typer.Argument(metavar="MATRIX", help="A file, or one to be drawn: rmat:scale=14,...")],
     on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
-    other: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="The right operand; else MATRIX again.")] = None,
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="The right operand; else MATRIX again.")
+    ] = None,
     dataflow: Annotated[
         list[str] | None, typer.Option(metavar="NAME|all", help="A mapping's name or .toml; repeatable.")
     ] = None,

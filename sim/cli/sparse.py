@@ -51,14 +51,15 @@ def spgemm(asked: Asked, form: Form) -> None:
         from sim.plot_sparse import save
 
         save(found, asked.plot)
+    rows = [e.summary() for e in found.estimates]
     summary = {
         "schema": SCHEMA, "matrix": name, "device": where.name, "best": found.best.mapping.name,
-        "unverified": list(where.unverified), "rows": [e.summary() for e in found.estimates],
+        "unverified": list(where.unverified), "rows": rows,
     }  # fmt: skip
     if form is Form.TEXT:
         show(*_text(found))
     else:
-        emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in summary["rows"]])
+        emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
 
 
 def _changed(where: Device, settings: Sequence[str]) -> Device:
@@ -82,15 +83,15 @@ def _text(found: Any) -> tuple[Sheet | str, ...]:
 
 
 def _rows(found: Any) -> Sheet:
-    rows = tuple(
-        (
-            e.mapping.name, fmt(e.seconds, "s"), fmt(e.joules, "J"), fmt(e.traffic, "B"), f"{e.traffic / e.compulsory:.2f}",
-            f"{e.utilisation:.1%}", f"{e.balance:.2f}", f"{e.probed.mean:.2f}" if e.probed else "-", e.bound,
-        )
-        for e in found.estimates
-    )  # fmt: skip
+    rows = tuple(_row(e) for e in found.estimates)
     columns = ("mapping", "time", "energy", "traffic", "x least", "used", "balance", "probes", "bound by")
     return Sheet("", columns, rows, right=tuple(range(1, 8)))
+
+
+def _row(e: Any) -> tuple[str, ...]:
+    least, probes = f"{e.traffic / e.compulsory:.2f}", f"{e.probed.mean:.2f}" if e.probed else "-"
+    amounts = (fmt(e.seconds, "s"), fmt(e.joules, "J"), fmt(e.traffic, "B"))
+    return (e.mapping.name, *amounts, least, f"{e.utilisation:.1%}", f"{e.balance:.2f}", probes, e.bound)
 
 
 def _tensors(found: Any) -> Sheet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class Counter:
         have = self.operands(leaf)
         own = have[tensor]
         other = next(one for one in have.values() if one.name != tensor)
-        for parent, held in zip(chain, chain[1:], strict=False):
+        for parent, held in pairwise(chain):
             above, level = self.memories[parent.node.level], self.memories[held.node.level]
             copies = self.device.instances(level.name)
             found = fetch(own, other, held.loops, level, above, copies)
@@ -109,7 +110,7 @@ class Counter:
             for place, part in enumerate(own.format.parts):
                 self._act(above.name, name(tensor, place, part), "reads", found.parts[place], held.at)
                 self._act(level.name, name(tensor, place, part), "fills", found.parts[place], held.at)
-            entire = float(own.bytes(found.parts[:, None])[0])
+            entire = float(found.parts @ np.array([part.size for part in own.format.parts]))
             self._move(above, tensor, "reads", found.transferred, found.requests, held.at)
             self._move(level, tensor, "fills", entire, found.requests, held.at)
         inner = self.memories[chain[-1].node.level]
@@ -191,8 +192,10 @@ class Counter:
         """What leaves a keep, and what of it comes back: partial sums, and windows that do not fit."""
         above, level = self.memories[parent.node.level], self.memories[held.node.level]
         loops = held.loops
-        while loops and loops[-1].node.rank not in leaf.einsum.ranks[: len(leaf.einsum.output.ranks)] and (
-            loops[-1].node.rank in leaf.einsum.reduced
+        while (
+            loops
+            and loops[-1].node.rank not in leaf.einsum.ranks[: len(leaf.einsum.output.ranks)]
+            and (loops[-1].node.rank in leaf.einsum.reduced)
         ):
             loops = loops[:-1]
         summed = [loop for loop in loops if loop.node.rank in leaf.einsum.reduced]
@@ -239,10 +242,10 @@ class Counter:
         room = level.capacity * table.load / table.slot
         most = int(np.argmax(self.product.entries.rows))
         if self.product.entries.rows[most] > room:
+            size = f"{level.capacity / 1024:.0f} KiB, slots of {table.slot:g} B, filled to {table.load:g}"
             raise Infeasible(
-                f"{self.mapping.name}: row {most} of the result has {self.product.entries.rows[most]:.0f} entries; a table "
-                f"in {level.name} ({level.capacity / 1024:.0f} KiB, slots of {table.slot:g} B, filled to {table.load:g}) "
-                f"holds {room:.0f}",
+                f"{self.mapping.name}: row {most} of the result has {self.product.entries.rows[most]:.0f} entries; "
+                f"a table in {level.name} ({size}) holds {room:.0f}",
                 float(self.product.entries.rows[most] / room),
             )
         edges = self.windows(held, rank)
@@ -251,7 +254,7 @@ class Counter:
 
     def _cells(self, tensor: str, part: Part) -> float:
         """How many cells of a result or an intermediate hold anything."""
-        rows, columns, summed = self.ranks(self.mapped.leaves[0])
+        _, columns, summed = self.ranks(self.mapped.leaves[0])
         wide = {rank for rank, extent in part.cell if extent > 1}
         final = tensor == self.mapped.leaves[-1].einsum.output.tensor
         if final and not wide:

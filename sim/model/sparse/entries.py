@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from einsum.errors import WeirError, hint
-from sim.model.sparse.structure import Entries, Floats, Structure
+from sim.model.sparse.structure import Entries, Floats, Ints, Structure
 
 ROWS = 256  # rows of a sample
 CONFIDENCE = 0.95
@@ -77,7 +77,7 @@ def _products(a: Structure, b: Structure) -> Floats:
     return made
 
 
-def _rows(a: Structure, chosen: Floats) -> Structure:
+def _rows(a: Structure, chosen: Ints) -> Structure:
     """Some rows of a matrix."""
     lengths = a.lengths[chosen]
     indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -53,7 +53,7 @@ class SparseEstimate:
     units: tuple[Unit, ...]
     engines: dict[str, float] = field(default_factory=dict)  # seconds of units that only move tensors
     probed: Probed | None = None
-    thread_loads: Floats | None = None  # multiplications of each worker of the loop in space
+    thread_loads: Floats | None = None  # work of each worker of the loop in space, or of one of their groups
 
     @cached_property
     def level_seconds(self) -> dict[str, float]:
@@ -207,7 +207,9 @@ class SparseEstimate:
 
 def fans_above(device: Device, name: str) -> Iterator[Fanout]:
     """The fan-outs between a component and the root, inwards first."""
-    parts = {p.name: p for p in (*device.memories, *device.fanouts, *device.computes)}
+    parts: dict[str, Memory | Fanout | Compute] = {}
+    parts |= {p.name: p for p in device.memories} | {p.name: p for p in device.fanouts}
+    parts |= {p.name: p for p in device.computes}
     above = parts[name].under
     while above:
         if isinstance(part := parts[above], Fanout):
@@ -216,7 +218,7 @@ def fans_above(device: Device, name: str) -> Iterator[Fanout]:
 
 
 def latency(device: Device, memory: Memory) -> float:
-    """Seconds from a request to its answer: the level's own, and there and back over the networks that it lies behind."""
+    """Seconds from a request to its answer: the level's own, and there and back over the networks that lie between."""
     if not memory.interleaved:
         return memory.latency
     return memory.latency + 2 * sum(fan.hops * fan.hop for fan in fans_above(device, memory.name))
@@ -226,10 +228,13 @@ def estimate(mapping: SparseMapping, product: Product, device: Device) -> Sparse
     """Counts, seconds and joules; raises :class:`WeirError` for levels and units that the device lacks."""
     counter = Counter(mapping, product, device)
     counted = counter.count()
-    units = tuple(_unit(counter, leaf, counted) for leaf in counter.mapped.leaves)
+    outs = {leaf.at: shared(counter, leaf) for leaf in counter.mapped.leaves}
+    units = tuple(_unit(counter, leaf, counted, outs[leaf.at]) for leaf in counter.mapped.leaves)
     engines = {name: _engine(counter, counted, name, tensors) for name, tensors in mapping.via.items()}
     units = tuple(_contended(counter, counted, unit) for unit in units)
-    return SparseEstimate(mapping, product, device, counted, units, engines, counter.probed, _loads(counter))
+    first = next((out for out in outs.values() if out is not None), None)
+    thread_loads = None if first is None else first.loads.sum(axis=0)
+    return SparseEstimate(mapping, product, device, counted, units, engines, counter.probed, thread_loads)
 
 
 def _find(device: Device, name: str, where: str) -> Compute:
@@ -241,12 +246,16 @@ def _find(device: Device, name: str, where: str) -> Compute:
 
 @dataclass(frozen=True)
 class Shared:
-    """Work that is shared out: of each piece, how many workers take pieces, and where windows begin."""
+    """Work that a loop in space shares out: what each worker of a group gets of each window, and how many groups of
+    workers, each with a table of its own, take windows side by side."""
 
-    work: Floats
-    workers: int
-    edges: Ints
-    groups: int = 1  # of workers, each with a table of its own
+    loads: Floats  # (windows, workers of one group)
+    groups: int = 1
+
+    @property
+    def workers(self) -> int:
+        """Workers of all groups."""
+        return int(self.loads.shape[1]) * self.groups
 
 
 def shared(counter: Counter, leaf: Leaf) -> Shared | None:
@@ -260,15 +269,19 @@ def shared(counter: Counter, leaf: Leaf) -> Shared | None:
         edges = counter.windows(counter.held, rows) if counter.held in leaf.keeps else np.array([0, product.a.shape[0]])
         if loop.node.rank == rows:
             each, entry, row = _serial(counter, leaf)
-            spent = product.row_products * each + product.a.lengths * entry + row
-            return Shared(spent, workers, edges, _groups(counter, edges))
+            spent: Floats = (product.row_products * each + product.a.lengths * entry + row).astype(np.float64)
+            return _dealt(counter, spent, workers, edges, _groups(counter, edges))
         if any(one.node.rank == rows for one in leaf.loops if one.at < loop.at):
             each, entry, _ = _serial(counter, leaf)
-            spent = product.b.lengths[product.a.indices] * each + entry
-            return Shared(spent, workers, product.a.indptr[edges], _groups(counter, edges))
+            spent = (product.b.lengths[product.a.indices] * each + entry).astype(np.float64)
+            return _dealt(counter, spent, workers, product.a.indptr[edges], _groups(counter, edges))
         spent = (product.a.heights * product.b.lengths).astype(np.float64)
-        return Shared(spent, workers, np.array([0, product.b.shape[0]]))
+        return _dealt(counter, spent, workers, np.array([0, product.b.shape[0]]), 1)
     return None
+
+
+def _dealt(counter: Counter, work: Floats, workers: int, edges: Ints, groups: int) -> Shared:
+    return Shared(loads(work, edges, max(workers // groups, 1), counter.mapping.share), groups)
 
 
 def _serial(counter: Counter, leaf: Leaf) -> tuple[float, float, float]:
@@ -307,15 +320,7 @@ def _ways(device: Device, over: str) -> int:
     return int(min(unit.contexts, 1 << 20)) * device.instances(unit.name)
 
 
-def _loads(counter: Counter) -> Floats | None:
-    found = next((out for leaf in counter.mapped.leaves if (out := shared(counter, leaf))), None)
-    if found is None:
-        return None
-    made: Floats = loads(found.work, found.edges, found.workers, counter.mapping.share).sum(axis=0)
-    return made
-
-
-def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts) -> Unit:
+def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts, out: Shared | None) -> Unit:
     """One Einsum on its unit."""
     mapping, device = counter.mapping, counter.device
     unit = _find(device, leaf.unit, mapping.name)
@@ -323,8 +328,7 @@ def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts) -> Unit:
     copies = device.instances(unit.name)
     own = [move for move in counted.moves if _own(counter, leaf, move)]
     result = counter.held.at if counter.held in leaf.keeps else -1
-    out = shared(counter, leaf)
-    even = efficiency(out.work, out.edges, out.workers, mapping.share, out.groups) if out else 1.0
+    even = efficiency(out.loads, mapping.share, out.groups) if out else 1.0
     wall = working = waiting = joules = 0.0
     for needed, moves, moves_rows in (
         (rows, [m for m in own if m.at != result], True), (back, [m for m in own if m.at == result], False)
@@ -334,7 +338,7 @@ def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts) -> Unit:
         fair = float(unit.elapsed(seconds / copies, waited / copies))
         if out is not None and moves_rows:
             serial = seconds + waited if unit.contexts < np.inf else seconds * out.workers / copies
-            fair = max(fair, spans(out.work, out.edges, out.workers, mapping.share, out.groups, seconds / copies, serial))
+            fair = max(fair, spans(out.loads, mapping.share, out.groups, seconds / copies, serial))
         wall += fair
         working, waiting, joules = working + seconds, waiting + waited, joules + spent
     total = {op: rows.get(op, 0.0) + back.get(op, 0.0) for op in {**rows, **back}}
@@ -357,7 +361,8 @@ def _needed(counter: Counter, leaf: Leaf) -> work.Operations:
     if kind == "merge":
         compared = work.merged(product, radix)
     elif kind == "intersect":
-        compared = work.intersected(*counter.operands(leaf).values(), leaf)
+        left, right = counter.operands(leaf).values()
+        compared = work.intersected(left, right, leaf)
     if given := mapping.instructions.get(leaf.einsum.name):
         rows = {k: v for k, v in given.items() if k not in work.BACK}
         return {"map": work.instructions(rows, product, probes, compared, 0.0)}
@@ -396,8 +401,12 @@ def _contended(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
             its = sum(m.size for m in here if m.tensor in tensors and not _own(counter, leaf, m))
             seconds = contended(
                 seconds,
-                Requests(own / copies / (memory.line or 1.0), where.contexts * counter.device.instances(where.name) / copies),
-                Requests(its / copies / (memory.line or 1.0), engine.contexts * counter.device.instances(name) / copies),
+                Requests(
+                    own / copies / (memory.line or 1.0), where.contexts * counter.device.instances(where.name) / copies
+                ),
+                Requests(
+                    its / copies / (memory.line or 1.0), engine.contexts * counter.device.instances(name) / copies
+                ),
                 memory.line / memory.bandwidth,
                 latency(counter.device, memory),
             )

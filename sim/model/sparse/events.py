@@ -1,9 +1,9 @@
 """A discrete-event simulation of the row-wise hash kernel: every instruction burst, request and probe as it happens.
 
-It shares with the analytical model only the figures of components and mapping. Threads fetch tokens (rows, or entries of
-A), load A and B line by line from DRAM, probe a real table in the scratchpad and update it; a window ends when all are
-done, and is then written back by the threads or by an engine. Pipelines, the DRAM channel and the scratchpad's banks are
-servers that take requests first come, first served.
+It shares with the analytical model only the figures of components and mapping. Threads fetch tokens (rows, or entries
+of A), load A and B line by line from DRAM, probe a real table in the scratchpad and update it; a window ends when all
+are done, and is then written back by the threads or by an engine. Pipelines, the DRAM channel and the scratchpad's
+banks are servers that take requests first come, first served.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def simulate(counter: Counter) -> Simulated:
     shape = np.array([pipelines, contexts, flight, by_row, mapping.share == "dynamic", int(dram.line)], np.int64)
     entry = int(sum(part.size for part in mapping.format("Z").parts[:1]))
     found = _run(
-        product.a.indptr, product.a.indices, product.b.indptr, product.b.indices, edges, times, costs, layout, shape, entry
+        product.a.indptr, product.a.indices, product.b.indptr, product.b.indices, edges, times, costs, layout, shape,
+        entry,
     )  # fmt: skip
     seconds, busy, channel, events, probes = found
     return Simulated(seconds, busy / pipelines, channel, int(events), probes / max(product.products, 1))
@@ -141,7 +142,16 @@ def _deal(count: int, tokens: Ints, own: Ints) -> None:
 
 @jit
 def _run(
-    ap: Ints, ai: Ints, bp: Ints, bi: Ints, edges: Ints, times: Floats, costs: Floats, layout: Ints, shape: Ints, entry: int
+    ap: Ints,
+    ai: Ints,
+    bp: Ints,
+    bi: Ints,
+    edges: Ints,
+    times: Floats,
+    costs: Floats,
+    layout: Ints,
+    shape: Ints,
+    entry: int,
 ) -> tuple[float, float, float, int, float]:
     count, flight = shape[0] * shape[1], shape[2]
     bits = 0
@@ -150,7 +160,11 @@ def _run(
     rows = np.repeat(np.arange(len(ap) - 1), ap[1:] - ap[:-1])
     tags, threads = np.full(layout[0], -1, np.int64), np.zeros((count + flight, 8), np.int64)
     free, banks = np.zeros(shape[0] + 1), np.zeros(layout[5])  # pipelines and the channel; banks
-    heap, who, own = np.zeros(count + flight + 1), np.zeros(count + flight + 1, np.int64), np.zeros((count, 2), np.int64)
+    heap, who, own = (
+        np.zeros(count + flight + 1),
+        np.zeros(count + flight + 1, np.int64),
+        np.zeros((count, 2), np.int64),
+    )
     tokens, totals = np.zeros(2, np.int64), np.zeros(5)  # next and last token; pipelines, channel, events, probes, held
     begin, last, engine = 0.0, 0.0, 0.0
     for window in range(len(edges) - 1):
@@ -185,7 +199,19 @@ def _run(
                 last = max(last, time)
             else:
                 engine = max(engine, time)
-        begin = _written(last, int(totals[4]) * entry, int(totals[4]), first, edges[window + 1], threads, free, times, costs, shape, totals)
+        begin = _written(
+            last,
+            int(totals[4]) * entry,
+            int(totals[4]),
+            first,
+            edges[window + 1],
+            threads,
+            free,
+            times,
+            costs,
+            shape,
+            totals,
+        )
     for thread in range(count, count + flight):  # what the engine has left at the end
         lines = threads[thread, LINES]
         pace = max(times[1] * flight, times[1] + times[2])
@@ -195,8 +221,17 @@ def _run(
 
 @jit
 def _written(
-    now: float, size: int, held: int, first: int, stop: int, threads: Ints, free: Floats, times: Floats, costs: Floats,
-    shape: Ints, totals: Floats,
+    now: float,
+    size: int,
+    held: int,
+    first: int,
+    stop: int,
+    threads: Ints,
+    free: Floats,
+    times: Floats,
+    costs: Floats,
+    shape: Ints,
+    totals: Floats,
 ) -> float:
     """When the next window may begin: at once if an engine writes this one back, else when the threads have."""
     count, flight = shape[0] * shape[1], shape[2]
@@ -219,14 +254,31 @@ def _written(
 def _request(time: float, server: int, free: Floats, service: float, wait: float) -> float:
     """When a request is answered that a server takes up in turn."""
     free[server] = max(free[server], time) + service
-    return free[server] + wait
+    return float(free[server] + wait)
 
 
 @jit
 def _step(
-    time: float, thread: int, threads: Ints, tokens: Ints, own: Ints, ap: Ints, ai: Ints, bp: Ints, bi: Ints, rows: Ints,
-    tags: Ints, free: Floats, banks: Floats, times: Floats, costs: Floats, layout: Ints, shape: Ints, totals: Floats,
-    first: int, bits: int,
+    time: float,
+    thread: int,
+    threads: Ints,
+    tokens: Ints,
+    own: Ints,
+    ap: Ints,
+    ai: Ints,
+    bp: Ints,
+    bi: Ints,
+    rows: Ints,
+    tags: Ints,
+    free: Floats,
+    banks: Floats,
+    times: Floats,
+    costs: Floats,
+    layout: Ints,
+    shape: Ints,
+    totals: Floats,
+    first: int,
+    bits: int,
 ) -> float:
     """What a thread does now, and when it goes on; -1 if it is done."""
     me, channel = threads[thread], shape[0]
@@ -264,8 +316,17 @@ def _step(
 
 @jit
 def _fetch(
-    time: float, me: Ints, ap: Ints, ai: Ints, bp: Ints, free: Floats, times: Floats, costs: Floats, shape: Ints,
-    totals: Floats, pipe: int,
+    time: float,
+    me: Ints,
+    ap: Ints,
+    ai: Ints,
+    bp: Ints,
+    free: Floats,
+    times: Floats,
+    costs: Floats,
+    shape: Ints,
+    totals: Floats,
+    pipe: int,
 ) -> float:
     """The next entry of A, and where its row of B begins."""
     end = ap[me[TOKEN] + 1] if shape[3] else me[TOKEN] + 1
@@ -282,8 +343,22 @@ def _fetch(
 
 @jit
 def _product(
-    time: float, me: Ints, ai: Ints, bp: Ints, bi: Ints, rows: Ints, tags: Ints, free: Floats, times: Floats, costs: Floats,
-    layout: Ints, shape: Ints, totals: Floats, first: int, bits: int, pipe: int,
+    time: float,
+    me: Ints,
+    ai: Ints,
+    bp: Ints,
+    bi: Ints,
+    rows: Ints,
+    tags: Ints,
+    free: Floats,
+    times: Floats,
+    costs: Floats,
+    layout: Ints,
+    shape: Ints,
+    totals: Floats,
+    first: int,
+    bits: int,
+    pipe: int,
 ) -> float:
     """One product: its line of B if it is a new one, its probes, its update."""
     if me[STATE] == WORK:

@@ -18,7 +18,7 @@ from sim.model.sparse.reuse import che, misses
 from sim.model.sparse.structure import Floats, Grid, Ints, Structure
 
 MOST = 8_000_000  # visits that a cache's content is followed over one by one; beyond, closed forms
-SOME = 1_000_000  # as many where only the last tile is held, which repeats seldom
+SOME = 200_000  # as many where only the last tile is held, which repeats seldom
 LRU = "lru"
 
 
@@ -56,7 +56,9 @@ class Fetched:
     parts: Floats
     requests: float
     transferred: float
-    how: str  # "streamed", "kept", "lru", "che", or "each visit" where too many to see which find their tile still there
+    how: (
+        str  # "streamed", "kept", "lru", "che", or "each visit" where too many to see which find their tile still there
+    )
 
 
 def tiles(loops: tuple[Loop, ...]) -> dict[str, int]:
@@ -110,7 +112,9 @@ def _made(own: Operand, held: Ints, times: Floats, size: Floats, parent: Memory,
     if not gather:
         for place, part in enumerate(own.format.parts):
             if part.every:
-                parts[place] = np.prod([-(-n // min(e, n)) for n, e in zip(own.structure.shape, part.extents(own.ranks), strict=True)])
+                parts[place] = np.prod(
+                    [-(-n // min(e, n)) for n, e in zip(own.structure.shape, part.extents(own.ranks), strict=True)]
+                )
     moved = float(parts @ np.array([part.size for part in own.format.parts]))
     if gather and parent.line:
         each = np.zeros(len(size))
@@ -152,7 +156,8 @@ def sequence(own: Operand, other: Operand, loops: tuple[Loop, ...], shape: dict[
     place = np.repeat(starts[facing[shared]] - np.cumsum(many) + many, many) + np.arange(many.sum())
     ours = order[place]
     at = {rank: np.repeat(cell, many) for rank, cell in facing.items()} | {r: c[ours] for r, c in cells.items()}
-    return ours[_in_order(at, loops, shape)]
+    made: Ints = ours[_in_order(at, loops, shape)]
+    return made
 
 
 def _in_order(at: dict[str, Ints], loops: tuple[Loop, ...], shape: dict[str, int]) -> Ints | slice:

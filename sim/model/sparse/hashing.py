@@ -49,7 +49,9 @@ def _run(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag: s
     kind = ("low", "high", "multiplicative").index(hash_)
     wide = max(int(b.shape[1]) - 1, 1).bit_length()
     high = max(int(np.diff(edges).max(initial=1)) - 1, 1).bit_length()
-    found = _probed(a.indptr, a.indices, b.indptr, b.indices, edges, chosen, slots, kind, wide, high, tag == "column row")
+    found = _probed(
+        a.indptr, a.indices, b.indptr, b.indices, edges, chosen, slots, kind, wide, high, tag == "column row"
+    )
     total, products, most, capped, squares, load = found
     collisions = squares / products**2 * max(len(chosen), 1) if products else 0.0
     return Probed(total / max(products, 1), int(most), capped / max(products, 1), float(collisions), float(load))
@@ -75,7 +77,16 @@ def _slot(tag: int, kind: int, bits: int, width: int) -> int:
 
 @jit
 def _probed(
-    ap: Ints, ai: Ints, bp: Ints, bi: Ints, edges: Ints, chosen: Ints, slots: int, kind: int, wide: int, high: int,
+    ap: Ints,
+    ai: Ints,
+    bp: Ints,
+    bi: Ints,
+    edges: Ints,
+    chosen: Ints,
+    slots: int,
+    kind: int,
+    wide: int,
+    high: int,
     outside: bool,
 ) -> tuple[float, float, float, float, float, float]:
     bits = 0

@@ -22,38 +22,36 @@ def loads(work: Floats | Ints, edges: Ints, workers: int, share: str) -> Floats:
     return _polled(given, edges.astype(np.int64), workers)
 
 
-def efficiency(work: Floats | Ints, edges: Ints, workers: int, share: str, groups: int = 1) -> float:
-    """Work over what all workers could have done until the last was finished.
+def efficiency(found: Floats, share: str, groups: int = 1) -> float:
+    """Work over what all workers could have done until the last was finished, from the loads of one group.
 
-    ``groups`` of them (cores with a table each) take windows side by side, each window shared out within one group.
+    ``groups`` of workers (cores with a table each) take windows side by side, each window shared out within one group.
     """
-    total = float(np.sum(work))
-    if total == 0:
-        return 1.0
-    each = max(workers // groups, 1)
-    spans = loads(work, edges, each, share).max(axis=1)
-    last = float(spans.sum()) if groups == 1 else float(loads(spans, np.array([0, len(spans)]), groups, share).max())
-    return total / (each * groups * last)
+    total = float(found.sum())
+    last = _last(found.max(axis=1), share, groups)
+    return total / (found.shape[1] * groups * last) if last else 1.0
 
 
-def spans(
-    work: Floats, edges: Ints, workers: int, share: str, groups: int, busy: float, serial: float
-) -> float:
-    """Seconds until all windows are done.
+def _last(each: Floats, share: str, groups: int) -> float:
+    """When the last window is done, each taking so long, several groups side by side."""
+    return float(each.sum() if groups == 1 else loads(each, np.array([0, len(each)]), groups, share).max())
+
+
+def spans(found: Floats, share: str, groups: int, busy: float, serial: float) -> float:
+    """Seconds until all windows are done, from the loads of one group.
 
     ``busy`` is what units need if all are at work, ``serial`` what all workers take together if nobody is in another's
     way. While a window's other work is done, its busiest worker is as slow as the rest; then it goes on unhindered.
     """
-    total = float(np.sum(work))
+    total, workers = float(found.sum()), found.shape[1] * groups
     if total == 0:
         return busy
-    found = loads(work, edges, max(workers // groups, 1), share)
     whole, most = found.sum(axis=1), found.max(axis=1)
     fair = max(busy, serial / workers)
     slowed = max(1.0, busy * workers / serial) if serial else 1.0
     others = (whole - most) / total * fair * groups
     each = np.maximum(whole / total * fair * groups, others + np.maximum(most / total * serial - others / slowed, 0))
-    return float(each.sum() if groups == 1 else loads(each, np.array([0, len(each)]), groups, share).max())
+    return _last(each, share, groups)
 
 
 def _pairs(edges: Ints) -> list[tuple[int, int]]:
@@ -66,7 +64,7 @@ def _blocks(count: int, workers: int) -> Ints:
 
 
 def _summed(work: Floats, to: Ints, workers: int) -> Floats:
-    return np.bincount(to, work, minlength=workers)
+    return np.bincount(to, work, minlength=workers).astype(np.float64)
 
 
 @jit

@@ -52,9 +52,7 @@ def intersected(left: Operand, right: Operand, leaf: Leaf) -> float:
     return float((length[0] * number[1] + length[1] * number[0]).sum())
 
 
-def instructions(
-    given: Mapping[str, float], product: Product, probes: float, compared: float, slots: float
-) -> float:
+def instructions(given: Mapping[str, float], product: Product, probes: float, compared: float, slots: float) -> float:
     """Instructions of a program that says how many each product, probe, comparison, entry of A, row, slot scanned, entry
     written by threads and row copied by an engine takes."""
     counts = {

@@ -20,7 +20,18 @@ from sim.published.calls import number, table, text
 from sim.published.matrices import matrix
 from workloads.matrices import named
 
-__all__ = ["counted", "deviation", "dense", "instructions", "mean_deviation", "ratio", "smash", "time", "traffic", "uniform"]
+__all__ = [
+    "counted",
+    "deviation",
+    "dense",
+    "instructions",
+    "mean_deviation",
+    "ratio",
+    "smash",
+    "time",
+    "traffic",
+    "uniform",
+]
 
 COUNTS = ("entries", "multiplies", "result")
 
@@ -51,7 +62,8 @@ def counted(inputs: Mapping[str, Any], *, matrix: str, what: str) -> float:
     if what not in COUNTS:
         raise WeirError(f"unknown count {what!r}{hint(what, COUNTS)}")
     multiplies = float(a.lengths[a.indices].sum())
-    return {"entries": float(a.entries), "multiplies": multiplies, "result": entries.total}[what]
+    found: dict[str, float] = {"entries": float(a.entries), "multiplies": multiplies, "result": entries.total}
+    return found[what]
 
 
 def traffic(inputs: Mapping[str, Any], *, matrix: str, accelerator: str, tensor: str) -> float:
@@ -114,7 +126,9 @@ def dense(inputs: Mapping[str, Any], *, m: int, n: int, k: int) -> float:
     whole = ceil(k / WIDTH) * WIDTH  # a vector is as wide as the network, however few of it are used
     held = number(inputs, "density") * k / whole
     rows = min(m, max(1, int(ELEMENTS / (held * WIDTH))))
-    cascade = parse(f"A[m, k]: uniform({held})\nZ[m, n] = A[m, k] * B[k, n]", name="gemm", dtype="fp32", m=m, n=n, k=whole)
+    cascade = parse(
+        f"A[m, k]: uniform({held})\nZ[m, n] = A[m, k] * B[k, n]", name="gemm", dtype="fp32", m=m, n=n, k=whole
+    )
     found = evaluate(cascade, nest(STATIONARY.format(rows=rows)), device("sigma"))
     return float(found.seconds) * 1e9
 
