@@ -30,7 +30,7 @@ def roofline(found: Comparison, ax: Axes | None = None) -> Axes:
     bandwidth = outer.bandwidth * found.device.instances(outer.name)
     reach = np.array([min(x for x, _ in points) / 3, max(x for x, _ in points) * 3])
     ax.loglog(reach, reach * bandwidth, color="0.4", label=f"{outer.name} bandwidth")
-    styles = zip(cycle(COLOURS), cycle(MARKERS))  # noqa: B905 - neither ends
+    styles = zip(cycle(COLOURS), cycle(MARKERS))
     for (x, y), e, (colour, marker) in zip(points, found.estimates, styles):  # noqa: B905
         ax.loglog(x, y, marker, color=colour, label=e.mapping.name)
     ax.set(xlabel="operations a byte", ylabel="operations a second", title=f"{found.matrix} on {found.device.name}")
@@ -43,7 +43,7 @@ def traffic(found: Comparison, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     names = list(dict.fromkeys(t for e in found.estimates for t in e.tensors))
     rows, high = np.arange(len(found.estimates)), 0.8 / len(names)
-    for place, (tensor, colour) in enumerate(zip(names, cycle(COLOURS))):  # noqa: B905 - colours never end
+    for place, (tensor, colour) in enumerate(zip(names, cycle(COLOURS))):
         width = [e.counted.moved(e.outer.name, tensor) / e.compulsory for e in found.estimates]
         ax.barh(rows - 0.4 + (place + 0.5) * high, width, high, label=tensor, color=colour)
     ax.set_yticks(rows, [e.mapping.name for e in found.estimates])
@@ -57,7 +57,7 @@ def workers(found: Comparison, ax: Axes | None = None) -> Axes:
     """How many workers have how much of the work of the busiest one."""
     ax = _axes(ax)
     edges = [place / 20 for place in range(21)]
-    for e, colour in zip(found.estimates, cycle(COLOURS)):  # noqa: B905 - colours never end
+    for e, colour in zip(found.estimates, cycle(COLOURS)):
         if e.thread_loads is not None and e.thread_loads.max() > 0:
             share = e.thread_loads / e.thread_loads.max()
             ax.hist(share, edges, histtype="step", label=e.mapping.name, color=colour)

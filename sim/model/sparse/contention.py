@@ -1,4 +1,4 @@
-"""Threads and an engine at one memory channel, first come first served: what the engine's queue adds to the threads."""
+"""Queues at one memory channel, first come first served: threads behind one another, and behind an engine's requests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ class Requests:
 
     lines: float
     flight: float
+
+
+def queued(alone: float, threads: Requests, service: float) -> float:
+    """Seconds of threads that would take ``alone`` if none ever waited for another's line.
+
+    Mean values of a closed network (Reiser and Lavenberg, J. ACM 27(2), 1980): a request finds what the other threads
+    have there on average, the line being served half done. It matters where threads ask for about as much as the channel
+    gives.
+    """
+    if not threads.lines or not service or threads.flight <= 1:
+        return alone
+    between, others = threads.flight * alone / threads.lines, (threads.flight - 1) / threads.flight
+    low, high = 0.0, service * threads.flight
+    for _ in range(60):
+        wait = (low + high) / 2
+        rate = threads.flight / (between + wait)
+        found = others * rate * (service + wait) - others * rate * service / 2
+        low, high = (wait, high) if service * found > wait else (low, wait)
+    return alone * (between + low) / between
 
 
 def contended(alone: float, threads: Requests, engine: Requests, service: float, latency: float) -> float:

@@ -17,7 +17,7 @@ from sim.model.actions import IN
 from sim.model.elapsed import elapsed
 from sim.model.nests import Leaf
 from sim.model.sparse import work
-from sim.model.sparse.contention import Requests, contended
+from sim.model.sparse.contention import Requests, contended, queued
 from sim.model.sparse.count import Counter, Move, SparseCounts
 from sim.model.sparse.hashing import Probed, theory
 from sim.model.sparse.share import efficiency, loads, spans
@@ -231,7 +231,7 @@ def estimate(mapping: SparseMapping, product: Product, device: Device) -> Sparse
     outs = {leaf.at: shared(counter, leaf) for leaf in counter.mapped.leaves}
     units = tuple(_unit(counter, leaf, counted, outs[leaf.at]) for leaf in counter.mapped.leaves)
     engines = {name: _engine(counter, counted, name, tensors) for name, tensors in mapping.via.items()}
-    units = tuple(_contended(counter, counted, unit) for unit in units)
+    units = tuple(_contended(counter, counted, unit, engines) for unit in units)
     first = next((out for out in outs.values() if out is not None), None)
     thread_loads = None if first is None else first.loads.sum(axis=0)
     return SparseEstimate(mapping, product, device, counted, units, engines, counter.probed, thread_loads)
@@ -339,10 +339,22 @@ def _unit(counter: Counter, leaf: Leaf, counted: SparseCounts, out: Shared | Non
         if out is not None and moves_rows:
             serial = seconds + waited if unit.contexts < np.inf else seconds * out.workers / copies
             fair = max(fair, spans(out.loads, mapping.share, out.groups, seconds / copies, serial))
-        wall += fair
+        wall += max(fair, _channel(counter, moves))  # rows and writing back come one after the other
         working, waiting, joules = working + seconds, waiting + waited, joules + spent
     total = {op: rows.get(op, 0.0) + back.get(op, 0.0) for op in {**rows, **back}}
     return Unit(leaf.einsum.name, unit.name, total, working, waiting, even, wall, joules)
+
+
+def _channel(counter: Counter, moves: list[Move]) -> float:
+    """Seconds that the slowest level needs for these moves."""
+    seconds = 0.0
+    for memory in counter.device.memories:
+        sizes = [0.0, 0.0]
+        for move in moves:
+            if move.level == memory.name:
+                sizes[move.kind in IN] += move.size
+        seconds = max(seconds, float(memory.busy(*sizes)) / counter.device.instances(memory.name))
+    return seconds
 
 
 def _swept(counter: Counter, leaf: Leaf) -> work.Operations:
@@ -387,8 +399,9 @@ def _waits(counter: Counter, move: Move) -> float:
     return each * move.size / memory.line if each and memory.line else 0.0
 
 
-def _contended(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
-    """The unit, slowed down where an engine's requests queue before its own at a level that both ask."""
+def _contended(counter: Counter, counted: SparseCounts, unit: Unit, engines: dict[str, float]) -> Unit:
+    """The unit, slowed down by queues at what it asks, an engine's among them, and with the last window's writing back,
+    which no other window hides."""
     leaf = next(leaf for leaf in counter.mapped.leaves if leaf.einsum.name == unit.einsum)
     where = next(c for c in counter.device.computes if c.name == unit.name)
     seconds = unit.seconds
@@ -396,6 +409,10 @@ def _contended(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
         copies = counter.device.instances(memory.name)
         here = [m for m in counted.moves if m.level == memory.name and memory.line and memory.bandwidth < np.inf]
         own = sum(m.size for m in here if _own(counter, leaf, m))
+        if own and where.contexts < np.inf:
+            flight = where.contexts * counter.device.instances(where.name) / copies
+            lines = Requests(own / copies / memory.line, flight)
+            seconds = queued(seconds, lines, memory.line / memory.bandwidth)
         for name, tensors in counter.mapping.via.items():
             engine = next(c for c in counter.device.computes if c.name == name)
             its = sum(m.size for m in here if m.tensor in tensors and not _own(counter, leaf, m))
@@ -410,7 +427,8 @@ def _contended(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
                 memory.line / memory.bandwidth,
                 latency(counter.device, memory),
             )
-    return replace(unit, seconds=seconds)
+    windows = len(counter.windows(counter.held, counter.ranks(leaf)[0])) - 1
+    return replace(unit, seconds=seconds + sum(engines.values()) / windows)
 
 
 def _engine(counter: Counter, counted: SparseCounts, name: str, tensors: tuple[str, ...]) -> float:

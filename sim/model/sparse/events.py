@@ -189,8 +189,8 @@ def _run(
             time, thread = heap[0], who[0]
             size = _pop(heap, who, size)
             after = _step(
-                time, thread, threads, tokens, own, ap, ai, bp, bi, rows, tags, free, banks, times, costs, layout, shape,
-                totals, first, bits,
+                time, thread, threads, tokens, own, ap, ai, bp, bi, rows, tags, free, banks, times, costs, layout,
+                shape, totals, first, bits,
             )  # fmt: skip
             totals[2] += 1
             if after >= 0:
@@ -241,13 +241,13 @@ def _written(
             threads[thread, LINES] += lines // flight + (thread - count < lines % flight)
         work = costs[5] * (stop - first) * times[0]
         totals[0] += work
-        return now + work / shape[0]
+        return float(now + work / shape[0])
     # Each thread's share in turn: instructions, then a line at a time through the channel.
     work = costs[4] * held * times[0] / shape[0]
     totals[0] += work * shape[0]
     totals[1] += lines * times[1]
     waits = lines / count * (times[1] + times[2]) + work / shape[1]
-    return now + max(lines * times[1], max(work, waits))
+    return float(now + max(lines * times[1], max(work, waits)))
 
 
 @jit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from einsum.errors import WeirError
@@ -55,7 +57,7 @@ def spans(found: Floats, share: str, groups: int, busy: float, serial: float) ->
 
 
 def _pairs(edges: Ints) -> list[tuple[int, int]]:
-    return [(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(int(a), int(b)) for a, b in pairwise(edges)]
 
 
 def _blocks(count: int, workers: int) -> Ints:

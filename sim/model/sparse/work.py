@@ -24,7 +24,7 @@ def points(cascade: Cascade, leaf: Leaf, product: Product) -> Operations:
     each = {op: float(count) / float(whole) for op, count in operations(cascade, leaf.einsum, sizes).items()}
     alone = len(leaf.einsum.reads) == 1
     count = product.products - product.entries.total if alone else float(product.products)
-    per_point = {op: 1.0 for op in each} if alone else each
+    per_point = dict.fromkeys(each, 1.0) if alone else each
     return {op: amount * count for op, amount in per_point.items()}
 
 
@@ -36,8 +36,7 @@ def merged(product: Product, radix: int) -> float:
 
 
 def intersected(left: Operand, right: Operand, leaf: Leaf) -> float:
-    """Comparisons of walking both fibres in step, over all pairs of fibres of the innermost tiles in which both operands
-    hold something."""
+    """Comparisons of walking both fibres in step: all pairs of fibres of innermost tiles where both hold something."""
     shape = tiles(leaf.loops)
     shared = next(r for r in left.ranks if r in right.ranks)
     others = [next(r for r in one.ranks if r != shared) for one in (left, right)]
@@ -53,8 +52,8 @@ def intersected(left: Operand, right: Operand, leaf: Leaf) -> float:
 
 
 def instructions(given: Mapping[str, float], product: Product, probes: float, compared: float, slots: float) -> float:
-    """Instructions of a program that says how many each product, probe, comparison, entry of A, row, slot scanned, entry
-    written by threads and row copied by an engine takes."""
+    """Instructions of a program that says how many each product, probe, comparison, entry of A, row, slot scanned,
+    entry written by threads and row copied by an engine takes."""
     counts = {
         "product": float(product.products),
         "probe": probes,

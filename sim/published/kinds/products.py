@@ -22,8 +22,8 @@ from workloads.matrices import named
 
 __all__ = [
     "counted",
-    "deviation",
     "dense",
+    "deviation",
     "instructions",
     "mean_deviation",
     "ratio",

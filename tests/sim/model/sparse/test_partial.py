@@ -21,8 +21,12 @@ def dense(one: Structure) -> np.ndarray:
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    seed=st.integers(0, 999), high=st.integers(1, 4), wide=st.integers(1, 4), pieces=st.integers(1, 3), grain=st.integers(1, 2)
-)  # fmt: skip
+    seed=st.integers(0, 999),
+    high=st.integers(1, 4),
+    wide=st.integers(1, 4),
+    pieces=st.integers(1, 3),
+    grain=st.integers(1, 2),
+)
 def test_entries_that_come_back(
     drawn: Callable[..., Structure], seed: int, high: int, wide: int, pieces: int, grain: int
 ) -> None:
