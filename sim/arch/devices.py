@@ -18,6 +18,7 @@ FOLDER = DATA / "devices"
 ACCELERATORS = DATA / "accelerators"  # spatial arrays, for mapped cascades: no whole model runs on them as they are
 _KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes", "unverified")
 _PARTS = ("memory", "fanout", "compute", "link", "power", "technology")
+FILE_KEYS = (*_KEYS, *_PARTS)
 _RATES = ("rate", "device_rate", "energy")
 _MEMORY = ("replacement", "interleaved")
 Rows = tuple[tuple[str, str, float], ...]
@@ -78,7 +79,7 @@ def _catalogued(name: str) -> Device:
 
 def load(path: Path) -> Device:
     """The device a file describes; all of the file's problems are reported together."""
-    top = Table(read(path, "device"), path.name, (*_KEYS, *_PARTS), [])
+    top = Table(read(path, "device"), path.name, FILE_KEYS, [])
     memories = tuple(_memory(entry) for entry in top.tables("memory", (*_known(Memory.QUANTITIES), *_MEMORY)))
     fanouts = tuple(_fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network")))
     entries = top.tables("compute", ("name", "under", "chained", "area", "contexts", *_RATES))

@@ -1,4 +1,4 @@
-"""Queues at one memory channel, first come first served: threads behind one another, and behind an engine's requests."""
+"""Queues at one memory channel, first come first served: threads behind one another, and behind an engine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def queued(alone: float, threads: Requests, service: float) -> float:
     """Seconds of threads that would take ``alone`` if none ever waited for another's line.
 
     Mean values of a closed network (Reiser and Lavenberg, J. ACM 27(2), 1980): a request finds what the other threads
-    have there on average, the line being served half done. It matters where threads ask for about as much as the channel
-    gives.
+    have there on average, the line being served half done. Lines take equally long and so queue less than mean values
+    say: the answer lies midway between those and no queue at all. It matters where threads ask for about as much as the
+    channel gives.
     """
     if not threads.lines or not service or threads.flight <= 1:
         return alone
@@ -29,7 +30,8 @@ def queued(alone: float, threads: Requests, service: float) -> float:
         rate = threads.flight / (between + wait)
         found = others * rate * (service + wait) - others * rate * service / 2
         low, high = (wait, high) if service * found > wait else (low, wait)
-    return alone * (between + low) / between
+    bound = max(alone, threads.lines * service)
+    return (bound + max(bound, alone * (between + low) / between)) / 2
 
 
 def contended(alone: float, threads: Requests, engine: Requests, service: float, latency: float) -> float:

@@ -208,9 +208,9 @@ def test_the_front_door() -> None:
     assert sim.spgemm(a[:100], on="gamma").best.product.b.shape == (1024, 100)  # by its transpose
     sampled = sim.spgemm(a, on="gamma", count="sampled")
     assert sampled.best.product.entries.how == "sampled"
-    with pytest.raises(WeirError, match="A is 1024 x 1024, B 100 x 1024: they do not meet"):
+    with pytest.raises(WeirError, match="they do not meet"):
         sim.spgemm(a, a[:100], on="gamma")
     with pytest.raises(WeirError, match="nothing to multiply"):
         sim.spgemm(type(a)((4, 4)), on="gamma")
-    with pytest.raises(WeirError, match="no loop .q"):
+    with pytest.raises(WeirError, match="no loop"):
         sim.spgemm(a, on="gamma", tiles={"q.0": 3})

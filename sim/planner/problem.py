@@ -1,0 +1,117 @@
+"""What a memory plan is asked and what it answers: pure data, shared by every solver and by the checker.
+
+Time is a number: steps where only their order matters (offsets of a given trace), seconds where work has a length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """``size`` bytes that must be resident over each half-open interval of ``live``; elsewhere it need not be.
+
+    A buffer with no ``live`` is needed where tasks read or write it. ``tiers`` are where it may be while needed (empty:
+    the first tier).
+    """
+
+    name: str
+    size: int
+    live: tuple[tuple[float, float], ...] = ()
+    align: int = 1
+    tiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A memory: bytes it holds, and bytes a second into it from the first tier and out of it to the first tier."""
+
+    name: str
+    capacity: float = inf
+    write: float = inf
+    read: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Work of ``seconds`` that reads and writes whole buffers in the first tier; it may be run again."""
+
+    name: str
+    seconds: float = 1.0
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    unit: str = "compute"  # tasks of one unit run one at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Buffers, tiers (the first is where tasks work) and tasks, listed in an order that respects their dependences.
+
+    ``given`` are resident in the first tier from the start, with no task that writes them; ``kept`` must be at the end.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    tiers: tuple[Tier, ...]
+    tasks: tuple[Task, ...] = ()
+    given: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A buffer resident in one tier over ``[start, stop)``, at a byte offset if the plan gives addresses."""
+
+    buffer: str
+    tier: str
+    start: float
+    stop: float
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a task; the same task may appear again, which is recomputation."""
+
+    task: str
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One copy of a whole buffer between two tiers, each link and direction carrying one copy at a time."""
+
+    buffer: str
+    source: str
+    target: str
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An answer: who stays where, what runs and what moves when, its value, and how good it is known to be.
+
+    ``objective`` is ``peak`` (bytes of the first tier), ``time`` (seconds to the end of the last run or move) or
+    ``dollars``. No plan has a lower value than ``bound``; ``proven`` says that this one is optimal, by a finished
+    search or because it meets the bound, never because a solver said so at its time limit.
+    """
+
+    problem: str
+    objective: str
+    value: float
+    bound: float
+    proven: bool
+    method: str
+    seconds: float
+    stays: tuple[Stay, ...] = ()
+    runs: tuple[Run, ...] = ()
+    moves: tuple[Move, ...] = ()
+
+    @property
+    def gap(self) -> float:
+        """How far the value may be above the best possible, as a fraction of the value."""
+        return 0.0 if self.proven or self.value == self.bound else (self.value - self.bound) / abs(self.value)
