@@ -1,0 +1,169 @@
+"""Schedules under a budget by eviction: run tasks in order, drop what scores highest when bytes run short, and compute
+anew what is missed (dynamic tensor rematerialisation, Kirisame et al., ICLR 2021, with the future known).
+
+Every order that comes out keeps to the budget, whatever the score: a bad score only costs seconds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf, isqrt
+
+from sim.planner.graph import Graph, peak, spent
+
+Score = Callable[[int, int, frozenset[int]], float]  # (buffer, task about to run, resident) -> drop the highest first
+
+
+def evict(graph: Graph, score: Score) -> list[int] | None:
+    """An order of runs within the first tier's capacity, or None where this score finds none."""
+    state = _State(graph, score)
+    for task in range(len(graph.reads)):
+        if not state.advance(task):
+            return None
+    return state.order
+
+
+@dataclass
+class _State:
+    """A schedule in progress: what has run, and what is resident."""
+
+    graph: Graph
+    score: Score
+    order: list[int] = field(default_factory=list)
+    resident: set[int] = field(init=False)
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        graph = self.graph
+        self.resident = {b for b, w in enumerate(graph.writer) if w < 0 and (graph.users[b] or b in graph.kept)}
+        self.bytes = sum(graph.sizes[b] for b in self.resident)
+
+    def advance(self, task: int) -> bool:
+        """Run a task, and before it whatever recomputes its missing operands."""
+        waiting = [task]
+        while waiting:
+            now = waiting[-1]
+            missing = [b for b in self.graph.reads[now] if b not in self.resident]
+            if missing:
+                if self.graph.writer[missing[0]] < 0:
+                    return False
+                waiting.append(self.graph.writer[missing[0]])
+            elif self._room(now, task, waiting):
+                self._run(waiting.pop(), task, waiting)
+            else:
+                return False
+        return True
+
+    def _room(self, now: int, task: int, waiting: Sequence[int]) -> bool:
+        """Make room for a task's results; operands of all that waits stay."""
+        graph = self.graph
+        new = [b for b in graph.writes[now] if b not in self.resident]
+        short = self.bytes + sum(graph.sizes[b] for b in new) - graph.budget
+        if short <= 0:
+            return True
+        pinned = {b for w in waiting for b in (*graph.reads[w], *graph.writes[w])}
+        given = {b for b in self.resident if graph.writer[b] < 0}
+        spare = self.resident - pinned - given
+        seen = frozenset(self.resident)
+        for buffer in sorted(spare, key=lambda b: (-self.score(b, task, seen), b)):
+            if short <= 0:
+                break
+            short -= graph.sizes[buffer]
+            self._drop(buffer)
+        return short <= 0
+
+    def _run(self, now: int, task: int, waiting: Sequence[int]) -> None:
+        graph = self.graph
+        pinned = {b for w in waiting for b in graph.reads[w]}
+        self.order.append(now)
+        for buffer in graph.writes[now]:
+            if buffer not in self.resident:
+                self.resident.add(buffer)
+                self.bytes += graph.sizes[buffer]
+        done = task if now == task else task - 1
+        for buffer in (*graph.reads[now], *graph.writes[now]):
+            if buffer in self.resident and buffer not in pinned and next_use(graph, buffer, done + 1) == inf:
+                self._drop(buffer)
+
+    def _drop(self, buffer: int) -> None:
+        self.resident.discard(buffer)
+        self.bytes -= self.graph.sizes[buffer]
+
+
+def next_use(graph: Graph, buffer: int, task: int) -> float:
+    """The first task from ``task`` on that reads a buffer in the plain order; past the end for what is kept."""
+    users = graph.users[buffer]
+    place = bisect_left(users, task)
+    if place < len(users):
+        return users[place]
+    return len(graph.reads) if buffer in graph.kept else inf
+
+
+def scores(graph: Graph) -> Iterator[tuple[str, Score]]:
+    """Scores worth trying, by name."""
+    yield "farthest", lambda b, t, _: next_use(graph, b, t)
+    yield "cheapest", lambda b, t, _: graph.sizes[b] / _cost(graph, b, frozenset())
+    yield "projected", lambda b, t, seen: (
+        graph.sizes[b] * (next_use(graph, b, t) - t + 1) / _cost(graph, b, seen)
+        if next_use(graph, b, t) < inf else inf
+    )  # fmt: skip
+    root = max(isqrt(len(graph.reads) // 2), 2)
+    for every in sorted({max(root // 2, 2), root, 2 * root}):
+        yield f"checkpoints every {every}", _spaced(graph, every)
+
+
+def _spaced(graph: Graph, every: int) -> Score:
+    """Keep the results of every n-th task (Chen et al., arXiv 1604.06174: n near the square root of their number)."""
+
+    def score(buffer: int, task: int, resident: frozenset[int]) -> float:
+        checkpoint = graph.writer[buffer] % every == 0
+        return next_use(graph, buffer, task) - (len(graph.reads) + 1 if checkpoint else 0)
+
+    return score
+
+
+def _cost(graph: Graph, buffer: int, resident: frozenset[int]) -> float:
+    """Seconds to compute a buffer anew from what is resident (from its operands, where nothing is said)."""
+    total, seen, waiting = 1e-30, set[int](), [buffer]
+    while waiting:
+        task = graph.writer[waiting.pop()]
+        if task < 0 or task in seen:
+            continue
+        seen.add(task)
+        total += graph.seconds[task]
+        if resident:
+            waiting += [b for b in graph.reads[task] if b not in resident]
+    return total
+
+
+def trim(graph: Graph, order: Sequence[int], rounds: int = 3) -> list[int]:
+    """The order without the recomputations that the budget has room to avoid, dearest first."""
+    now = list(order)
+    for _ in range(rounds):
+        before = len(now)
+        seen: set[int] = set()
+        again = [p for p, task in enumerate(now) if task in seen or seen.add(task)]  # type: ignore[func-returns-value]
+        for place in sorted(again, key=lambda p: -graph.seconds[now[p]]):
+            # Places shift as runs go; a run that went is marked and taken out at the end.
+            task, now[place] = now[place], -1
+            if peak(graph, [t for t in now if t >= 0]) > graph.budget:
+                now[place] = task
+        now = [task for task in now if task >= 0]
+        if len(now) == before:
+            break
+    return now
+
+
+def best(graph: Graph, extra: Iterator[tuple[str, Score]] | None = None) -> tuple[str, list[int]] | None:
+    """The quickest order that any score leads to, and the score's name; None where all fail."""
+    found: list[tuple[float, str, list[int]]] = []
+    if graph.full <= graph.budget:
+        return "everything kept", list(range(len(graph.reads)))
+    for name, score in extra or scores(graph):
+        order = evict(graph, score)
+        if order is not None:
+            order = trim(graph, order)
+            found.append((spent(graph, order), name, order))
+    return min(found)[1:] if found else None
