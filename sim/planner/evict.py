@@ -20,7 +20,11 @@ def evict(graph: Graph, score: Score) -> list[int] | None:
     """An order of runs within the first tier's capacity, or None where this score finds none."""
     state = _State(graph, score)
     for task in range(len(graph.reads)):
-        if not state.advance(task):
+        if not state.advance(task, task):
+            return None
+    while missing := sorted(graph.kept - state.resident):
+        state.held = graph.kept
+        if not state.advance(graph.writer[missing[0]], len(graph.reads)):
             return None
     return state.order
 
@@ -32,6 +36,7 @@ class _State:
     graph: Graph
     score: Score
     order: list[int] = field(default_factory=list)
+    held: frozenset[int] = frozenset()  # what must not be dropped any more
     resident: set[int] = field(init=False)
     bytes: int = field(init=False)
 
@@ -40,9 +45,9 @@ class _State:
         self.resident = {b for b, w in enumerate(graph.writer) if w < 0 and (graph.users[b] or b in graph.kept)}
         self.bytes = sum(graph.sizes[b] for b in self.resident)
 
-    def advance(self, task: int) -> bool:
-        """Run a task, and before it whatever recomputes its missing operands."""
-        waiting = [task]
+    def advance(self, wanted: int, task: int) -> bool:
+        """Run a task while the plain order is at ``task``, and before it whatever recomputes its missing operands."""
+        waiting = [wanted]
         while waiting:
             now = waiting[-1]
             missing = [b for b in self.graph.reads[now] if b not in self.resident]
@@ -65,7 +70,7 @@ class _State:
             return True
         pinned = {b for w in waiting for b in (*graph.reads[w], *graph.writes[w])}
         given = {b for b in self.resident if graph.writer[b] < 0}
-        spare = self.resident - pinned - given
+        spare = self.resident - pinned - given - self.held
         seen = frozenset(self.resident)
         for buffer in sorted(spare, key=lambda b: (-self.score(b, task, seen), b)):
             if short <= 0:

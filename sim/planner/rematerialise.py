@@ -8,8 +8,9 @@ from time import monotonic
 from typing import Any
 
 from einsum.errors import Infeasible, WeirError
+from sim.planner.check import check
 from sim.planner.checkmate import Stages, build, order_of, start_of
-from sim.planner.evict import Score, best, scores, trim
+from sim.planner.evict import Score, best, evict, scores, trim
 from sim.planner.graph import Graph, graph, lives, peak, spent
 from sim.planner.milp import Progress
 from sim.planner.problem import Plan, Problem
@@ -35,28 +36,51 @@ def rematerialise(
     """The plan of least compute seconds whose bytes fit the first tier, tasks dropped values and computed them anew.
 
     Tasks first run in the order listed, and between two of them any earlier ones run again at most once, in that order
-    too; the bound and the proof are over such schedules, and a plan may be quicker than the bound by leaving them.
-    Raises :class:`Infeasible` with the least budget found when nothing fits, :class:`WeirError` for a bad problem.
+    too: the programme's bound and proof are over such schedules. A quicker one that leaves them carries the bound that
+    holds for all, every task once. Every plan is checked. Raises :class:`Infeasible` with the least budget found when
+    nothing fits, :class:`WeirError` for a bad problem.
     """
     began = monotonic()
     made = graph(problem)
     found = improve(made, quick(made, start), seconds, solver, progress)
-    plan = timed(problem, steps(made, found.order), found.method, found.bound)
+    beyond = spent(made, found.order) < found.bound * (1 - 1e-9)
+    plan = timed(problem, steps(made, found.order), found.method, made.once if beyond else found.bound)
+    check(problem, plan)
     return replace(plan, seconds=monotonic() - began)
 
 
-def quick(made: Graph, start: Sequence[int] | None = None) -> Found:
-    """A schedule by eviction, or ``start`` if that is better."""
+def curve(problem: Problem, budgets: Iterable[float], *, seconds: float = 60.0, solver: str = "highs") -> Any:
+    """Overhead (seconds beyond one plain pass, as a fraction of it) against bytes: a DataFrame, one row a budget.
+
+    ``seconds`` is for all budgets together. A schedule that fits a smaller budget is where the next larger one starts,
+    so the overhead never rises with the budget; a budget that nothing fits has ``nan``.
+    """
+    import pandas as pd
+
+    made, rows, start = graph(problem), [], None
+    wanted = sorted(budgets)
+    for budget in wanted:
+        tried = within(made, budget)
+        try:
+            found = improve(tried, quick(tried, start), seconds / len(wanted), solver, None)
+        except Infeasible:
+            rows.append({"budget": budget, "share": budget / made.full})
+            continue
+        start = found.order
+        over, floor = spent(made, start) / made.once - 1, max(found.bound / made.once - 1, 0.0)
+        rows.append({"budget": budget, "share": budget / made.full, "overhead": over, "bound": min(over, floor),
+                     "peak": peak(made, start), "method": found.method})  # fmt: skip
+    return pd.DataFrame(rows, columns=["budget", "share", "overhead", "bound", "peak", "method"])
+
+
+def quick(made: Graph, start: Sequence[int] | None = None) -> Found | None:
+    """A schedule by eviction, or ``start`` if that is better; None where neither fits."""
     _fits(made)
     options = [(spent(made, start), "given", list(start))] if start and peak(made, start) <= made.budget else []
     heuristic = best(made)
     if heuristic:
         options.append((spent(made, heuristic[1]), *heuristic))
-    if not options:
-        raise Infeasible(f"{made.problem.name}: no schedule found in {made.budget:,.0f} bytes; "
-                         f"{smallest(made):,.0f} would do")  # fmt: skip
-    _, method, order = min(options)
-    return Found(tuple(order), method, made.once)
+    return Found(tuple(min(options)[2]), min(options)[1], made.once) if options else None
 
 
 def _fits(made: Graph) -> None:
@@ -77,8 +101,6 @@ def smallest(made: Graph) -> int:
 
 def attempt(made: Graph, budget: float) -> Iterator[bool]:
     """Whether each score finds a schedule within ``budget`` bytes."""
-    from sim.planner.evict import evict
-
     tried = within(made, budget)
     for _, score in scores(tried):
         yield evict(tried, score) is not None
@@ -90,46 +112,38 @@ def within(made: Graph, budget: float) -> Graph:
     return replace(made, problem=replace(made.problem, tiers=(replace(first, capacity=budget), *rest)))
 
 
-def improve(made: Graph, known: Found, seconds: float, solver: str, progress: Progress | None) -> Found:
-    """The best that the programme finds in ``seconds``, never worse than what is known."""
-    if spent(made, known.order) <= made.once or len(made.reads) > HUGE:
+def improve(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found:
+    """The best that the programme finds in ``seconds``, never worse than what is known.
+
+    Raises :class:`Infeasible` where nothing is known and nothing is found.
+    """
+    if known and (spent(made, known.order) <= made.once or len(made.reads) > HUGE):
         return known
-    if len(made.reads) > LARGE:
-        return _guided(made, known, seconds, solver)
-    s = build(made)
+    large = len(made.reads) > LARGE
+    s = build(made, relaxed=large)
+    start = start_of(s, known.order) if known and not large else None
     try:
-        solved = s.model.solve(seconds=seconds, start=start_of(s, known.order), solver=solver, progress=progress)
-    except Infeasible:
-        raise
-    except WeirError as why:  # no better answer in time: what is known stands, and says so
+        solved = s.model.solve(seconds=seconds, start=start, solver=solver, progress=progress)
+    except WeirError as why:  # no better answer in time (or none at all in stages): what is known stands
+        if known is None:
+            raise _nothing(made, isinstance(why, Infeasible)) from None
         return replace(known, method=f"{known.method}; {why}")
-    order = order_of(s, solved.values)
-    bound = solved.bound * made.once
-    if peak(made, order) > made.budget:  # within the solver's tolerance, not within ours
-        order = list(known.order)
-    options = [(spent(made, o), m, o) for m, o in (
-        (f"Checkmate, {solver}", trim(made, order)), (f"{known.method}, Checkmate's bound", list(known.order))
-    )]  # fmt: skip
-    _, method, order = min(options)
-    return Found(tuple(order), method, bound)
-
-
-def _guided(made: Graph, known: Found, seconds: float, solver: str) -> Found:
-    """Two-phase rounding: the relaxation says what is worth keeping, eviction follows it and stays within the budget."""
-    s = build(made, relaxed=True)
-    try:
-        solved = s.model.solve(seconds=seconds, solver=solver)
-    except Infeasible:
-        raise
-    except WeirError as why:
-        return replace(known, method=f"{known.method}; {why}")
-    order = best(made, iter([("relaxation", kept_by(s, solved.values))]))
-    bound = max(made.once, solved.bound * made.once)
-    options = [(spent(made, known.order), known.method, list(known.order))]
-    if order:
-        options.append((spent(made, order[1]), "Checkmate's relaxation rounded by eviction", order[1]))
+    options = [(spent(made, known.order), known.method, list(known.order))] if known else []
+    if large:
+        rounded = best(made, iter([("", kept_by(s, solved.values))]))
+        options += [(spent(made, rounded[1]), "Checkmate's relaxation rounded by eviction", rounded[1])] * bool(rounded)
+    elif peak(made, order := order_of(s, solved.values)) <= made.budget:  # within our tolerance too, which is none
+        order = trim(made, order)
+        options.append((spent(made, order), f"Checkmate, {solver}", order))
+    if not options:
+        raise _nothing(made, False)
     _, method, runs = min(options)
-    return Found(tuple(runs), method, bound)
+    return Found(tuple(runs), method, max(made.once, solved.bound * made.once))
+
+
+def _nothing(made: Graph, proven: bool) -> Infeasible:
+    no = "no schedule fits" if proven else "no schedule found in"
+    return Infeasible(f"{made.problem.name}: {no} {made.budget:,.0f} bytes; {smallest(made):,.0f} would do")
 
 
 def kept_by(s: Stages, values: Any) -> Score:

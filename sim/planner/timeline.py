@@ -88,7 +88,8 @@ class _Line:
         self.stays: list[Stay] = []
         self.runs: list[Run] = []
         self.moves: list[Move] = []
-        for name in problem.given:
+        wanted = {name for task in problem.tasks for name in task.reads} | set(problem.kept)
+        for name in (n for n in problem.given if n in wanted):
             self._claim(name, self.first, 0.0, 0.0)
 
     def _claim(self, name: str, tier: str, at: float, seconds: float) -> float:
@@ -146,7 +147,9 @@ class _Line:
         there.busy = max(there.busy, start + seconds)
         self._moved(step.name, step.tier, self.first, start, seconds, stream)
 
-    def _moved(self, name: str, source: str, target: str, start: float, seconds: float, stream: tuple[str, str]) -> None:
+    def _moved(
+        self, name: str, source: str, target: str, start: float, seconds: float, stream: tuple[str, str]
+    ) -> None:
         self.free[stream] = start + seconds
         self.moves.append(Move(name, source, target, start, start + seconds))
 
