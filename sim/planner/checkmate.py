@@ -143,7 +143,7 @@ def order_of(s: Stages, values: Mapping[str, float]) -> list[int]:
 def start_of(s: Stages, order: Sequence[int]) -> dict[str, float]:
     """An order of runs as values of the run variables; runs within a stage fall into the listed order."""
     values = {v.name: 0.0 for v in s.run.values()}
-    stage, waiting = 0, []
+    stage, waiting = 0, list[int]()
     for task in order:
         if task == stage:
             for i in waiting:

@@ -57,7 +57,8 @@ def curve(problem: Problem, budgets: Iterable[float], *, seconds: float = 60.0, 
     """
     import pandas as pd
 
-    made, rows, start = graph(problem), [], None
+    made, start = graph(problem), None
+    rows: list[dict[str, Any]] = []
     wanted = sorted(budgets)
     for budget in wanted:
         tried = within(made, budget)
@@ -131,7 +132,8 @@ def improve(made: Graph, known: Found | None, seconds: float, solver: str, progr
     options = [(spent(made, known.order), known.method, list(known.order))] if known else []
     if large:
         rounded = best(made, iter([("", kept_by(s, solved.values))]))
-        options += [(spent(made, rounded[1]), "Checkmate's relaxation rounded by eviction", rounded[1])] * bool(rounded)
+        if rounded:
+            options.append((spent(made, rounded[1]), "Checkmate's relaxation rounded by eviction", rounded[1]))
     elif peak(made, order := order_of(s, solved.values)) <= made.budget:  # within our tolerance too, which is none
         order = trim(made, order)
         options.append((spent(made, order), f"Checkmate, {solver}", order))

@@ -183,7 +183,8 @@ def test_the_relaxation_guides_what_is_too_large(monkeypatch: pytest.MonkeyPatch
 
 def test_overhead_falls_as_the_budget_grows() -> None:
     table = curve(chain(6), [20, 50, 60, 70, 80], seconds=20)
-    assert np.isnan(table.overhead[0]) and table.overhead.iloc[-1] == 0.0
+    assert np.isnan(table.overhead[0])
+    assert table.overhead.iloc[-1] == 0.0
     assert (table.overhead[1:].diff()[1:] <= 1e-12).all()
     assert (table.peak[1:] <= table.budget[1:]).all()
     assert (table.bound[1:] <= table.overhead[1:] + 1e-12).all()
