@@ -44,11 +44,12 @@ def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16") -> C
     lines = piece(
         "T[b, p]: int32",
         weight,
+        f"TL[b, p] = X[b, p, d] * {table.replace('v', 'T[b, p]')}",
         f"L[b, p, v] = X[b, p, d] * {table}",
         "GM[b, p] = max[v](L[b, p, v])",
         "SN[b, p, v] = exp(L[b, p, v] - GM[b, p])",
         "SD[b, p] = SN[b, p, v]",
-        "LOSS[b, p] = GM[b, p] + log(SD[b, p]) - L[b, p, T[b, p]]",
+        "LOSS[b, p] = GM[b, p] + log(SD[b, p]) - TL[b, p]",
         b=batch, p=sequence, d=spec.model, v=spec.vocabulary,
     )  # fmt: skip
     return typed(lines.cascade("loss"), Types(dtype, dtype, dtype, dtype))
