@@ -8,6 +8,7 @@ the least residency that serves them is integral.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ class Stages:
     def events(self, t: int, b: int) -> tuple[int, ...]:
         """The tasks of stage t at whose turn a stretch of a buffer ends: its writer's and its readers'."""
         writer, users = self.graph.writer[b], [u for u in self.graph.users[b] if u <= t]
-        return tuple([writer, *users] if 0 <= writer else users)
+        return tuple([writer, *users] if writer >= 0 else users)
 
     def runs(self, t: int, i: int) -> Any:
         """Whether stage t runs task i: a variable, or a number where there is no choice."""
@@ -83,7 +84,7 @@ def continued(s: Stages) -> Iterator[Row]:
     for (t, b), hold in s.hold.items():
         first = [] if s.graph.writer[b] >= 0 else [s.before(t, b)]
         chain = [*first, *hold]
-        for earlier, later in zip(chain, chain[1:], strict=False):
+        for earlier, later in itertools.pairwise(chain):
             yield later <= earlier
 
 

@@ -94,7 +94,7 @@ class Layer:
         """Activations alive from the forward into the backward pass, by the live ranges of the step; weights, tables
         of constants and the gradient that comes in apart."""
         turn = len(self.forward.einsums)
-        passed = {n for n in (*self.forward.produced, *self.streams)} - set(self.forward.outputs)
+        passed = {*self.forward.produced, *self.streams} - set(self.forward.outputs)
         return tuple(
             live for live in live_ranges(self.step)
             if live.first < turn <= live.last and live.tensor in passed

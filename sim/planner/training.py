@@ -417,7 +417,9 @@ def schedule(made: Work, strategy: str, fraction: float) -> tuple[Problem, list[
         if i in anew:
             tasks.append(Task(f"again {i}", again, (f"X{i}", f"W{i}"), (f"A{i}",)))
         rows = f"A{i}" if i in anew else f"R{i}"
-        tasks.append(Task(f"backward {i}", float(made.behind.seconds), (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",)))
+        tasks.append(
+            Task(f"backward {i}", float(made.behind.seconds), (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",))
+        )
     room = {"memo": 2, "recompute": 1, "keep": n}[strategy] * (x + rest + round(lost))
     room += (n * x if strategy == "recompute" else 0) + 2 * x  # and a gradient on its way through a layer
     tiers = (Tier("device", room), Tier("host", s.host / s.ways, s.rate, s.rate))

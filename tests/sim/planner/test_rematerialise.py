@@ -68,7 +68,7 @@ def staged(made: Graph) -> float:
 
 
 def anyhow(made: Graph) -> float:
-    """Least seconds over every order of runs and drops whatever, by Dijkstra's search over what is done and resident."""
+    """Least seconds over every order of runs and drops whatever, by Dijkstra's search over what is done and held."""
     start = frozenset(b for b, w in enumerate(made.writer) if w < 0 and (made.users[b] or b in made.kept))
     queue: list[tuple[float, int, frozenset[int], frozenset[int]]] = [(0.0, 0, frozenset(), start)]
     seen, number = set(), 0
@@ -132,7 +132,9 @@ def test_the_peak_is_that_of_the_values_alive(problem: Problem) -> None:
     slow = [sum(made.sizes[b] for b, first, last in lives(made, order) if first <= p <= last) for p in order]
     assert peak(made, order) == max(slow)
     plan = rematerialise(replace(problem, tiers=(Tier("hbm", made.full),)))
-    assert plan.value == made.once and plan.proven and plan.gap == 0.0
+    assert plan.value == made.once
+    assert plan.proven
+    assert plan.gap == 0.0
 
 
 def test_a_chain_by_hand() -> None:
@@ -141,12 +143,13 @@ def test_a_chain_by_hand() -> None:
     assert full.value == 15.0
     assert graph(chain(5)).full == 70
     tight = rematerialise(chain(5, budget=50))
-    assert tight.proven and tight.value == anyhow(within(graph(chain(5)), 50))
+    assert tight.proven
+    assert tight.value == anyhow(within(graph(chain(5)), 50))
     assert len(tight.runs) > 10
 
 
 def test_nothing_fits_and_the_message_says_what_would() -> None:
-    with pytest.raises(Infeasible, match="one task alone needs 30 bytes, 20 are given; 4[0-9] would do"):
+    with pytest.raises(Infeasible, match=r"one task alone needs 30 bytes, 20 are given; 4[0-9] would do"):
         rematerialise(chain(5, budget=20))
 
 
