@@ -39,10 +39,14 @@ class Stages:
                     self.run[t, i] = model.number(name, 0, 1) if self.relaxed else model.binary(name)
             for b, writer in enumerate(graph.writer):
                 if writer < t and (writer >= 0 or graph.users[b] or b in graph.kept):
-                    self.keep[t, b] = model.number(f"keep_{t}_{b}", 0, 1) if t else 1.0
+                    self.keep[t, b] = self.kept(f"keep_{t}_{b}") if t else 1.0
             for k in range(t + 1):
                 self.used[t, k] = model.number(f"used_{t}_{k}", 0, 1)
         self._stretches(len(graph.reads))
+
+    def kept(self, name: str) -> Variable:
+        """A variable of residency; integral by itself here, once the runs are."""
+        return self.model.number(name, 0, 1)
 
     def _stretches(self, stages: int) -> None:
         graph = self.graph
@@ -65,6 +69,11 @@ class Stages:
     def runs(self, t: int, i: int) -> Any:
         """Whether stage t runs task i: a variable, or a number where there is no choice."""
         return 1.0 if i == t else self.run.get((t, i), 0.0)
+
+    @property
+    def reserved(self) -> Mapping[tuple[int, int], Any]:
+        """Room beside what is resident, by stage and buffer: none where nothing comes from elsewhere."""
+        return {}
 
     def before(self, t: int, b: int) -> Any:
         """Whether a buffer is resident as stage t begins."""
@@ -100,7 +109,9 @@ def accounted(s: Stages) -> Iterator[Row]:
     used[t, k] = used[t, k - 1] + sum of size (hold[j + 1] - hold[j])."""
     budget = s.graph.budget
     for t in range(len(s.graph.reads)):
-        start = total(size / budget * s.before(t, b) for b, size in enumerate(s.graph.sizes))
+        start = total(
+            size / budget * (s.before(t, b) + s.reserved.get((t, b), 0.0)) for b, size in enumerate(s.graph.sizes)
+        )
         changes = _changes(s, t)
         for k in range(t + 1):
             before = start if k == 0 else s.used[t, k - 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -131,3 +131,9 @@ def peak(graph: Graph, order: Sequence[int]) -> int:
 def spent(graph: Graph, order: Iterable[int]) -> float:
     """Seconds of an order of runs."""
     return sum(graph.seconds[task] for task in order)
+
+
+def within(made: Graph, budget: float) -> Graph:
+    """The same graph with another capacity of its first tier."""
+    first, *rest = made.problem.tiers
+    return replace(made, problem=replace(made.problem, tiers=(replace(first, capacity=budget), *rest)))

@@ -11,10 +11,10 @@ from einsum.errors import Infeasible, WeirError
 from sim.planner.check import check
 from sim.planner.checkmate import Stages, build, order_of, start_of
 from sim.planner.evict import Score, best, evict, scores, trim
-from sim.planner.graph import Graph, graph, lives, peak, spent
+from sim.planner.graph import Graph, graph, peak, spent, within
 from sim.planner.milp import Progress
 from sim.planner.problem import Plan, Problem
-from sim.planner.timeline import Step, timed
+from sim.planner.timeline import Step, dropping, timed
 
 LARGE = 200  # tasks beyond which the programme is only solved as a relaxation that guides the eviction
 HUGE = 400  # and beyond which not even that pays
@@ -107,12 +107,6 @@ def attempt(made: Graph, budget: float) -> Iterator[bool]:
         yield evict(tried, score) is not None
 
 
-def within(made: Graph, budget: float) -> Graph:
-    """The same graph with another capacity of its first tier."""
-    first, *rest = made.problem.tiers
-    return replace(made, problem=replace(made.problem, tiers=(replace(first, capacity=budget), *rest)))
-
-
 def improve(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found:
     """The best that the programme finds in ``seconds``, never worse than what is known.
 
@@ -160,12 +154,4 @@ def kept_by(s: Stages, values: Any) -> Score:
 
 def steps(made: Graph, order: Sequence[int]) -> Iterable[Step]:
     """An order of runs as steps: each value dropped after its last use."""
-    problem, end = made.problem, len(order) - 1
-    gone: dict[int, list[int]] = {}
-    for buffer, _, last in lives(made, order):
-        if last < end:
-            gone.setdefault(last, []).append(buffer)
-    for place, task in enumerate(order):
-        yield Step("run", problem.tasks[task].name)
-        for buffer in gone.get(place, ()):
-            yield Step("drop", problem.buffers[buffer].name)
+    return dropping(made.problem, (Step("run", made.problem.tasks[task].name) for task in order))

@@ -7,7 +7,7 @@ any copy of it have ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -168,3 +168,23 @@ class _Line:
         floor = min(bound, end)
         return Plan(self.problem.name, "time", end, floor, end <= floor * (1 + 1e-9), method, 0.0,
                     stays, tuple(self.runs), tuple(self.moves))  # fmt: skip
+
+
+def dropping(problem: Problem, steps: Iterable[Step]) -> Iterator[Step]:
+    """Runs and copies with each value dropped from the first tier after its last use, and forgotten elsewhere after
+    its last way back."""
+    tasks = {t.name: t for t in problem.tasks}
+    wanted, back = set(problem.kept), set[str]()
+    reverse: list[Step] = []
+    for step in reversed(list(steps)):
+        task = tasks[step.name] if step.kind == "run" else None
+        here = (*task.reads, *task.writes) if task else (step.name,)
+        ends = [name for name in dict.fromkeys(here) if name not in wanted]
+        reverse += [Step("drop", name) for name in reversed(ends)]
+        if step.kind == "in" and step.name not in back:
+            reverse.append(Step("forget", step.name, step.tier))
+            back.add(step.name)
+        reverse.append(step)
+        wanted -= set(task.writes) if task else {step.name} if step.kind == "in" else set()
+        wanted |= set(task.reads) if task else {step.name} if step.kind == "out" else set()
+    yield from reversed(reverse)
