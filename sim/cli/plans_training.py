@@ -176,8 +176,8 @@ def _step(found: Any) -> tuple[Sheet | str, ...]:
     rows = [(name, fmt(size, "B")) for name, size in found.memory if size]
     rows += [("all together", fmt(found.bytes, "B")), ("device has", fmt(found.capacity, "B"))]
     notes = (
-        "what is kept comes from the live ranges of the derived backward pass; 16 bytes a weight for weights, gradients "
-        "and Adam",
+        "what is kept comes from the live ranges of the derived backward pass; weights, gradients and Adam take "
+        f"{s.state_bytes:g} bytes a weight",
         f"assumed: tier {s.tier}; host memory {'unlimited' if s.host == inf else fmt(s.host, 'B')}, "
         f"{fmt(s.rate, 'B/s')} a device",
         *(f"unverified: {s.spec.unverified}" for _ in range(bool(s.spec.unverified))),

@@ -73,7 +73,7 @@ def joined(s: Paged) -> Iterator[Row]:
 
 
 def sent(s: Paged) -> Iterator[Row]:
-    """Only what is there from a stage's start to its end goes out in it, and once: out <= keep[t], out <= keep[t + 1]."""
+    """Only what is there from a stage's start to its end goes out in it, once: out <= keep[t], out <= keep[t + 1]."""
     for (t, b), out in s.out.items():
         yield out <= s.before(t, b)
         yield out <= s.keep[t + 1, b]
@@ -163,7 +163,7 @@ def swap(made: Graph) -> list[Step] | None:
     wanted, as much earlier as there is room. None where that does not fit one of the tiers."""
     tier = made.problem.tiers[1].name
     resident = {b for b, w in enumerate(made.writer) if w < 0 and (made.users[b] or b in made.kept)}
-    used = {b: 0 for b in resident}  # place in the steps after a buffer's last use
+    used = dict.fromkeys(resident, 0)  # place in the steps after a buffer's last use
     away: set[int] = set()
     found: list[Step] = []
     for task, (reads, writes) in enumerate(zip(made.reads, made.writes, strict=True)):
@@ -234,14 +234,14 @@ def page(
     swapped = swap(made) if made.least <= made.budget else None
     if swapped:
         plans.append(timed(problem, swapped, "paging what is used last", made.once))
-    why = ""
+    note = ""
     if made.least <= made.budget and len(made.reads) <= LARGE and not any(p.value <= made.once for p in plans):
-        found, why = _programmed(made, seconds * 2 / 3, solver, progress)
+        found, note = _programmed(made, seconds * 2 / 3, solver, progress)
         plans += found
     if not plans:
         raise refusals[0]
     best = min(plans, key=lambda p: p.value)
-    best = replace(best, method=best.method + why)
+    best = replace(best, method=best.method + note)
     floor = min(made.once, best.value)
     best = replace(best, bound=floor, proven=best.value <= floor * (1 + 1e-12), seconds=monotonic() - began)
     check(problem, best)

@@ -1,6 +1,7 @@
 """Graphs from JSON files, and what is said of bad ones."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,11 @@ def test_bad_graphs_are_named(tmp_path: Path, change: dict[str, Any], message: s
 def test_what_is_no_graph(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(WeirError, match=message):
         load(written(tmp_path, text))
+
+
+def test_the_page_s_example_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "planning_training.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```json\n(.*?)```", text, re.S)
+    problem = load(written(tmp_path, block))
+    assert [b.size for b in problem.buffers] == [64 * 2**20, 2**20]
+    assert [t.name for t in problem.tiers] == ["hbm", "host"]
