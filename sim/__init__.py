@@ -2,7 +2,7 @@
 
 Everything public is here, loaded when first used: ``sim.device("h100")``, ``sim.cluster("2xh100_4xh20")``,
 ``sim.estimate(cascade, device)``, ``sim.serve(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``,
-``sim.validate``.
+``sim.plan(problem)``, ``sim.validate``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sim.arch import cluster, device, tier
     from sim.model.estimate import estimate
+    from sim.planner.offsets import plan
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
     from sim.space.pareto import pareto
@@ -24,13 +25,14 @@ _WHERE = {
     "device": "sim.arch",
     "estimate": "sim.model.estimate",
     "pareto": "sim.space.pareto",
+    "plan": "sim.planner.offsets",
     "serve": "sim.serving.answer",
     "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
 }
 
-__all__ = ["cluster", "compare", "device", "estimate", "pareto", "serve", "sweep", "tier", "trace"]
+__all__ = ["cluster", "compare", "device", "estimate", "pareto", "plan", "serve", "sweep", "tier", "trace"]
 
 
 def __getattr__(name: str) -> Any:

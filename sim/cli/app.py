@@ -71,6 +71,18 @@ weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show 
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
 """
 
+PLAN = """Where each buffer of a PROBLEM lies in memory, none on top of another; exit 3 if there is no room.
+
+A PROBLEM is a CSV file with the columns id, lower, upper (exclusive) and size, and perhaps alignment and gaps, as
+MiniMalloc reads (docs/planning.md). With a capacity the first placement that fits is the answer; without one, or with
+--objective peak, the lowest placement is sought, and proven to be the lowest where that is possible.
+
+\b
+weir plan buffers.csv
+weir plan buffers.csv --capacity 1MiB --seconds 10 --json
+weir plan buffers.csv --save placed.csv --plot map.png
+"""
+
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
 
 \b
@@ -274,6 +286,27 @@ def map_(
 
     asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace)
     nests.mapped(asked, Form.of(json, False), everything)
+
+
+@app.command(help=PLAN, short_help="Where buffers lie in memory.")
+def plan(
+    problem: Annotated[str, typer.Argument(metavar="PROBLEM", help="A .csv of buffers.")],
+    on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="The device of a model.")] = None,
+    capacity: Annotated[str | None, typer.Option(metavar="BYTES", help="As 1048576 or 1MiB; else the least.")] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="The most that is spent on it.")] = 60.0,
+    objective: Annotated[str | None, typer.Option(metavar="peak", help="Seek the lowest below a capacity too.")] = None,
+    solver: Annotated[str, typer.Option(metavar="highs|cbc", help="Of the mixed-integer programme.")] = "highs",
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the plan: .json, or .csv with offsets.")
+    ] = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the memory map: .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    from sim.cli import plans
+    from sim.cli.data import Form
+
+    asked = plans.Asked(problem, on, capacity, seconds, objective, solver, save, plot)
+    plans.plan(asked, Form.of(json, False))
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
