@@ -5,37 +5,20 @@ from __future__ import annotations
 import json
 import os
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from einsum import WeirError, hint
+from einsum import Infeasible, WeirError, hint
 from sim.cli.data import Form, plain
+from sim.cli.plans import Asked, writable
 from sim.cli.text import Sheet, show
 from sim.units import fmt, si
 
 POINTS = 7  # budgets of a curve
 K = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question as the command line puts it, besides the files to write."""
-
-    what: str
-    on: str | None = None
-    budget: str | None = None
-    seconds: float = 60.0
-    solver: str = "highs"
-    sequence: str | None = None
-    batch: int = 1
-    strategy: str = "memo"
-    split: str = "tensor"
-    host: str | None = None
-    link: str | None = None
-    save: str | None = None
-    plot: str | None = None
+OBJECTIVES = ("time", "peak")
 
 
 def tokens(text: str) -> int:
@@ -58,6 +41,9 @@ def graphed(asked: Asked, form: Form, progress: AbstractContextManager[Any]) -> 
     from sim.planner.paging import page
     from sim.planner.rematerialise import rematerialise
 
+    if asked.objective not in (None, "time"):
+        raise WeirError(f"--objective {asked.objective!r:.40}: a graph is scheduled for time within its budget")
+    _files(asked)
     problem = load(Path(asked.what))
     problem = replace(problem, tiers=_tiers(asked, problem.tiers))
     made = page if len(problem.tiers) > 1 else rematerialise
@@ -83,8 +69,9 @@ def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
         if link is not None and asked.host is not None:
             rate = si(asked.link, "B/s", "--link") if asked.link else link.bandwidth
             own = (*own, Tier("host", si(asked.host, "B", "--host"), rate, rate))
-    if asked.budget is not None:
-        budget = si(asked.budget if asked.budget.strip()[-1:].isalpha() else f"{asked.budget} B", "B", "--budget")
+    if asked.capacity is not None:
+        text = asked.capacity
+        budget = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B", "--budget")
         own = (replace(own[0], capacity=budget), *own[1:])
     return own
 
@@ -131,22 +118,47 @@ def _scheduled(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
 def trained(asked: Asked, form: Form) -> None:
     """Plan a model's training step on a cluster: what each layer's activations do, what fits, how fast."""
     from sim.cli.patience import patience
-    from sim.planner.training import STRATEGIES, plan
+    from sim.planner.training import STRATEGIES
 
     if asked.on is None or asked.sequence is None:
         missing = "--on CLUSTER" if asked.on is None else "--sequence N"
         raise WeirError(f"{asked.what!r:.80} is no file, so it names a model in training: give {missing} too")
-    if asked.strategy not in STRATEGIES:
+    if asked.strategy is not None and asked.strategy not in STRATEGIES:
         raise WeirError(f"--strategy {asked.strategy!r:.40}{hint(asked.strategy, STRATEGIES)}")
+    if asked.objective not in (None, *OBJECTIVES):
+        raise WeirError(f"--objective {asked.objective!r:.40}{hint(asked.objective, OBJECTIVES)}")
+    _files(asked)
     setting = _setting(asked)
     with patience(f"planning {asked.what}"):
-        found = plan(setting, asked.strategy, seconds=asked.seconds)
+        found = _best(asked, setting)
     _save(asked.save, {"schema": "weir.plan/1", **found.summary(), **asdict(found.plan)})
     _draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
         print(json.dumps(plain({"schema": "weir.plan/1", **found.summary()}), indent=2, allow_nan=False))
     else:
         show(*_step(found))
+
+
+def _files(asked: Asked) -> None:
+    writable(asked.save, (".json",), "--save")
+    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+
+
+def _best(asked: Asked, setting: Any) -> Any:
+    """The plan of the strategy asked for, or of the one with the least seconds (or bytes) of those that fit."""
+    from sim.planner.training import STRATEGIES, plan
+
+    if asked.strategy is not None:
+        return plan(setting, asked.strategy, seconds=asked.seconds)
+    plans, refusals = [], []
+    for strategy in STRATEGIES:
+        try:
+            plans.append(plan(setting, strategy, seconds=asked.seconds))
+        except Infeasible as why:
+            refusals.append(why)
+    if not plans:
+        raise min(refusals, key=lambda why: why.miss)
+    return min(plans, key=lambda p: p.bytes if asked.objective == "peak" else p.seconds)
 
 
 def _setting(asked: Asked) -> Any:

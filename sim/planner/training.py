@@ -254,9 +254,9 @@ def height(name: str, buffers: list[Buffer], seconds: float) -> int:
     """Bytes that buffers with live ranges need at once, placed without overlap."""
     if not buffers:
         return 0
-    from sim.planner.offsets import offsets
+    from sim.planner.offsets import plan as placed  # the search is compiled when it is first wanted
 
-    return round(offsets(Problem(name, tuple(buffers), (Tier("memory"),)), seconds=seconds).value)
+    return round(placed(Problem(name, tuple(buffers), (Tier("memory"),)), seconds=seconds).value)
 
 
 @dataclass(frozen=True)
