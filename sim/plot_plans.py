@@ -26,7 +26,8 @@ def streams(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
         kinds = [name.split()[0].rstrip("0123456789") for _, _, name in spans]
         colours = {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(dict.fromkeys(kinds))}
         bars = [(start, length) for start, length, _ in spans]
-        axes.broken_barh(bars, (-place - 0.4, 0.8), facecolors=[colours[k] for k in kinds], edgecolor="white", lw=0.3)
+        edge = 0.3 if min(length for _, length in bars) > 0.004 * plan.value else 0.0  # or there is nothing but edges
+        axes.broken_barh(bars, (-place - 0.4, 0.8), facecolors=[colours[k] for k in kinds], edgecolor="white", lw=edge)
     axes.set_yticks([-i for i in range(len(rows))], list(rows))
     axes.set_xlabel("s")
     axes.set_title(f"{plan.problem}: {plan.value:.4g} s ({plan.method})", fontsize="medium")

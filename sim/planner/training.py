@@ -325,7 +325,8 @@ def plan(setting: Setting, strategy: str = "memo", *, seconds: float = 10.0) -> 
     if total > capacity:
         raise Infeasible(_short(setting, strategy, total, capacity), total / capacity)
     problem, steps = schedule(made, strategy, fraction)
-    found = timed(problem, steps, f"{strategy}, alpha {fraction:.4f}" if strategy == "memo" else strategy)
+    method = f"{strategy}, alpha {fraction:.4f}" if strategy == "memo" else strategy
+    found = timed(problem, steps, method, sum(task.seconds for task in problem.tasks))
     check(problem, found)
     return Training(setting, strategy, fraction, memory, problem, found, made.model_operations)
 
