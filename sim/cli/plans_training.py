@@ -163,7 +163,7 @@ def _best(asked: Asked, setting: Any) -> Any:
 
 def _setting(asked: Asked) -> Any:
     from sim.model.estimate import placed
-    from sim.planner.training import Setting
+    from sim.planner.passes import Setting
     from workloads.transformer import from_config
 
     return Setting(

@@ -9,9 +9,10 @@ from typing import Any
 from einsum.counts import operations
 from einsum.errors import WeirError
 from sim.arch import cluster
+from sim.planner.passes import Setting, Work, work
 from sim.planner.problem import Buffer, Problem, Tier
 from sim.planner.skeleton import Layer
-from sim.planner.training import GRAIN, Setting, Work, plan, requests, work
+from sim.planner.training import GRAIN, plan, requests
 from sim.planner.training import longest as longest_that_fits
 from sim.published.calls import number, text
 from sim.units import si

@@ -8,7 +8,8 @@ from scipy.optimize import linprog
 from einsum import Infeasible, WeirError
 from sim.arch import cluster
 from sim.planner.check import check
-from sim.planner.training import STRATEGIES, Setting, fits, longest, plan, work
+from sim.planner.passes import Setting, work
+from sim.planner.training import STRATEGIES, fits, longest, plan
 from workloads.pieces import Norm
 from workloads.spec import Attention, FeedForward, Layer, Spec
 from workloads.transformer import model
