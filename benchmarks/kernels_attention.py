@@ -16,6 +16,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,23 @@ def _tile(q: Any, k: Any, v: Any, p: int, offset: int) -> Any:
     return out / total[:, None]
 
 
-def torch_attention() -> dict[str, Run]:
-    """Torch's kernel, if torch is there."""
+@cache
+def one_threaded_torch() -> Any:
+    """The module, told to use one thread; None, said in one line, where it is not installed."""
     if importlib.util.find_spec("torch") is None:
-        return {}
+        print("torch is not installed, so NumPy alone is compared with: pip install torch==2.13.0")
+        return None
     import torch
 
     torch.set_num_threads(1)
+    return torch
+
+
+def torch_attention() -> dict[str, Run]:
+    """Torch's kernel, if torch is there."""
+    torch = one_threaded_torch()
+    if torch is None:
+        return {}
     attention = torch.nn.functional.scaled_dot_product_attention
 
     def run(q: Any, k: Any, v: Any, causal: bool) -> Any:

@@ -57,6 +57,17 @@ def _unit(text: str) -> tuple[str, float] | None:
     return f"{top[0]}/{bottom[0]}", top[1] / bottom[1]
 
 
+@cache
+def units_of(unit: str) -> tuple[str, ...]:
+    """Every way to write a unit of the same dimension as ``unit``."""
+    measured = _unit(unit)
+    assert measured is not None, unit  # noqa: S101 - our own mistake: callers name a unit there is
+    top, slash, bottom = measured[0].partition("/")
+    tops = tuple(name for name, (kind, _) in _symbols().items() if kind == top)
+    bottoms = [name for name, (kind, _) in _symbols().items() if kind == bottom]
+    return tuple(f"{a}/{b}" for a in tops for b in bottoms) if slash else tops
+
+
 def si(text: str | float | int, unit: str, where: str = "") -> float:
     """The quantity as a float in ``unit``, an SI unit or the house's ``USD/h`` and ``mm^2``.
 
@@ -119,18 +130,15 @@ def _scale(given: str, unit: str, text: str) -> float:
         raise WeirError(f"{text!r} is ambiguous: write {choice}")
     found = _unit(given)
     if found is None:
-        raise WeirError(f"unknown unit {given!r} in {text!r}{_near(given, expected[0])}")
+        raise WeirError(f"unknown unit {given!r} in {text!r}{_near(given, unit)}")
     if found[0] != expected[0]:
         raise WeirError(f"{text!r} has the wrong unit: {given!r} where {unit!r} is expected")
     return found[1] / expected[1]
 
 
-def _near(given: str, dimension: str) -> str:
+def _near(given: str, unit: str) -> str:
     """The nearest unit of the expected dimension."""
-    top, _, bottom = dimension.partition("/")
-    tops = [name for name, (kind, _) in _symbols().items() if kind == top]
-    bottoms = [name for name, (kind, _) in _symbols().items() if kind == bottom]
-    return hint(given, [f"{a}/{b}" for a in tops for b in bottoms] if bottom else tops)
+    return hint(given, units_of(unit))
 
 
 def fmt(value: float, unit: str) -> str:

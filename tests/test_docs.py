@@ -12,11 +12,14 @@ import pytest
 
 from sim.arch import OPERATIONS, cluster, device
 from sim.arch.components import Fanout, Link, Memory, Power
+from sim.arch.prices import book
 from sim.cli import main
+from sim.numerics.rows import table
 from sim.serving.formats import FORMATS
 from sim.serving.trace import trace
 from sim.units import si
 from workloads.config import FAMILIES
+from workloads.kernels import catalogue
 from workloads.transformer import from_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +71,13 @@ def test_the_example_of_a_nest_runs(tmp_path: Path) -> None:
     assert "hbm" in done.stdout.decode()
 
 
+def test_the_architecture_of_another_tool_imports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = example("interop", "yaml", tmp_path, "arch.yaml"), tmp_path / "mine.toml"
+    assert main(["import", str(path), "--out", str(out)]) == 0
+    assert device(out).rate("mac", "int16") == 2e9
+    assert capsys.readouterr().err == ""
+
+
 def test_every_link_of_the_readme_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert links != []
@@ -102,22 +112,28 @@ def test_the_page_names_every_column() -> None:
     assert [column for form in FORMATS for column in form.columns if f"`{column}`" not in text] == []
 
 
-def test_the_price_book_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sim.arch import prices
-
-    example("prices", "toml", tmp_path, "example_2026.toml")
-    monkeypatch.setattr(prices, "FOLDER", tmp_path)
-    prices.books.cache_clear()
-    try:
-        [price] = prices.book.__wrapped__("example_2026").prices
-        assert (price.device, price.usd_per_hour, price.low) == ("h100_sxm", 4.29, 2.95)
-    finally:
-        monkeypatch.undo()
-        prices.books.cache_clear()
+def test_the_price_book_reads(tmp_path: Path) -> None:
+    [price] = book(str(example("prices", "toml", tmp_path, "example_2026.toml"))).prices
+    assert (price.device, price.usd_per_hour, price.low) == ("h100_sxm", 4.29, 2.95)
 
 
 def test_the_model_reads(tmp_path: Path) -> None:
     assert from_config(str(example("models", "json", tmp_path, "config.json"))).layers == 2
+
+
+def test_the_page_names_every_kernel_with_its_tolerances() -> None:
+    lines = re.findall(r"^\| `(\w+\.\w+)` \| .* \| (\S+) \| (\S+) \|$", page("kernels"), re.M)
+    rows = table()
+    assert [name for name, *_ in lines] == list(catalogue())
+    for name, *shown in lines:
+        assert shown == [f"{x:.0e}".replace("e-0", "e-") for x in (rows[name].single, rows[name].double)]
+
+
+def test_the_example_of_a_kernel_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(example("kernels", "python", tmp_path, "kernel.py"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "(1, 2, 3, 64)\n"
 
 
 def test_the_page_names_every_model_type() -> None:

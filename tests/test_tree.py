@@ -101,3 +101,14 @@ def test_the_pipeline_runs_the_commands_that_the_readme_opens_with() -> None:
     assert len(commands) == 2
     pipeline = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
     assert [c for c in commands if not any(line.startswith(c) for line in pipeline)] == []
+
+
+def test_no_file_holds_the_marks_of_a_merge() -> None:
+    kinds = (".py", ".md", ".toml", ".ipynb", ".yaml", "")
+    files = [f for top in ("sim", "einsum", "mappings", "workloads", "tests", "docs", "notebooks", "benchmarks", ".ci")
+             for f in (ROOT / top).rglob("*") if f.is_file() and f.suffix in kinds]  # fmt: skip
+    marks = tuple(mark * 7 + " " for mark in "<>")
+    marked = [
+        f.name for f in files if any(line.startswith(marks) for line in f.read_text(errors="replace").splitlines())
+    ]
+    assert marked == []

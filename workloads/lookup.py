@@ -1,4 +1,4 @@
-"""Products by table: what would be multiplied is looked up."""
+"""Products with weights of few bits, and by table: what would be multiplied is looked up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from einsum.cascade import Cascade
 from einsum.errors import WeirError
 from einsum.parse import parse
 
-__all__ = ["memory_former", "pack", "t_mac"]
+__all__ = ["memory_former", "pack", "pack_two_bit", "t_mac", "two_bit"]
 
 GROUP = 4  # activations that one table covers: its sixteen entries are all their signed sums
 
@@ -43,6 +43,30 @@ def t_mac(*, rows: int, planes: int, outputs: int, inner: int) -> Cascade:
         Y[n, m]      = AL[b, m] * T[n, b, m]
         """,
         name="t_mac", n=rows, b=planes, m=outputs, j=_groups("t_mac", inner), i=GROUP, u=2**GROUP,
+    )  # fmt: skip
+
+
+def pack_two_bit(*, outputs: int, inner: int) -> Cascade:
+    """Four codes S of two bits a byte, a quarter of the row apart, lowest first; POW holds 1, 4, 16 and 64."""
+    return parse(
+        """
+        S[m, k]: u2
+        POW[i]: int32
+        A[m, j] = S[m, J*i + j] * POW[i]
+        """,
+        name="pack_two_bit", m=outputs, k=inner, j=_groups("pack_two_bit", inner), i=GROUP,
+    )  # fmt: skip
+
+
+def two_bit(*, rows: int, outputs: int, inner: int) -> Cascade:
+    """A linear layer whose weights are codes S of two bits: -3, -1, 1 and 3 times their row's scale AL."""
+    return parse(
+        """
+        S[m, k]: u2
+        W[m, k] = AL[m] * (2 * S[m, k] - 3)
+        Y[n, m] = X[n, k] * W[m, k]
+        """,
+        name="two_bit", n=rows, m=outputs, k=inner,
     )  # fmt: skip
 
 

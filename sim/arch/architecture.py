@@ -77,14 +77,21 @@ class Device:
 
     def instances(self, name: str) -> int:
         """How many copies of component ``name`` the device has: the product of the fan-outs above it."""
+        return self._instances[name]
+
+    @cached_property
+    def _instances(self) -> dict[str, int]:
         nodes: tuple[Memory | Fanout | Compute, ...] = (*self.memories, *self.fanouts, *self.computes)
         parents = {part.name: part.under for part in nodes}
         counts = {fanout.name: fanout.count for fanout in self.fanouts}
-        total, above = 1, parents[name]
-        while above:
-            total *= counts.get(above, 1)
-            above = parents[above]
-        return total
+        found = {}
+        for name, above in parents.items():
+            total = 1
+            while above:
+                total *= counts.get(above, 1)
+                above = parents[above]
+            found[name] = total
+        return found
 
     def runs_as(self, op: str, dtype: str) -> tuple[str, str]:
         """The data type and the unit that really execute ``op`` on ``dtype`` values.

@@ -15,6 +15,8 @@ from sim.arch.devices import canonical, device, device_aliases, device_names
 from sim.arch.files import DATA, Table, read
 
 FOLDER = DATA / "clusters"
+FILE_KEYS = ("title", "source", "notes", "node_size", "pool", "network")
+POOL_KEYS = ("name", "device", "count", "set")
 LARGEST = 100_000  # devices in one pool
 ROLES = ("model", "attention")  # what the first and the second pool of a cluster are for
 
@@ -192,12 +194,11 @@ def _pool(name: str, made: Device, count: int, network: Link, node_size: int) ->
 
 def load(path: Path) -> Cluster:
     """The cluster a file describes; all of the file's problems are reported together."""
-    known = ("title", "source", "notes", "node_size", "pool", "network")
-    top = Table(read(path, "cluster"), path.name, known, [])
+    top = Table(read(path, "cluster"), path.name, FILE_KEYS, [])
     assumed, default_size, origin = default_network()
     network = _network(top.raw["network"], top) if "network" in top.raw else assumed
     stated = int(top.number("node_size", _COUNT, default_size))
-    made = [_filed(entry, network, stated, "node_size" in top.raw) for entry in top.tables("pool", _POOL_KEYS)]
+    made = [_filed(entry, network, stated, "node_size" in top.raw) for entry in top.tables("pool", POOL_KEYS)]
     pools = tuple(pool for pool in made if pool is not None)
     names = [pool.name for pool in pools]
     if not made:
@@ -209,9 +210,6 @@ def load(path: Path) -> Cluster:
         source += f"; network assumed: {origin}"
     top.finish()
     return Cluster(path.stem, title, pools, network, stated, source, notes)
-
-
-_POOL_KEYS = ("name", "device", "count", "set")
 
 
 def _filed(entry: Table, network: Link, node_size: int, stated: bool) -> Pool | None:

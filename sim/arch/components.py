@@ -65,6 +65,13 @@ class Memory:
         """Seconds to stream ``size`` bytes."""
         return size / self.rate
 
+    def scattered(self, chunk: Amount) -> Amount:
+        """Bytes a second of requests of ``chunk`` bytes at random places, as many at once as the memory takes.
+
+        Each waits ``latency`` for its first byte; then it streams. LLM in a flash (arXiv 2312.11514), section 2.2.
+        """
+        return chunk / (self.latency / self.concurrency + chunk / self.bandwidth)
+
     def busy(self, read: Amount, written: Amount) -> Amount:
         """Seconds to read and write so many bytes, through one port or through one of each."""
         if self.write_bandwidth is None:

@@ -17,6 +17,7 @@ FOLDER = DATA / "devices"
 ACCELERATORS = DATA / "accelerators"  # spatial arrays, for mapped cascades: no whole model runs on them as they are
 _KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes", "unverified")
 _PARTS = ("memory", "fanout", "compute", "link", "power", "technology")
+FILE_KEYS = (*_KEYS, *_PARTS)
 _RATES = ("rate", "device_rate", "energy")
 Rows = tuple[tuple[str, str, float], ...]
 Part = TypeVar("Part", Memory, Fanout)
@@ -76,7 +77,7 @@ def _catalogued(name: str) -> Device:
 
 def load(path: Path) -> Device:
     """The device a file describes; all of the file's problems are reported together."""
-    top = Table(read(path, "device"), path.name, (*_KEYS, *_PARTS), [])
+    top = Table(read(path, "device"), path.name, FILE_KEYS, [])
     memories = tuple(_part(Memory, entry) for entry in top.tables("memory", _known(Memory.QUANTITIES)))
     fanouts = tuple(_part(Fanout, entry) for entry in top.tables("fanout", _known(Fanout.QUANTITIES)))
     entries = top.tables("compute", ("name", "under", "chained", "area", *_RATES))

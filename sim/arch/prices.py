@@ -16,7 +16,8 @@ from sim.arch.files import DATA, Table, read
 
 FOLDER = DATA / "prices"
 HOURLY = Quantity("USD/h", positive=True)
-_PRICE_KEYS = ("device", "usd_per_hour", "date", "source", "note", "low", "high")
+FILE_KEYS = ("title", "date", "source", "notes", "price")
+PRICE_KEYS = ("device", "usd_per_hour", "date", "source", "note", "low", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,24 @@ def books() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
-@cache
 def book(name: str) -> Book:
-    """The book of that name, or in the user's own ``.toml`` file at that path."""
-    own = name.endswith(".toml")
-    if not own and name not in books():
+    """The book of that name, or in the user's own ``.toml`` file at that path, read afresh."""
+    if name.endswith(".toml"):
+        return _read(Path(name), name)
+    if name not in books():
         raise WeirError(f"unknown price book {name!r:.80}{hint(name, books())}")
-    path = Path(name) if own else FOLDER / f"{name}.toml"
-    top = Table(read(path, "price"), path.name, ("title", "date", "source", "notes", "price"), [])
+    return _catalogued(name)
+
+
+@cache
+def _catalogued(name: str) -> Book:
+    return _read(FOLDER / f"{name}.toml", name)
+
+
+def _read(path: Path, name: str) -> Book:
+    top = Table(read(path, "price"), path.name, FILE_KEYS, [])
     date, source = top.text("date"), top.text("source")
-    found = tuple(_price(entry, date, source, own) for entry in top.tables("price", _PRICE_KEYS))
+    found = tuple(_price(entry, date, source, path.parent != FOLDER) for entry in top.tables("price", PRICE_KEYS))
     made = Book(name, top.text("title"), date, source, found, top.text("notes", ""))
     top.finish()
     return made

@@ -88,6 +88,33 @@ weir plan graph.json --on a100 --host 256GiB
 weir plan llama-2-7b --on 8xa800 --sequence 1M --host 2TiB --link 15.75GB/s
 """
 
+IMPORT = """An architecture of Timeloop or Accelergy (v0.4 YAML) as a device file; what was not understood is listed.
+
+\b
+weir import arch.yaml --out my_chip.toml
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt
+"""
+
+SCHEMA = """The JSON Schema of a kind of file that people write: device, cluster, prices, trace.
+
+An editor that is given it completes keys and marks mistakes; '#:schema FILE' as a file's first line names it to some.
+
+\b
+weir schema
+weir schema device > device.schema.json
+"""
+
+OFFLOAD = """A MODEL too large for its GPU: what lies on the GPU, the host and a disk, and how fast it generates.
+
+Fractions are the best there are for a block of sequences (a linear programme); the block is searched.
+
+\b
+weir offload opt-30b --on t4 --host xeon_8380
+weir offload mixtral-8x7b --on l4 --method moe_lightning --prompt 77 --output 32 --set host_memory=192GB
+weir offload opt-175b --on t4 --set disk_memory=1.5TB --set disk_read=2GB/s --set disk_write=1GB/s
+weir offload opt-30b --on t4 --fix weights.gpu=20% --micro 48 --batches 3 --json
+"""
+
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
 
 \b
@@ -326,6 +353,58 @@ def plan(
         problem, on, capacity, seconds, objective, solver, save, plot, sequence, batch, strategy, split, host, link
     )
     plans.plan(asked, Form.of(json, False))
+
+
+@app.command("import", help=IMPORT, short_help="Another tool's architecture as a device file.")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .yaml of Timeloop or Accelergy, v0.4.")],
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Write a new .toml; else print it.")] = None,
+) -> None:
+    from sim.cli import exchange
+
+    exchange.imported(file, out)
+
+
+@app.command(help=SCHEMA, short_help="JSON Schema of a file format.")
+def schema(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="device, cluster, prices or trace.")] = None,
+) -> None:
+    from sim.cli import exchange
+
+    exchange.schema(kind)
+
+
+@app.command(help=OFFLOAD, short_help="A model larger than its GPU: what lies where.")
+def offload(
+    model: Model,
+    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="The GPU: a name or a .toml.")],
+    host: Annotated[str, typer.Option(metavar="DEVICE", help="Its host, a processor.")] = "xeon_8480",
+    gpus: Annotated[str, typer.Option(metavar="N", help="GPUs on that host.")] = "1",
+    prompt: Annotated[str, typer.Option(metavar="N", help="Tokens of every prompt.")] = "512",
+    output: Annotated[str, typer.Option(metavar="N", help="Tokens of every answer.")] = "32",
+    method: Annotated[
+        str, typer.Option(metavar="METHOD", help="overlapped, flexgen, moe_lightning, moe_lens or a .toml.")
+    ] = "overlapped",
+    micro: Annotated[str | None, typer.Option(metavar="N", help="Sequences at a time; else searched.")] = None,
+    batches: Annotated[str | None, typer.Option(metavar="N", help="Micro-batches a block; else searched.")] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option("--fix", metavar="CLASS.TIER=SHARE", help="As weights.gpu=20%; repeatable.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="As down=12GB/s; repeatable.")
+    ] = None,
+    compress: Annotated[float, typer.Option(metavar="X", help="Network weights X times smaller.")] = 1.0,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the policy as JSON too.")] = None,
+    json: Json = False,
+    csv: Csv = False,
+) -> None:
+    from sim.cli import policies
+    from sim.cli.data import Form
+
+    asked = policies.Asked(
+        model, on, host, gpus, prompt, output, method, micro, batches, tuple(fix or ()), tuple(setting or ()), compress
+    )  # fmt: skip
+    policies.offload(asked, Form.of(json, csv), save)
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")

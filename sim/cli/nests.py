@@ -84,7 +84,7 @@ def _file(path: Path) -> str:
 
 def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> str:
     """What could be run in place of a refused nest, in a line each, or whole."""
-    from sim.search import alternatives
+    from sim.mapper import alternatives
 
     try:
         found = alternatives(cascade, nest, where)

@@ -40,13 +40,6 @@ def _number(value: Any) -> Any:
     return int(value) if np.ndim(value) == 0 else np.asarray(value, float)
 
 
-def handed(
-    mapped: Mapped, parent: Held, held: Held, tensor: str, sizes: Mapping[str, Any], tiles: Mapping[str, Any]
-) -> Any:
-    """Elements that a keep's parent reads for it: what enters it, once for instances that share it."""
-    return _Counter(mapped, sizes, tiles).entering(held, tensor, shared=_between(parent, held))
-
-
 @dataclass
 class _Counter:
     """One counting: it holds what it has found, and the volumes that several counts share."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,6 @@ from einsum.ops import bits
 from mappings.tree import Spatial
 from sim.arch import Device
 from sim.model.actions import Counts
-from sim.model.counts import handed
 from sim.model.fit import tile_bytes
 from sim.model.nests import Held, Leaf, Loop, Mapped
 from sim.model.pieces import instances, repeated
@@ -88,7 +88,12 @@ class _Run:
         each = bits(self.mapped.cascade.tensor(link.tensor).dtype) / 8
         if link.written:
             return each * self.counts.get(link.held.node.level, link.tensor, "fills") / self.rate(link)
-        return each * handed(self.mapped, link.parent, link.held, link.tensor, self.sizes, self.tiles) / self.rate(link)
+        return each * self.handed[link.tensor, link.held.at] / self.rate(link)
+
+    @cached_property
+    def handed(self) -> dict[tuple[str, int], Any]:
+        """Elements that its parent reads for a keep of what is only read."""
+        return {(a.tensor, a.at): a.count for a in self.counts.actions if a.kind == "reads"}
 
     def first(self, link: _Link) -> Any:
         """Seconds in which the parent hands over one whole tile, to all instances."""
@@ -103,6 +108,16 @@ class _Run:
 
     def refills(self, link: _Link) -> Any:
         """How often the tile of a keep changes, at the busiest instance."""
+        key = link.tensor, link.held.at
+        if key not in self._refills:
+            self._refills[key] = self._refilled(link)
+        return self._refills[key]
+
+    @cached_property
+    def _refills(self) -> dict[tuple[str, int], Any]:
+        return {}
+
+    def _refilled(self, link: _Link) -> Any:
         own = {rank for dim in self.mapped.dims(link.held, link.tensor, self.sizes) if dim for _, rank in dim[0]}
         lone = frozenset(loop.at for loop in link.held.loops if loop.space)
         done: dict[str, Any] = {}
@@ -114,8 +129,15 @@ class _Run:
                 self.sizes[rank], self.mapped.cuts(link.held.loops[: place + 1], self.tiles)[rank], lone
             )
             if rank in own and not loop.space:
-                refills = np.where(done[rank] > before, _product(done.values()), refills)
+                refills = _where(done[rank] > before, _product(done.values()), refills)
         return refills
+
+
+def _where(condition: Any, one: Any, other: Any) -> Any:
+    """One or the other, point by point over arrays (plain truths take a quicker way)."""
+    if isinstance(condition, bool):
+        return one if condition else other
+    return np.where(condition, one, other)
 
 
 def _product(factors: Any) -> Any:

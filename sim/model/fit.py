@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from einsum.ops import bits
 from mappings.tree import Branch, Keep, Nest, Temporal
 from sim.arch import Device
 from sim.model.nests import Held, Leaf, Mapped
+from sim.model.pieces import least
 
 Values = Mapping[str, Any]
 
@@ -23,7 +25,7 @@ def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Values, tiles: Va
     """
     lengths = dict(sizes)
     for rank, cuts in mapped.cuts(held.loops, tiles).items():
-        lengths[rank] = np.minimum.reduce(np.broadcast_arrays(sizes[rank], *(c.tile for c in cuts)))
+        lengths[rank] = reduce(least, [c.tile for c in cuts], sizes[rank])
     elements: Any = 1
     dims = mapped.dims(held, tensor, sizes)
     for axis, (dim, extent) in enumerate(zip(dims, mapped.cascade.shape(tensor, sizes), strict=True)):
@@ -42,6 +44,8 @@ def _renewed(mapped: Mapped, held: Held, tensor: str, axis: int) -> int:
 
     They replace each other when all Einsums that move along the axis share one loop that takes single steps.
     """
+    if not mapped.cascade.iterative:
+        return 0
     moving = [(leaf, spread) for leaf in mapped.holders[held.at, tensor] if (spread := _spread(leaf, tensor, axis))]
     ranks = {r for leaf, _ in moving if leaf.einsum.output.tensor == tensor for r in carried(leaf.einsum)}
     if len(ranks) != 1 or not ranks <= {r for leaf, _ in moving for r in _ranks(leaf, tensor, axis)}:
@@ -87,7 +91,7 @@ def _occupied(
             below = [_occupied(mapped, child, order, held, sizes, tiles) for child in node.children]
             for level in dict.fromkeys(name for one in below for name in one):
                 parts = [one.get(level, 0) for one in below]
-                inside = np.maximum.reduce(np.broadcast_arrays(*parts)) if node.how == "sequence" else sum(parts)
+                inside = reduce(np.maximum, parts) if node.how == "sequence" else sum(parts)
                 total[level] = total.get(level, 0) + inside
     return total
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,26 +11,27 @@ from einsum import Cascade, WeirError, hint
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
 from sim.arch import Device
 from sim.model.fit import capacity
-from sim.model.nests import Leaf, Mapped
-from sim.model.pieces import used
+from sim.model.flow import flow
+from sim.model.nests import Mapped
+from sim.model.pieces import least, used
 
 
 def check(
-    cascade: Cascade, nest: Nest, device: Device | None = None, sizes: Mapping[str, Any] | None = None,
+    cascade: Cascade, nest: Nest | Mapped, device: Device | None = None, sizes: Mapping[str, Any] | None = None,
     tiles: Mapping[str, Any] | None = None,
 ) -> Mapped:  # fmt: skip
     """The nest taken apart, once it is known to be legal; :class:`WeirError` with every reason otherwise.
 
     ``tiles`` replaces tile sizes by loop, as in :func:`sim.model.counts.counts`.
     """
-    problems = list(_names(cascade, nest))
+    mapped = nest if isinstance(nest, Mapped) else Mapped(cascade, nest)
+    problems = list(_names(cascade, mapped.nest))
     if problems:
         raise WeirError("\n".join(problems))
-    mapped = Mapped(cascade, nest)
     at = cascade.bind() if sizes is None else dict(sizes)
-    problems += [*_kept(mapped), *_order(mapped), *_passes(mapped, at)]
+    problems += [*_kept(mapped), *flow(mapped, at)]
     if device is not None:
-        problems += [*_places(nest, device), *_fans(mapped, device, at, tiles or {})]
+        problems += [*_places(mapped.nest, device), *_fans(mapped, device, at, tiles or {})]
         if not problems:
             problems += capacity(mapped, device, at, tiles or {})
     if problems:
@@ -74,61 +74,6 @@ def _kept(mapped: Mapped) -> Iterator[str]:
         for name in dict.fromkeys((*leaf.einsum.inputs, leaf.einsum.output.tensor)):
             if not leaf.chain(name):
                 yield f"mapping: {leaf.einsum.name} touches {name}, which no level above it keeps"
-
-
-def _order(mapped: Mapped) -> Iterator[str]:
-    """Whatever is read has been written before, by an earlier line of the nest, unless it is an input."""
-    written: set[str] = set()
-    for leaf in mapped.leaves:
-        for name in leaf.einsum.inputs:
-            if name in mapped.cascade.produced and name not in written and name not in mapped.cascade.inputs:
-                yield f"mapping: {leaf.einsum.name} reads {name} before anything has written it"
-        written.add(leaf.einsum.output.tensor)
-
-
-def _passes(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
-    """No Einsum reads a tensor under a loop over which that tensor is still being reduced."""
-    for i, maker in enumerate(mapped.leaves):
-        for reader in mapped.leaves[i + 1 :]:
-            if maker.einsum.output.tensor in reader.einsum.inputs:
-                yield from _unfinished(mapped, maker, reader, sizes)
-
-
-def _unfinished(mapped: Mapped, maker: Leaf, reader: Leaf, sizes: Mapping[str, Any]) -> Iterator[str]:
-    shared = [loop for loop in maker.loops if loop in reader.loops]
-    for loop in shared:
-        if loop.node.rank in maker.einsum.reduced and _divides(mapped, loop.at, maker, sizes):
-            rank, tensor = loop.node.rank, maker.einsum.output.tensor
-            yield (
-                f"mapping: {reader.einsum.name} reads {tensor} under {str(loop.node)!r}, over which {maker.einsum.name}"
-                f" is still reducing {rank}: {tensor} is complete only when all of {rank} has been traversed, so"
-                f" {reader.einsum.name} belongs to a later pass over {rank} ({_pass(mapped.cascade, reader, rank)});"
-                f" keep what it reads again until then (spill it), or run its makers again in a later loop (recompute)"
-            )
-
-
-def _divides(mapped: Mapped, at: int, leaf: Leaf, sizes: Mapping[str, Any]) -> bool:
-    """Whether a loop makes more than one piece."""
-    length: Any = None
-    for loop in leaf.loops:
-        if loop.at > at:
-            break
-        same = [one for one in leaf.loops if one.node.rank == loop.node.rank and one.at < loop.at]
-        length = reduce(np.minimum, [sizes[loop.node.rank], *(one.node.tile for one in same)])
-        if loop.at == at:
-            return bool(np.any(length > loop.node.tile))
-    return False
-
-
-def _pass(cascade: Cascade, leaf: Leaf, rank: str) -> str:
-    """The pass that the analysis of the cascade puts an Einsum in, in words."""
-    from einsum import passes
-
-    try:
-        found = passes(cascade)
-        return f"pass {found.einsum(leaf.einsum.name, rank)} of {found.rank(rank)}"
-    except WeirError:
-        return "it does not traverse that rank itself"
 
 
 def _places(nest: Nest, device: Device) -> Iterator[str]:
@@ -197,7 +142,7 @@ def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any], tiles: Mappi
                 if cut.at == loop.at:
                     over = loop.node.over if isinstance(loop.node, Spatial) else ""
                     need[over] = need.get(over, 1) * used(cut, length)
-                length = np.minimum(length, cut.tile)
+                length = least(length, cut.tile)
         for over, count in need.items():
             if over in counts and np.any(count > counts[over]):
                 need_text = f"{leaf.einsum.name} needs {int(np.max(count))} instances of {over!r}"

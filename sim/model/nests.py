@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from einsum import Access, Affine, Cascade, Einsum
@@ -47,7 +47,15 @@ class Leaf:
 
     def chain(self, tensor: str) -> tuple[Held, ...]:
         """The keeps of a tensor above this Einsum."""
-        return tuple(k for k in self.keeps if tensor in k.node.tensors)
+        return self._chains.get(tensor, ())
+
+    @cached_property
+    def _chains(self) -> dict[str, tuple[Held, ...]]:
+        found: dict[str, tuple[Held, ...]] = {}
+        for held in self.keeps:
+            for name in dict.fromkeys(held.node.tensors):
+                found[name] = (*found.get(name, ()), held)
+        return found
 
 
 Dim = tuple[tuple[tuple[Any, str], ...], int] | None  # ((coefficient, rank), ...) and slack; None: the whole dimension
@@ -79,16 +87,45 @@ class Mapped:
 
     def dims(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> tuple[Dim, ...]:
         """How a tile of a tensor moves with ranks, dimension by dimension, as all runs below the keep touch it."""
-        accesses = [a for leaf in self.holders[held.at, tensor] for a in _touching(leaf.einsum, tensor)]
-        return tuple(_dim([a.indices[axis] for a in accesses], sizes) for axis in range(len(accesses[0].indices)))
+        key = held.at, tensor
+        if key in self._dims:
+            return self._dims[key]
+        accesses = [a for leaf in self.holders[key] for a in _touching(leaf.einsum, tensor)]
+        axes = [[a.indices[axis] for a in accesses] for axis in range(len(accesses[0].indices))]
+        found = tuple(_dim(indices, sizes) for indices in axes)
+        if not any(isinstance(i, Affine) and any(t.extents for t in i.terms) for indices in axes for i in indices):
+            self._dims[key] = found  # the same at all sizes
+        return found
+
+    @cached_property
+    def _dims(self) -> dict[tuple[int, str], tuple[Dim, ...]]:
+        return {}
 
     def cuts(self, loops: tuple[Loop, ...], tiles: Mapping[str, Any]) -> dict[str, tuple[Cut, ...]]:
-        """The loops over each rank as cuts, tile sizes replaced where ``tiles`` names the loop."""
+        """The loops over each rank as cuts, tile sizes replaced where ``tiles`` names the loop.
+
+        ``loops`` are all those above some place in the tree, so that the last of them stands for all.
+        """
+        at = loops[-1].at if loops else 0
+        if not tiles and at in self._cuts:
+            return self._cuts[at]
         found: dict[str, tuple[Cut, ...]] = {}
         for loop in loops:
             cut = Cut(tiles.get(loop.key, loop.node.tile), loop.space, loop.at)
             found[loop.node.rank] = (*found.get(loop.node.rank, ()), cut)
+        if not tiles:
+            self._cuts[at] = found
         return found
+
+    @cached_property
+    def _cuts(self) -> dict[int, dict[str, tuple[Cut, ...]]]:
+        return {}
+
+
+@lru_cache(maxsize=256)
+def taken_apart(cascade: Cascade, nest: Nest) -> Mapped:
+    """A cascade under a nest; what was found out about it stays known, so that it is quick to count again."""
+    return Mapped(cascade, nest)
 
 
 class _Numbers:

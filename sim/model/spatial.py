@@ -19,7 +19,7 @@ from sim.model.counts import counts
 from sim.model.elapsed import elapsed
 from sim.model.filling import Filling, filling
 from sim.model.legal import check
-from sim.model.nests import Leaf, Mapped
+from sim.model.nests import Leaf, Mapped, taken_apart
 from sim.model.pieces import covered, repeated
 from sim.units import fmt
 
@@ -203,7 +203,7 @@ def _last(value: Any) -> float:
 
 
 def evaluate(
-    cascade: Cascade, nest: Nest, device: Device, sizes: Mapping[str, Any] | None = None,
+    cascade: Cascade, nest: Nest | Mapped, device: Device, sizes: Mapping[str, Any] | None = None,
     tiles: Mapping[str, Any] | None = None, checked: bool = True, technology: str | float | None = None,
 ) -> MappedEstimate:  # fmt: skip
     """Counts, seconds and joules of a cascade under a nest on a device; refuses an illegal nest unless ``checked`` is
@@ -214,7 +214,9 @@ def evaluate(
     filled = _filled(device, technology)
     device = filled.device if filled else device
     at = dict(cascade.bind() if sizes is None else sizes)
-    mapped = check(cascade, nest, device, at, tiles) if checked else Mapped(cascade, nest)
+    mapped = nest if isinstance(nest, Mapped) else taken_apart(cascade, nest)
+    if checked:
+        check(cascade, mapped, device, at, tiles)
     found = counts(cascade, mapped, at, tiles)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
@@ -235,7 +237,7 @@ def _busy(
     mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any], points: Any
 ) -> Busy:
     """Seconds of the busiest instance: its places, each for as long as its expected operations take on the unit."""
-    each, energy = _per_point(mapped.cascade, leaf, device, sizes)
+    each, energy = per_point(mapped.cascade, leaf, device, sizes)
     cuts = mapped.cuts(leaf.loops, tiles)
     space = frozenset(loop.at for loop in leaf.loops if loop.space)
     busiest: Any = 1
@@ -249,7 +251,7 @@ def _busy(
     return Busy(name, leaf.unit, busiest * each, skew, points, places * each, places * energy)
 
 
-def _per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, Any]) -> tuple[Any, Any]:
+def per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, Any]) -> tuple[Any, Any]:
     """Seconds and joules of one point of an Einsum on one instance of its unit."""
     unit = next(c for c in device.computes if c.name == leaf.unit)
     dtype = max((cascade.tensor(n).dtype for n in (*leaf.einsum.inputs, leaf.einsum.output.tensor)), key=bits)

@@ -20,8 +20,6 @@ Reference = Callable[[Tensors], Mapping[str, Any]]
 KINDS = ("normal", "exact", "huge", "tiny", "equal", "zero")
 ROUND = tuple(kind for kind in KINDS if kind not in ("normal", "tiny"))
 
-ONE_WAY = 4  # sums of equal numbers are rounded in the same direction all along, where others' errors cancel
-
 
 @dataclass(slots=True)
 class Clock:
@@ -119,9 +117,9 @@ class Row:
     double: float = 1e-13
     kinds: tuple[str, ...] = KINDS
 
-    def tolerance(self, dtype: Any, kind: str = "normal") -> float:
-        """The error allowed in arithmetic of this type on numbers of this kind."""
-        return (self.single if dtype == np.float32 else self.double) * (ONE_WAY if kind == "equal" else 1)
+    def tolerance(self, dtype: Any) -> float:
+        """The error allowed in arithmetic of this type."""
+        return self.single if dtype == np.float32 else self.double
 
 
 def expected(pair: Pair) -> Any:

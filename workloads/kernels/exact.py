@@ -21,6 +21,7 @@ from workloads.kernels.core.tiles import multiply
 __all__ = ["grouped_query", "mla_absorbed", "multi_query", "one_pass", "sliding_window", "three_pass", "two_pass"]
 
 BLOCK = 128  # keys that share a local maximum in the two-pass kernel
+SHORT = 32  # values summed in single precision before the sum is passed on to a longer number
 
 
 def _causal(kernel: str, causal: bool, queries: int, keys: int) -> int:
@@ -130,15 +131,32 @@ def _materialised(
 
 
 @jit
-def _scores(q: Array, start: int, count: int, k: Array, offset: int, last: Array, scores: Array) -> None:
-    """All scores of a tile of queries (m, i); query ``p`` sees keys up to ``p + offset``."""
+def _scores(q: Array, start: int, count: int, k: Array, offset: int, last: Array, scores: Array) -> Array:
+    """Scores of a tile of queries and the keys that any of them sees (m, i); query ``p`` sees up to ``p + offset``."""
     query = np.empty((q.shape[1], scores.shape[1]), q.dtype)
     load(q, start, count, query)
     for i in range(len(last)):
         last[i] = start + i + offset
-    scores[:] = 0
-    multiply(k, query, scores)
-    hide(scores, 0, last, scores.shape[0] + 1, scores.shape[0])
+    seen = min(len(k), start + count + offset)
+    block = scores[:seen]
+    block[:] = 0
+    multiply(k[:seen], query, block)
+    partly = min(start + offset, seen)
+    hide(block[partly:], partly, last, len(k) + 1, len(k))
+    return block
+
+
+@jit
+def _blend(scores: Array, values: Array, last: Array, out: Array, total: Array) -> None:  # (m, i), (m, f), (f, i)
+    """Values weighted by scores: short sums in their own precision, which are added up in double precision."""
+    total[:] = 0
+    for first in range(0, len(scores), SHORT):
+        stop = min(first + SHORT, len(scores))
+        out[:] = 0
+        mix(scores[first:stop], values[first:stop], out, stop - 1 > last[0], first, last, len(scores), len(scores))
+        for f in range(out.shape[0]):
+            for i in range(out.shape[1]):
+                total[f, i] += out[f, i]
 
 
 @jit
@@ -147,19 +165,15 @@ def _three(
 ) -> None:  # (a, n, e), (a, m, e), (a, m, f) -> (a, n, f)
     rows, keys = q.shape[1], k.shape[1]
     lanes, tiles = lanes_for(rows, q), (rows + LANES - 1) // LANES
-    scores, out, last = (
-        np.empty((keys, lanes), q.dtype),
-        np.empty((o.shape[2], lanes), q.dtype),
-        np.empty(lanes, np.int64),
-    )
+    room, last = np.empty((keys, lanes), q.dtype), np.empty(lanes, np.int64)
+    out, total = np.empty((o.shape[2], lanes), q.dtype), np.empty((o.shape[2], lanes), np.float64)
     for item in range(first, stop):
         a, start = item // tiles, item % tiles * LANES
         count = LANES if start + LANES < rows else rows - start
-        _scores(q[a], start, count, k[a], offset, last, scores)
+        scores = _scores(q[a], start, count, k[a], offset, last, room)
         _quotients(scores)
-        out[:] = 0
-        mix(scores, v[a], out, offset < keys, 0, last, keys, keys)
-        store(out, start, count, o[a])
+        _blend(scores, v[a], last, out, total)
+        store(total, start, count, o[a])
 
 
 @jit
@@ -168,31 +182,27 @@ def _two(
 ) -> None:  # (a, n, e), (a, m, e), (a, m, f) -> (a, n, f)
     rows, keys = q.shape[1], k.shape[1]
     lanes, tiles, blocks = lanes_for(rows, q), (rows + LANES - 1) // LANES, (keys + BLOCK - 1) // BLOCK
-    scores, out, last = (
-        np.empty((keys, lanes), q.dtype),
-        np.empty((o.shape[2], lanes), q.dtype),
-        np.empty(lanes, np.int64),
-    )
-    peaks, sums = np.empty((blocks, lanes), q.dtype), np.empty((blocks, lanes), q.dtype)
+    room, last = np.empty((keys, lanes), q.dtype), np.empty(lanes, np.int64)
+    out, total = np.empty((o.shape[2], lanes), q.dtype), np.empty((o.shape[2], lanes), np.float64)
+    peaks, sums = np.empty((blocks, lanes), q.dtype), np.empty((blocks, lanes), np.float64)
     for item in range(first, stop):
         a, start = item // tiles, item % tiles * LANES
         count = LANES if start + LANES < rows else rows - start
-        _scores(q[a], start, count, k[a], offset, last, scores)
+        scores = _scores(q[a], start, count, k[a], offset, last, room)
         _local(scores, peaks, sums)
-        total = _correct(scores, peaks, sums)
-        out[:] = 0
-        mix(scores, v[a], out, offset < keys, 0, last, keys, keys)
+        divisor = _correct(scores, peaks, sums)
+        _blend(scores, v[a], last, out, total)
         for f in range(out.shape[0]):
             for i in range(lanes):
-                out[f, i] /= total[i]
-        store(out, start, count, o[a])
+                total[f, i] /= divisor[i]
+        store(total, start, count, o[a])
 
 
 @jit
 def _quotients(scores: Array) -> None:  # (m, i)
     """Softmax over the keys, one traversal each for the maximum, the exponentials with their sum, the division."""
     keys, lanes = scores.shape
-    peak, total = np.empty(lanes, scores.dtype), np.zeros(lanes, scores.dtype)
+    peak, total = np.empty(lanes, scores.dtype), np.zeros(lanes, np.float64)
     peak[:] = -np.inf
     for m in range(keys):
         for i in range(lanes):
@@ -201,9 +211,10 @@ def _quotients(scores: Array) -> None:  # (m, i)
         for i in range(lanes):
             scores[m, i] = exp(scores[m, i] - peak[i])
             total[i] += scores[m, i]
+    divisor = total.astype(scores.dtype)
     for m in range(keys):
         for i in range(lanes):
-            scores[m, i] /= total[i]
+            scores[m, i] /= divisor[i]
 
 
 @jit
@@ -226,7 +237,7 @@ def _local(scores: Array, peaks: Array, sums: Array) -> None:  # (m, i) -> (m1, 
 @jit
 def _correct(scores: Array, peaks: Array, sums: Array) -> Array:  # (m, i), (m1, i), (m1, i) -> (i)
     """Second pass: exponentials corrected to the maximum of all blocks; returns their sum."""
-    top, total = np.empty(peaks.shape[1], peaks.dtype), np.zeros(peaks.shape[1], peaks.dtype)
+    top, total = np.empty(peaks.shape[1], peaks.dtype), np.zeros(peaks.shape[1], np.float64)
     top[:] = -np.inf
     for b in range(peaks.shape[0]):
         for i in range(peaks.shape[1]):

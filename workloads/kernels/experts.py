@@ -185,7 +185,9 @@ def _visit(
     first: int, stop: int, x: Array, experts: Array, weights: Array, gate: Array, up: Array, down: Array, z: Array
 ) -> None:  # (n, d), (n, k), (n, k), (x, d, f), (x, d, f), (x, f, d) -> (n, d)
     hidden, other = np.empty((1, gate.shape[2]), x.dtype), np.empty((1, gate.shape[2]), x.dtype)
+    total = np.empty(z.shape[1], np.float64)
     for n in range(first, stop):
+        total[:] = 0
         for k in range(experts.shape[1]):
             expert = experts[n, k]
             hidden[:], other[:] = 0, 0
@@ -197,4 +199,5 @@ def _visit(
             for f in range(hidden.shape[1]):
                 weight = weights[n, k] * hidden[0, f]
                 for d in range(x.shape[1]):
-                    z[n, d] += weight * down[expert, f, d]
+                    total[d] += weight * down[expert, f, d]
+        z[n] = total

@@ -26,7 +26,8 @@ def neural_memory(
     """Answers to ``q`` of ``x -> silu(x w1) w2``, which takes a step at every token towards answering ``k`` with ``v``.
 
     The gradient of the squared error is taken at the weights with which a chunk began; each token's goes through its
-    own rate and momentum, and the weights forget a fraction of themselves before each step.
+    own rate and momentum, and the weights forget a fraction of themselves before each step. The weights are kept in
+    double precision whatever the type, as rounding would be carried from step to step.
     """
     tokens = {"rate": (rate, "b h t"), "momentum": (momentum, "b h t"), "forget": (forget, "b h t")}
     data = {"q": (q, "b h t e"), "k": (k, "b h t e"), "v": (v, "b h t f")}
@@ -53,10 +54,10 @@ def _remember(
     chunk: int,
     o: Array,
 ) -> None:  # (a, t, e), (a, t, e), (a, t, f), (a, t) three times, (h, e, d), (h, d, f) -> (a, t, f)
-    inner, outer = np.empty(w1.shape[2], q.dtype), np.empty(w2.shape[2], q.dtype)
+    inner, outer = np.empty(w1.shape[2], np.float64), np.empty(w2.shape[2], np.float64)
     for a in range(first, stop):
         head = a % w1.shape[0]
-        now1, now2 = w1[head].copy(), w2[head].copy()
+        now1, now2 = w1[head].astype(np.float64), w2[head].astype(np.float64)
         step1, step2 = np.zeros_like(now1), np.zeros_like(now2)
         then1, then2 = now1.copy(), now2.copy()
         for t in range(q.shape[1]):
@@ -69,7 +70,8 @@ def _remember(
             _descend(k[a, t], inner, outer, then2, momentum[a, t], rate[a, t], step1, step2)
             _settle(now1, step1, forget[a, t])
             _settle(now2, step2, forget[a, t])
-            _apply(q[a, t], now1, now2, inner, o[a, t])
+            _apply(q[a, t], now1, now2, inner, outer)
+            o[a, t] = outer
 
 
 @jit
@@ -82,7 +84,6 @@ def _copy(source: Array, target: Array) -> None:
 @jit
 def _apply(x: Array, w1: Array, w2: Array, inner: Array, outer: Array) -> None:  # (e), (e, d), (d, f) -> (d), (f)
     """The network at one input; leaves what goes into its activation."""
-    one = x.dtype.type(1)
     for d in range(len(inner)):
         inner[d] = 0
     for e in range(len(x)):
@@ -91,7 +92,7 @@ def _apply(x: Array, w1: Array, w2: Array, inner: Array, outer: Array) -> None: 
     for f in range(len(outer)):
         outer[f] = 0
     for d in range(len(inner)):
-        active = inner[d] / (one + np.exp(-inner[d]))
+        active = inner[d] / (1 + np.exp(-inner[d]))
         for f in range(len(outer)):
             outer[f] += active * w2[d, f]
 
@@ -101,11 +102,10 @@ def _descend(
     key: Array, inner: Array, error: Array, w2: Array, momentum: float, rate: float, step1: Array, step2: Array
 ) -> None:  # (e), (d), (f), (d, f) -> (e, d), (d, f)
     """The next step from the one before: momentum times it, less the rate times the gradient."""
-    one = key.dtype.type(1)
     for d in range(len(inner)):
-        gate = one / (one + np.exp(-inner[d]))
-        active, slope = inner[d] * gate, gate * (one + inner[d] * (one - gate))
-        back = key.dtype.type(0)
+        gate = 1 / (1 + np.exp(-inner[d]))
+        active, slope = inner[d] * gate, gate * (1 + inner[d] * (1 - gate))
+        back = 0.0
         for f in range(len(error)):
             back += error[f] * w2[d, f]
             step2[d, f] = momentum * step2[d, f] - rate * active * error[f]
@@ -115,7 +115,7 @@ def _descend(
 
 @jit
 def _settle(weights: Array, step: Array, forget: float) -> None:
-    keep = weights.dtype.type(1) - forget
+    keep = 1 - np.float64(forget)
     for i in range(weights.shape[0]):
         for j in range(weights.shape[1]):
             weights[i, j] = keep * weights[i, j] + step[i, j]

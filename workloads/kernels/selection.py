@@ -18,11 +18,12 @@ from workloads.kernels.core.jit import jit, run
 __all__ = ["hip", "infllm", "landmark", "nearest", "retrieval_attention", "top_k"]
 
 
-def top_k(scores: Array, *, keep: int) -> Array:  # (r, n) -> int (r, keep)
+def top_k(scores: Array, *, keep: int, threads: int = 1) -> Array:  # (r, n) -> int (r, keep)
     """Places of the ``keep`` largest of each row, largest first, ties by lowest place."""
     size = arrays("top_k", scores=(scores, "r n"))
-    whole("top_k", least=0, most=size["n"], keep=keep)
-    return best(scores, keep)
+    whole("top_k", least=1, threads=threads)
+    whole("top_k", most=size["n"], keep=keep)
+    return best(scores, keep, threads)
 
 
 def hip(
@@ -45,7 +46,7 @@ def hip(
         starts, stops = _halves(starts, middle), _halves(middle, stops)
         scores = np.empty(starts.shape, q.dtype)
         run(_branches, heads * blocks, threads, *flat, starts, stops, block, scores)
-        at = best(scores, keep)
+        at = best(scores, keep, threads)
         starts, stops = (np.take_along_axis(edge, at, -1) for edge in (starts, stops))
     chosen = starts.reshape(size["b"], size["h"], blocks, keep)
     return attended(q, k, v, chosen, block, threads)
@@ -103,7 +104,7 @@ def nearest(
     size = arrays("nearest", q=(q, "b h p e"), k=(k, "b h m e"))
     whole("nearest", least=1, threads=threads)
     whole("nearest", most=size["m"], keep=keep)
-    return best(_scored(q, k, threads), keep)
+    return best(_scored(q, k, threads), keep, threads)
 
 
 def retrieval_attention(
@@ -186,7 +187,7 @@ def landmark(
                          f"blocks of {block}, of which the last is local")  # fmt: skip
     whole("landmark", most=count, blocks=blocks)
     gates = _scored(q, landmarks, threads)
-    chosen = best(gates, blocks)
+    chosen = best(gates, blocks, threads)
     o = np.zeros((*q.shape[:3], size["f"]), q.dtype)
     given = (q, k, v, np.take_along_axis(gates, chosen, -1), chosen, o)
     flat = [joined(a, 2) for a in given]

@@ -12,6 +12,7 @@ import numpy as np
 
 from workloads.kernels.core.checks import Array, arrays, joined, whole
 from workloads.kernels.core.items import State, cover, divided, groups, states
+from workloads.kernels.core.jit import spread
 
 __all__ = ["decode_split", "merge", "offloaded", "partial", "stream_k"]
 
@@ -96,13 +97,22 @@ def partial(
     return x.reshape(b, h, p), z.reshape(b, h, p), o.reshape(b, h, p, f)
 
 
-def merge(first: State, second: State) -> State:  # (b, h, p), (b, h, p), (b, h, p, f), twice -> once
+def merge(
+    first: State, second: State, *, threads: int = 1
+) -> State:  # (b, h, p), (b, h, p), (b, h, p, f), twice -> once
     """The state over the keys of both."""
     names = ("x1", "z1", "o1", "x2", "z2", "o2")
     ranks = ("b h p", "b h p", "b h p f") * 2
     given = zip(names, zip((*first, *second), ranks, strict=True), strict=True)
     arrays("merge", **dict(given))
-    (x1, z1, o1), (x2, z2, o2) = first, second
+    whole("merge", least=1, threads=threads)
+    rows = (joined(a, 3) for a in (*first, *second))
+    merged = spread(_merge, threads, *rows)
+    x, z, o = (made.reshape(old.shape) for made, old in zip(merged, first, strict=True))
+    return x, z, o
+
+
+def _merge(x1: Array, z1: Array, o1: Array, x2: Array, z2: Array, o2: Array) -> State:  # (n), (n), (n, f) twice
     top = np.maximum(x1, x2)
     with np.errstate(invalid="ignore"):
         w1, w2 = np.exp(x1 - _base(top)), np.exp(x2 - _base(top))

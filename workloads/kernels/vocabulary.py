@@ -5,13 +5,11 @@ Tokens lie in the lanes of vectors; the words pass by in blocks, of which only a
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from workloads.kernels.core.checks import Array, arrays, indices, joined, whole
 from workloads.kernels.core.exponential import exp
-from workloads.kernels.core.jit import jit, run
+from workloads.kernels.core.jit import jit, run, spread
 from workloads.kernels.core.online import KEYS, LANES, lanes_for, load, weigh
 from workloads.kernels.core.tiles import VECTOR, multiply
 
@@ -171,7 +169,10 @@ def _turn(back: Array, query: Array, start: int, count: int, de: Array, rows: Ar
             de[start + i, d] += back[d, i]
 
 
-def sort_vocabulary(e: Array, c: Array) -> Any:  # (n, d), (v, d) -> int (v,)
+def sort_vocabulary(e: Array, c: Array, *, threads: int = 1) -> Array:  # (n, d), (v, d) -> int (v,)
     """Words by their mean logit, lowest first: those that matter come to lie together."""
     arrays("sort_vocabulary", e=(e, "n d"), c=(c, "v d"))
-    return np.argsort(c.astype(np.float64) @ e.sum(axis=0, dtype=np.float64), kind="stable")
+    whole("sort_vocabulary", least=1, threads=threads)
+    mean = e.sum(axis=0, dtype=np.float64)
+    [logits] = spread(lambda words: (np.einsum("vd,d->v", words, mean),), threads, c)
+    return np.argsort(logits, kind="stable")

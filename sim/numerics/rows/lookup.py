@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,21 @@ def t_mac_int8(d: Draw) -> Iterator[Pair]:
     yield d.run(lookup.t_mac_int8, *t.values()), cascade, t | {"SIGN": SIGN}, "Y"
 
 
+def _codes(d: Draw) -> Any:
+    return d.rng.integers(0, 4, (d.m, 4 * d.e)).astype(np.uint8)
+
+
+def pack_two_bit(d: Draw) -> Iterator[Pair]:
+    t = {"S": _codes(d), "POW": 4 ** np.arange(4)}
+    yield d.run(lookup.pack_two_bit, t["S"]), cascades.pack_two_bit(outputs=d.m, inner=4 * d.e), t, "A"
+
+
+def two_bit(d: Draw) -> Iterator[Pair]:
+    t = {"X": d.normal(d.p, 4 * d.e), "S": _codes(d), "AL": d.values(d.m)}
+    got = d.run(lookup.two_bit, t["X"], lookup.pack_two_bit(t["S"]), t["AL"])
+    yield got, cascades.two_bit(rows=d.p, outputs=d.m, inner=4 * d.e), t, "Y"
+
+
 def memory_former(d: Draw) -> Iterator[Pair]:
     for bits in (1, 3, 8):
         t = {"X": d.normal(d.p, d.e * bits), "TB": d.values(d.e, 2**bits, d.r)}
@@ -52,5 +68,7 @@ ROWS = {
     "lookup.pack": Row(pack),
     "lookup.t_mac": Row(t_mac),
     "lookup.t_mac_int8": Row(t_mac_int8, single=INT8, double=INT8),
+    "lookup.pack_two_bit": Row(pack_two_bit),
+    "lookup.two_bit": Row(two_bit),
     "lookup.memory_former": Row(memory_former),
 }

@@ -33,7 +33,7 @@ MEMORY = """
 
 
 def neural_memory(d: Draw) -> Iterator[Pair]:
-    cut = d.cut(m=min(d.m, 4 if d.dtype is np.float32 else 12))  # each step of a network compounds rounding
+    cut = d.cut(m=min(d.m, 12))
     t = cut.tokens() | {"I1": cut.normal(d.h, d.e, d.p), "I2": cut.normal(d.h, d.p, d.r) / cut.dtype(np.sqrt(d.p))}
     t |= {
         n: (d.rng.random((d.b, d.h, cut.m)) * top).astype(d.dtype)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import pytest
 
@@ -142,13 +140,3 @@ def test_a_price_that_is_missing_or_means_nothing_is_refused(
 def test_a_device_outside_the_comparison_has_no_price() -> None:
     with pytest.raises(WeirError, match=r"no price for h800: add --price h800=1\.50"):
         prices(["h100"]).of("h800")
-
-
-def test_two_pools_with_prices_load_quickly() -> None:
-    code = (
-        "import time; from sim.arch import cluster; from sim.arch.prices import prices; start = time.process_time()\n"
-        "found = cluster('2xh100_4xh20'); prices([p.device for p in found.pools]).usd_per_hour(found)\n"
-        "print(time.process_time() - start)"
-    )
-    timed = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    assert min(float(run.stdout) for run in timed) < 0.015

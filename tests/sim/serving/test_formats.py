@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -162,10 +161,3 @@ def test_missing_files_folders_and_sizes(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(formats, "MAX_BYTES", 8)
     with pytest.raises(WeirError, match=r"x\.csv: larger than 0 KiB, which no trace file is"):
         read(tmp_path / "x.csv")
-
-
-def test_twenty_thousand_rows_read_quickly(tmp_path: Path) -> None:
-    (tmp_path / "big.csv").write_text(AZURE + ROW * 20_000)
-    start = time.process_time()
-    assert len(read(tmp_path / "big.csv")) == 20_000
-    assert time.process_time() - start < 0.3  # 0.05 s where this was written; room for a slow machine

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,9 +87,6 @@ def test_refused(minimise: list[str], maximise: list[str], message: str) -> None
         pareto(frame, minimise, maximise)
 
 
-def test_a_million_rows_take_about_a_second() -> None:
+def test_a_million_random_rows_have_a_front_of_about_the_harmonic_number() -> None:
     frame = pd.DataFrame(np.random.default_rng(0).random((1_000_000, 2)), columns=["a", "b"])
-    start = time.process_time()
-    front = pareto(frame, minimise=["a", "b"])
-    assert 5 < len(front) < 40  # the expected size is the harmonic number, 14.4
-    assert time.process_time() - start < 4
+    assert 5 < len(pareto(frame, minimise=["a", "b"])) < 40  # 14.4 is expected

@@ -56,3 +56,15 @@ def run(kernel: Callable[..., None], items: int, threads: int, *args: Any) -> No
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(piece, pairwise(edges)):
             pass
+
+
+def spread(function: Callable[..., tuple[Any, ...]], threads: int, *arrays: Any) -> tuple[Any, ...]:
+    """``function`` of equal shares of the arrays' first rank, each on a thread; the results joined along theirs."""
+    rows = len(arrays[0])
+    count = min(rows, threads)
+    if count <= 1:
+        return function(*arrays)
+    edges = [rows * i // count for i in range(count + 1)]
+    with ThreadPoolExecutor(count) as pool:
+        parts = pool.map(lambda at: function(*(a[slice(*at)] for a in arrays)), pairwise(edges))
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -1,21 +1,26 @@
 """A matrix product on small tiles: the accumulators stay in vector registers, which plain loops do not achieve.
 
-Compiled, :func:`multiply` works on 8 rows by one 64-byte vector of columns at a time; LLVM splits the vector where the
-machine's are shorter. Uncompiled it is NumPy's product.
+Compiled, :func:`multiply` works on a few rows by one 64-byte vector of columns at a time; LLVM splits the vector where
+the machine's are shorter. Uncompiled it is NumPy's product.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import intrinsic, overload
 
 from workloads.kernels.core.checks import Array
 
 VECTOR = 64  # bytes
-ROWS = 8  # accumulators in flight: latency of a multiply-add times two of them a cycle
+# Accumulators in flight: at least the latency of a multiply-add times two of them a cycle, and no more than registers
+# hold beside their operands. Where there are sixteen registers of half a vector, eight rows would spill.
+ROWS = 8 if get_host_cpu_features().get("avx512f") else 6
+REST = 4  # rows of a smaller tile, for what is left
+DEPTH = 128  # terms summed at a time: a vector's column of them stays in the first-level cache
 
 
 def multiply(a: Array, b: Array, c: Array) -> None:  # (r, k), (k, n), (r, n); n in whole vectors, b and c contiguous
@@ -87,7 +92,7 @@ def _join(phi: Any, before: Any, first: Any, loop: Any, again: Any) -> None:
     phi.add_incoming(again, loop)
 
 
-_many, _one = _tile(ROWS), _tile(1)
+_many, _some, _one = _tile(ROWS), _tile(REST), _tile(1)
 
 
 @overload(multiply)
@@ -99,11 +104,20 @@ def _multiply(a: Any, b: Any, c: Any) -> Any:
         rows, depth = a.shape
         ar, ak = a.strides[0] // size, a.strides[1] // size
         bk, cr = b.shape[1], c.shape[1]
-        full = rows - rows % ROWS
-        for i in range(0, cr, lanes):
-            for r in range(0, full, ROWS):
-                _many(a, r * ar, ar, ak, b, i, bk, c, r * cr + i, cr, depth)
-            for r in range(full, rows):
-                _one(a, r * ar, ar, ak, b, i, bk, c, r * cr + i, cr, depth)
+        full = rows // ROWS
+        if ROWS % REST == 2 and full > 0 and rows % ROWS % REST > 1:
+            full -= 1  # what is left then is tiles of REST
+        full *= ROWS
+        most = rows - (rows - full) % REST
+        for first in range(0, depth, DEPTH):
+            deep = min(DEPTH, depth - first)
+            for i in range(0, cr, lanes):
+                at = first * bk + i
+                for r in range(0, full, ROWS):
+                    _many(a, r * ar + first * ak, ar, ak, b, at, bk, c, r * cr + i, cr, deep)
+                for r in range(full, most, REST):
+                    _some(a, r * ar + first * ak, ar, ak, b, at, bk, c, r * cr + i, cr, deep)
+                for r in range(most, rows):
+                    _one(a, r * ar + first * ak, ar, ak, b, at, bk, c, r * cr + i, cr, deep)
 
     return compiled

@@ -8,9 +8,9 @@ from einsum import WeirError, parse
 from mappings.text import parse as read
 from mappings.tree import Nest
 from sim.arch import Compute, Device, Memory
+from sim.mapper import alternatives
 from sim.model.legal import check
 from sim.model.spatial import evaluate
-from sim.search import alternatives
 from workloads import attention
 
 RATES = (("mac", "bf16", 2e9), ("map", "bf16", 1e9), ("exp", "bf16", 1e9))

@@ -1,0 +1,130 @@
+"""``weir offload``: which part of a model lies on the GPU, its host or a disk, and how fast it then generates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from einsum.errors import WeirError, hint
+from sim.arch import device
+from sim.cli import ask
+from sim.cli.data import Form, emit
+from sim.cli.patience import patience
+from sim.cli.text import Sheet, folded, show
+from sim.planner.placement import method
+from sim.planner.policy import Load, Policy, best
+from sim.planner.shape import UNITS, Hardware, hardware, shape
+from sim.units import fmt
+from workloads.transformer import from_config
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the command line puts it."""
+
+    model: str
+    on: str
+    host: str
+    gpus: str
+    prompt: str
+    output: str
+    method: str
+    micro: str | None = None
+    batches: str | None = None
+    fixed: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    compress: float = 1.0
+
+
+def offload(asked: Asked, form: Form, save: str | None = None) -> None:
+    """Print the best policy for a question, and write it to a file where one is named."""
+    found = policy(asked)
+    if save is not None:
+        _write(Path(save), found)
+    if form is Form.TEXT:
+        show(*_text(found))
+    else:
+        emit(form, found.summary(), found.frame().to_dict("records"))
+
+
+def policy(asked: Asked) -> Policy:
+    """The best policy for a question."""
+    load = Load(ask.whole(asked.prompt, "--prompt"), ask.whole(asked.output, "--output"))
+    model = from_config(ask.model(asked.model))
+    made = shape(model, load.prompt + load.output).compressed(asked.compress)
+    chosen = method(asked.method)
+    changes = ask.pairs(asked.changes, "--set", "host_memory=256GB")
+    known = {name for name, _, _ in chosen.settings}
+    for name in changes:
+        if name not in known and name not in UNITS:
+            raise WeirError(f"--set: nothing is called {name!r}{hint(name, {*known, *UNITS})}")
+    where = _hardware(asked, {n: v for n, v in changes.items() if n in UNITS}, model.dtype)
+    with patience(f"placing {model.name}") as advance:
+        return best(
+            made, where, load, method=chosen, fixed=_fractions(asked.fixed), progress=advance,
+            settings={n: v for n, v in changes.items() if n in known},
+            micro=None if asked.micro is None else ask.whole(asked.micro, "--micro"),
+            batches=None if asked.batches is None else ask.whole(asked.batches, "--batches"),
+        )  # fmt: skip
+
+
+def _hardware(asked: Asked, changes: Mapping[str, str], dtype: str) -> Hardware:
+    gpus = ask.whole(asked.gpus, "--gpus")
+    return hardware(device(asked.on), device(asked.host), gpus=gpus, dtype=dtype).with_(**changes)
+
+
+def _fractions(texts: tuple[str, ...]) -> dict[str, float]:
+    """``weights.gpu=20%`` or ``0.2``, as often as given."""
+    from sim.units import si
+
+    return {n: si(v, "1", f"--fix {n}") for n, v in ask.pairs(texts, "--fix", "weights.gpu=20%").items()}
+
+
+def _write(path: Path, found: Policy) -> None:
+    """The policy as JSON, whole or not at all."""
+    import json
+
+    from sim.cli.data import plain
+
+    whole = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        whole.write_text(json.dumps(plain(found.summary()), indent=2) + "\n", encoding="utf-8")
+        os.replace(whole, path)
+    except OSError as error:
+        whole.unlink(missing_ok=True)
+        raise WeirError(f"--save {str(path)!r}: {error.strerror}") from None
+
+
+def _text(found: Policy) -> tuple[Sheet | str, ...]:
+    rate = f"{found.model} on {found.hardware}: {found.tokens_per_second:.4g} generated tokens/s"
+    block = f"{found.batches} x {found.micro} sequences a block, {fmt(found.block_seconds, 's')}"
+    tiers = tuple(dict.fromkeys(t for _, ts in found.placement.method.classes for t in ts))
+    placed = tuple(
+        (name, *(f"{found.fractions[f'{name}.{t}']:.1%}" if t in ts else "" for t in tiers))
+        for name, ts in found.placement.method.classes
+    )
+    held = tuple((n, fmt(h, "B"), fmt(m, "B"), f"{h / m:.0%}" if m else "") for n, (h, m) in found.memory.items())
+    stages = tuple((name, fmt(s, "s"), *_slowest(found, name)) for name, s in found.stages.items())
+    known = "proven best for this block" if found.proven else "not proven best for this block"
+    notes = [f"{known}; {found.tried} blocks tried. {found.placement.method.title}.", found.placement.method.notes]
+    return (
+        f"{rate}\n{block}",
+        Sheet("where", ("class", *tiers), placed, right=tuple(range(1, len(tiers) + 1))),
+        Sheet("memory", ("", "held", "of", "used"), held, right=(1, 2, 3)),
+        Sheet("time", ("stage", "a run", "slowest", ""), stages, right=(1, 3)),
+        "\n".join(folded(note) for note in notes if note),
+    )
+
+
+def _slowest(found: Policy, stage: str) -> tuple[str, str]:
+    """The quantity that a stage's seconds name and that takes longest."""
+    import re
+
+    [formula] = [s.seconds for s in found.placement.method.stages if s.name == stage]
+    loads: dict[str, Any] = found.loads
+    named = {name: loads[name] for name in re.findall(r"\w+", formula) if name in loads}
+    slowest = max(named, key=lambda name: named[name])
+    return slowest, fmt(named[slowest], "s")

@@ -1,0 +1,77 @@
+"""What no mapping can go below on a device: every operation done once, every input fetched and output stored once."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from einsum import Access, Affine, Cascade
+from einsum.ops import bits
+from einsum.sparsity import density
+from sim.arch import Device
+from sim.mapper.sites import Values, able, expected
+
+
+def seconds(cascade: Cascade, device: Device, sizes: Values) -> float:
+    """Seconds: the memory's for what must be moved, or the units' together, work divided over them at will."""
+    read, written = _moved(cascade, sizes)
+    memory = device.memory
+    return max(float(memory.busy(read, written)), _work(cascade, device, sizes))
+
+
+def joules(cascade: Cascade, device: Device, sizes: Values) -> float:
+    """Joules: what must be moved at the memory's energy, each point on the unit that takes least."""
+    read, written = _moved(cascade, sizes)
+    moved = device.memory.joules(read) + device.memory.joules(written, written=True)
+    least = (
+        min(each for _, each in able(cascade, e, device, sizes).values()) * expected(cascade, e, sizes)
+        for e in cascade.einsums
+    )
+    return float(moved + sum(least))
+
+
+def _moved(cascade: Cascade, sizes: Values) -> tuple[float, float]:
+    """Bytes of all inputs, and of all outputs, as far as they are touched."""
+    read = sum(_size(cascade, name, sizes) for name in cascade.inputs)
+    return read, sum(_size(cascade, name, sizes) for name in cascade.outputs)
+
+
+def _size(cascade: Cascade, name: str, sizes: Values) -> float:
+    """Bytes of the least that touches a tensor: the fewest places that any one access reaches."""
+    accesses = [a for e in cascade.einsums for a in (*e.reads, e.output) if a.tensor == name]
+    tensor = cascade.tensor(name)
+    part = float(density(tensor.patterns, sizes)) if tensor.patterns else 1.0
+    return max(_places(access, sizes) for access in accesses) * part * bits(tensor.dtype) / 8
+
+
+def _places(access: Access, sizes: Values) -> float:
+    """At least so many places does an access reach: one for each value of the rank of largest extent, by dimension."""
+    if any(isinstance(index, Access) for index in access.indices):
+        return 0.0  # it depends on values
+    ranks = [max((sizes[r] for r in i.ranks), default=1) for i in access.indices if isinstance(i, Affine)]
+    shared = len({r for i in access.indices for r in i.ranks}) < sum(len(i.ranks) for i in access.indices)
+    return float(max(ranks, default=1) if shared else prod(float(r) for r in ranks))
+
+
+def _work(cascade: Cascade, device: Device, sizes: Values) -> float:
+    """Seconds of the busiest unit where each Einsum's points may be divided over units in any way (a linear
+    programme)."""
+    costs: list[dict[str, float]] = []
+    for einsum in cascade.einsums:
+        found = able(cascade, einsum, device, sizes)
+        points = expected(cascade, einsum, sizes)
+        costs.append({unit: points * each / device.instances(unit) for unit, (each, _) in found.items()})
+    units = sorted({unit for one in costs for unit in one})
+    if len(units) == 1:
+        return sum(one[units[0]] for one in costs)
+    from scipy.optimize import linprog  # heavy, and not asked for by a single estimate
+
+    share = [(n, unit) for n, one in enumerate(costs) for unit in one]
+    scale = max(max(one.values()) for one in costs)
+    busy = np.array([[costs[n][u] / scale if u == unit else 0.0 for n, u in share] + [-1.0] for unit in units])
+    whole = np.array([[float(n == at) for n, _ in share] + [0.0] for at in range(len(costs))])
+    goal: Any = [0.0] * len(share) + [1.0]
+    solved = linprog(goal, A_ub=busy, b_ub=np.zeros(len(units)), A_eq=whole, b_eq=np.ones(len(costs)), method="highs")
+    return float(solved.fun or 0.0) * scale

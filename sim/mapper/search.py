@@ -1,0 +1,221 @@
+"""The best nest of a stated space: every shape with every tile size, counted through the closed form in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, combinations
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einsum import Cascade, WeirError, hint
+from mappings.tree import Branch, Keep, Nest
+from sim.arch import Device
+from sim.arch import device as named
+from sim.mapper import bound, parts
+from sim.mapper.parts import Group
+from sim.mapper.shapes import Shape, shapes
+from sim.mapper.sites import Values
+from sim.mapper.tiles import Array, Key, Space, front, unbeaten, value
+from sim.model.fit import occupancy
+from sim.model.legal import check
+from sim.model.nests import Mapped
+from sim.model.spatial import MappedEstimate, evaluate
+
+OBJECTIVES = ("time", "energy", "edp")
+REFINED = 12  # best shapes of a group whose tiles are refined
+FINE = 24  # widths of each of two strips that are refined at once
+
+
+@dataclass(frozen=True)
+class Point:
+    """One group under one shape with its tiles chosen, and what that costs."""
+
+    shape: Shape
+    widths: dict[Key, int]
+    seconds: float
+    joules: float
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Groups one after another, from the first Einsum on."""
+
+    points: tuple[Point, ...] = ()
+    seconds: float = 0.0
+    joules: float = 0.0
+
+    def then(self, point: Point) -> _Chain:
+        """One group more."""
+        return _Chain((*self.points, point), self.seconds + point.seconds, self.joules + point.joules)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best mapping found, and what is known about it."""
+
+    objective: str
+    nest: Nest
+    estimate: MappedEstimate
+    bound: float  # s, J or J s that no mapping of any kind can go below
+    mappings: int  # compared, or ruled out as a whole by what their units need at least
+    shapes: int  # nests with open tiles
+
+    @property
+    def value(self) -> float:
+        """Seconds, joules, or their product."""
+        return float(value(self.objective, self.estimate.seconds, self.estimate.joules))
+
+    @property
+    def proof(self) -> str:
+        """What the search shows, in a sentence."""
+        best = f"least {self.objective} of {self.mappings:,} mappings: {self.shapes:,} nests with all their tile sizes"
+        off = f"{self.value / self.bound:.3g} times what no mapping can go below" if self.bound > 0 else "no bound"
+        return f"{best}, the best of them refined; {off}"
+
+    def __str__(self) -> str:
+        return f"{self.estimate}\n{self.proof}\n{self.nest}"
+
+
+def search(
+    cascade: Cascade, device: Device | str | Path, *, objective: str = "time", space: Space | None = None,
+    tracked: Any = iter, **sizes: int,
+) -> Found:  # fmt: skip
+    """The mapping of a cascade on a device with the least ``time``, ``energy`` or product of both (``edp``).
+
+    Einsums are grouped as neighbours; groups follow one another through the outermost memory, those of one group share
+    loops and what is between them stays on chip. Every grouping is compared (where there are more than eight Einsums:
+    all together and each alone), and in each group every nest of :mod:`sim.mapper.shapes` with every tile size of the
+    ``space``. ``tracked`` wraps the groups, to show progress. Raises :class:`WeirError` if nothing fits.
+    """
+    if objective not in OBJECTIVES:
+        raise WeirError(f"unknown objective {objective!r}{hint(objective, OBJECTIVES)}")
+    one = device if isinstance(device, Device) else named(device)
+    whole = cascade.with_sizes(**sizes)
+    hunt = _Hunt(whole, one, whole.bind(), objective, space or Space())
+    nest = _joined(whole, one, [p.shape.closed(p.widths, hunt.sizes) for p in hunt.best(tracked).points])
+    least = bound.seconds(whole, one, hunt.sizes), bound.joules(whole, one, hunt.sizes)
+    made = evaluate(whole, nest, one, hunt.sizes)
+    return Found(objective, nest, made, float(value(objective, *least)), hunt.compared, hunt.tried)
+
+
+def _joined(cascade: Cascade, device: Device, nests: list[Nest]) -> Nest:
+    """Groups one after another, what they hand on kept in the outermost memory."""
+    if len(nests) == 1:
+        return nests[0]
+    firsts = [nest.nodes[0] for nest in nests]  # every shape begins with what the outermost memory keeps
+    names = {t for first in firsts if isinstance(first, Keep) for t in first.tensors}
+    bodies = [Nest(nest.nodes[1:]) for nest in nests]
+    keep = Keep(tuple(t.name for t in cascade.tensors if t.name in names), device.memory.name)
+    return Nest((keep, Branch("sequence", tuple(bodies))))
+
+
+@dataclass
+class _Hunt:
+    """One search: what it is for, and how much it has gone through."""
+
+    cascade: Cascade
+    device: Device
+    sizes: Values
+    objective: str
+    space: Space
+    compared: int = 0
+    tried: int = 0
+
+    def value(self, one: Point | _Chain) -> float:
+        """What is to be least."""
+        return float(value(self.objective, one.seconds, one.joules))
+
+    def best(self, tracked: Any) -> _Chain:
+        """The best grouping: from the first Einsum on, the unbeaten ways to come to each."""
+        pieces = parts.pieces(self.cascade)
+        found: dict[tuple[int, int], list[Point]] = {}
+        for start, stop in tracked(parts.spans(len(pieces))):
+            found[start, stop] = self.group(parts.group(self.cascade, tuple(chain(*pieces[start:stop]))))
+        reached: list[list[_Chain]] = [[_Chain()]]
+        for stop in range(1, len(pieces) + 1):
+            ways = [
+                one.then(p) for start in range(stop) for one in reached[start] for p in found.get((start, stop), [])
+            ]
+            reached.append(unbeaten(ways, self.objective))
+        if not reached[-1]:
+            raise WeirError(
+                f"no mapping of {self.cascade.name} fits {self.device.name}: the smallest tiles are too large for a"
+                " level, or what depends on itself cannot be cut"
+            )
+        return min(reached[-1], key=self.value)
+
+    def group(self, group: Group) -> list[Point]:
+        """The unbeaten mappings of one group; the best tiles of its best shapes are refined between the space's."""
+        every = sorted(shapes(group, self.device, self.sizes), key=lambda s: value(self.objective, *s.least))
+        found: list[list[Point]] = []
+        least = inf
+        for shape in every:
+            self.tried += 1
+            if value(self.objective, *shape.least) >= least or (group.between and not _legal(shape)):
+                continue
+            most = self.space.mappings // len(every)
+            here = [p for widths in self.space.chunks(shape, self.sizes, most) for p in self.points(shape, widths)]
+            if here := unbeaten(here, self.objective):
+                found.append(here)
+                least = min(least, *map(self.value, here))
+        found.sort(key=lambda here: min(map(self.value, here)))
+        refined = [self.refined(p) for p in list(chain(*found))[:REFINED]]
+        return unbeaten([*chain(*found), *refined], self.objective)
+
+    def points(self, shape: Shape, widths: dict[Key, Array]) -> Iterable[Point]:
+        """The unbeaten of some tile sizes of one shape; nothing where none fits."""
+        kept, seconds, joules = self.costs(shape, widths)
+        for i in front(seconds, joules, self.objective) if len(seconds) else ():
+            yield Point(shape, {key: int(one[i]) for key, one in kept.items()}, float(seconds[i]), float(joules[i]))
+
+    def costs(self, shape: Shape, widths: dict[Key, Array]) -> tuple[dict[Key, Array], Array, Array]:
+        """Those tile sizes that fit, with their seconds and joules."""
+        count = max([len(one) for one in widths.values()], default=1)
+        self.compared += count
+        tiles = {key: widths[tile.rank, tile.stage] * tile.lanes for key, tile in shape.keys.items()}
+        fits = np.broadcast_to(_fits(shape.mapped, self.device, self.sizes, tiles), (count,))
+        kept = {key: one[fits] for key, one in widths.items()}
+        number = int(fits.sum())
+        if not number:
+            return kept, np.empty(0), np.empty(0)
+        some = {key: one[fits] for key, one in tiles.items()}
+        made = evaluate(shape.cascade, shape.mapped, self.device, self.sizes, some, checked=False)
+        seconds, joules = (np.broadcast_to(np.asarray(v, float), (number,)) for v in (made.seconds, made.joules))
+        return kept, seconds, joules
+
+    def refined(self, point: Point) -> Point:
+        """The same shape with other tile sizes, those of two ranks or stages at a time, as long as that helps."""
+        lanes = point.shape.lanes
+        lists = {key: np.array(self.space.widths(self.sizes[key[0]], lanes[key], FINE), float) for key in lanes}
+        pairs = list(combinations(lanes, 2)) or [(key, key) for key in lanes]
+        best, before = point, inf
+        while self.value(best) < before:
+            before = self.value(best)
+            for one, other in pairs:
+                widths = {key: np.array([float(w)]) for key, w in best.widths.items()}
+                widths |= {one: lists[one], other: lists[other]}
+                grid = dict(zip(widths, map(np.ravel, np.meshgrid(*widths.values(), indexing="ij")), strict=True))
+                best = min((best, *self.points(point.shape, grid)), key=self.value)
+        return best
+
+
+def _fits(mapped: Mapped, device: Device, sizes: Values, tiles: dict[str, Array]) -> Any:
+    """Whether every level has room, by tile sizes."""
+    capacities = {m.name: m.capacity for m in device.memories}
+    fits: Any = True
+    for level, size in occupancy(mapped, sizes, tiles).items():
+        fits = fits & np.asarray(size <= capacities.get(level, inf))
+    return fits
+
+
+def _legal(shape: Shape) -> bool:
+    """Whether values reach their readers under a shape, whatever its tiles."""
+    try:
+        check(shape.cascade, shape.closed(dict.fromkeys(shape.lanes, 1), shape.cascade.bind()))
+    except WeirError:
+        return False
+    return True

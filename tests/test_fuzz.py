@@ -1,0 +1,172 @@
+"""Broken files of every format: each is read, or refused in words, quickly; nothing else comes out.
+
+Good files are broken by cutting, repeating, swapping and planting awkward pieces. ``WEIR_FUZZ`` sets how many broken
+files of each format are tried (2,500 for each of the eight formats make the 20,000 of a nightly run).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sim
+from einsum import Cascade, WeirError, parse
+from mappings import attention_arrays
+from mappings.text import parse as parse_nest
+from sim.arch import cluster, device
+from sim.arch.prices import book
+from sim.interop.timeloop import convert
+from sim.published.figures import paper
+from sim.units import si
+from workloads import attention, transformer
+
+TRIES = int(os.environ.get("WEIR_FUZZ", "150"))
+SLOW = 1.0  # seconds of CPU that no file may take
+LONGEST = 20_000  # characters of a message
+DATA = Path(sim.__file__).parent
+
+AWKWARD = (
+    "\0", "\ufeff", "\r\n", "\t", "nan", "inf", "-1", "0", "1e999", "1e-999", "9" * 400, "1_0", "0x10", "010", "NO",
+    "[[", "]]", "{", "}", "(" * 200, ")" * 200, "[" * 3000, '"', "'''", "#", "=", "==", ",", ";", ":", "*", "**", "/ 0",
+    "9**9**9", "a.b.c.d", "../../etc/passwd", "${HOME}", "{{7*7}}", "__import__('os')", "é", "漢字", "\u202e", "🦆",
+    " " * 500, "x" * 5000, "null", "true", "GiB", "TB/s", "-0.0", "\\", "\\u0000", "lambda: 0", "for", "keep", "max[",
+)  # fmt: skip
+
+
+def broken(text: str, draw: random.Random) -> str:
+    """``text`` with one to four things wrong."""
+    for _ in range(draw.randint(1, 4)):
+        start, stop = sorted(draw.randrange(len(text) + 1) for _ in range(2))
+        stop = min(stop, start + draw.choice((1, 3, 10, 80)))
+        piece = text[start:stop]
+        text = draw.choice((
+            lambda a, p, z: a + z,
+            lambda a, p, z: a + p + p + z,
+            lambda a, p, z: a + draw.choice(AWKWARD) + z,
+            lambda a, p, z: a + p + draw.choice(AWKWARD) + z,
+            lambda a, p, z: a + p[::-1] + z,
+            lambda a, p, z: a,
+            lambda a, p, z: _renumbered(a + p + z, draw),
+            lambda a, p, z: _moved(a + p + z, draw),
+        ))(text[:start], piece, text[stop:])  # fmt: skip
+    return text
+
+
+def _renumbered(text: str, draw: random.Random) -> str:
+    """One number of ``text`` replaced by an awkward one."""
+    found = list(re.finditer(r"\d[\d_.]*", text))
+    if not found:
+        return text
+    one = draw.choice(found)
+    return text[: one.start()] + draw.choice(("0", "-3", "1e400", "nan", "9" * 30, "0.5", "1e18")) + text[one.end() :]
+
+
+def _moved(text: str, draw: random.Random) -> str:
+    """Two lines of ``text`` exchanged."""
+    lines = text.split("\n")
+    a, b = (draw.randrange(len(lines)) for _ in range(2))
+    lines[a], lines[b] = lines[b], lines[a]
+    return "\n".join(lines)
+
+
+def on_file(read: Callable[[Path], object], suffix: str) -> Callable[[str, Path], object]:
+    """A reader of files as a reader of text."""
+
+    def reading(text: str, folder: Path) -> object:
+        path = folder / f"broken{suffix}"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        return read(path)
+
+    return reading
+
+
+def _texts(*patterns: str) -> list[str]:
+    return [p.read_text(encoding="utf-8") for pattern in patterns for p in sorted(DATA.glob(pattern))]
+
+
+def _cascades() -> list[str]:
+    sizes = {"query": 4, "context": 8, "head_dim": 4}
+    made = (attention.three_pass, attention.two_pass, attention.one_pass)
+    return [_lines(make(**sizes)) for make in made] + [BIASED]
+
+
+def _lines(cascade: Cascade) -> str:
+    return "\n".join(str(e) for e in cascade.einsums)
+
+
+BIASED = """Z[m, n] = A[m, k] * B[k, n] + C[n]
+R[m] = max[n](Z[m, n])
+S[0] = 0
+S[i + 1] = S[i] * 0.5 + X[i]
+I[c, x] = W[c, r] * J[c, x + r]"""
+
+LLAMA = """{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
+"intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+"vocab_size": 128256, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05, "rope_scaling": null,
+"tie_word_embeddings": false, "torch_dtype": "bfloat16", "quantization_config": {"quant_method": "fp8"}}"""
+MOONCAKE = '{"timestamp": 27, "input_length": 6755, "output_length": 500, "hash_ids": [46, 47]}\n' * 20
+AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "2023-11-16 18:15:46.6805900,374,44\n" * 20
+NESTS = (attention_arrays.interleaved(block=4, side=4), attention_arrays.unfused(block=4, side=4))
+
+
+def example(page: str, language: str) -> str:
+    """The first block of a language in a page of the documentation."""
+    text = (DATA.parent / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)[0]
+
+
+RANKS = (*"mnkpefhbcxri", "m0", "m1")
+
+
+def _cascade(text: str, _: Path) -> object:
+    return parse(text, **{r: 4 for r in RANKS if re.search(rf"\b{r}\b", text)})
+
+
+FORMATS: dict[str, tuple[Callable[[], list[str]], Callable[[str, Path], object]]] = {
+    "cascade": (_cascades, _cascade),
+    "mapping": (lambda: [str(n) for n in NESTS], lambda text, _: parse_nest(text)),
+    "device": (lambda: _texts("arch/data/devices/h*.toml", "arch/data/accelerators/*.toml"), on_file(device, ".toml")),
+    "cluster": (lambda: _texts("arch/data/clusters/*.toml"), on_file(cluster, ".toml")),
+    "prices": (lambda: _texts("arch/data/prices/*.toml"), on_file(lambda p: book(str(p)), ".toml")),
+    "config": (lambda: [LLAMA], on_file(transformer.from_config, ".json")),
+    "trace": (lambda: [AZURE], on_file(sim.trace, ".csv")),
+    "trace of lines": (lambda: [MOONCAKE], on_file(sim.trace, ".jsonl")),
+    "figures": (lambda: _texts("published/data/traces.toml", "published/data/moe_lens.toml"), on_file(paper, ".toml")),
+    "architecture": (lambda: [example("interop", "yaml")], lambda text, _: convert(text)),
+    "quantity": (lambda: ["80 GiB", "3.35 TB", "1_024 B"], lambda text, _: si(text, "B")),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_broken_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
+    texts, read = FORMATS[name]
+    draw = random.Random(f"{name} {os.environ.get('WEIR_FUZZ_SEED', '0')}")  # noqa: S311
+    good = texts()
+    assert good
+    for text in good:
+        read(text, tmp_path)  # what is not broken is read
+    refused = 0
+    for _ in range(TRIES):
+        refused += _try(read, broken(draw.choice(good), draw), tmp_path)
+    assert refused > TRIES // 20, "hardly anything was broken"
+
+
+def _try(read: Callable[[str, Path], object], text: str, folder: Path) -> bool:
+    """Whether the reader refused the text; fails if it did anything else than that or read it, in time and memory."""
+    began = time.process_time()
+    said = None
+    try:
+        read(text, folder)
+    except WeirError as error:
+        said = str(error)
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error} from\n{text!r}") from error
+    assert time.process_time() - began < SLOW, f"took too long:\n{text!r}"
+    assert said is None or 0 < len(said.strip()) < LONGEST, repr(text)
+    return said is not None
