@@ -44,7 +44,7 @@ def memory_map(
         axes.step(times, sums, where="post", color="black", linewidth=1, label=f"live (at most {fmt(sums.max(), 'B')})")
     if capacity is not None:
         axes.axhline(capacity, color="#D55E00", linestyle="--", label=f"capacity {fmt(capacity, 'B')}")
-    if live or capacity is not None:
+    if (live and low.size) or capacity is not None:
         axes.legend(loc="lower right")
     if len(label) <= NAMED:
         for name, x, y in zip(label, (low + high) / 2, base + bytes_ / 2, strict=False):

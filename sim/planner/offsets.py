@@ -21,13 +21,14 @@ from sim.planner.milp import SOLVERS, Progress
 from sim.planner.packing import Ints, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
 
-ORDERINGS = ("TWA", "AWT", "WTA", "TAW")
+ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "TZW")
 LARGEST = 3000  # buffers that are searched; the search's memory grows with their square
 SHALLOW, GROWTH = 1000, 1.05  # choices that a search may make at first, and how that grows with each round
 DEEPEST = 100_000  # choices of one search at most: a second or two, in which an interrupt has to wait
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
+ADVICE = 5.0  # seconds at most to find what would do when nothing fits
 FADING = 0.95  # of blame from one attempt to the next
-SHARE = 0.5  # of the time for the search, where a solver can go on
+SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
 
 def plan(
@@ -47,19 +48,24 @@ def plan(
     lowest = not isfinite(capacity) if minimise is None else minimise
     work = _Work(packing, seconds, lowest, solver, progress)
     if work.bound * packing.unit <= capacity:
-        try:
-            _place(work)
-        except KeyboardInterrupt:
-            if not work.best.size:
-                raise
-            work.method += ", interrupted"
-    else:
-        work.take(_greedy(packing), "greedy")
+        _until_interrupted(work)
+    if work.bound * packing.unit > capacity:  # seen at once, or proven by the search: say what would do
+        work.lowest, work.seconds = True, min(work.elapsed + ADVICE, seconds)
+        _until_interrupted(work)
     if work.height * packing.unit > capacity:
         raise Infeasible(_too_small(work), work.height * packing.unit / max(capacity, 1))
-    plan = packing.plan(work.best, work.bound, work.method, work.elapsed, proven=work.bound == work.height)
-    check(problem, plan)
-    return plan
+    found = packing.plan(work.best, work.bound, work.method, work.elapsed, proven=work.bound == work.height)
+    check(problem, found)
+    return found
+
+
+def _until_interrupted(work: _Work) -> None:
+    try:
+        _place(work)
+    except KeyboardInterrupt:
+        if not work.best.size:
+            raise
+        work.method += ", interrupted"
 
 
 @dataclass
@@ -152,12 +158,13 @@ def _place(work: _Work) -> None:
         _promote(work)
         return
     table = search.overlaps(work.packing.shape)
-    solvable = work.lowest and int(np.triu(table, 1).sum()) <= orders.LARGEST
-    _search(work, table, work.seconds * (SHARE if solvable else 1.0))
-    if not work.done and solvable and work.elapsed < work.seconds:
+    pairs = int(np.triu(table, 1).sum())
+    share = 1.0 if not work.lowest or pairs > orders.LARGEST else SHARE if pairs <= orders.SMALL else MOST
+    _search(work, table, work.seconds * share)
+    if not work.done and share < 1 and work.elapsed < work.seconds:
         better, bound = orders.improve(
             work.packing, table, work.best, seconds=work.seconds - work.elapsed, solver=work.solver,
-            progress=_scaled(work),
+            formulation="ordering" if pairs <= orders.SMALL else "big-m", progress=_scaled(work),
         )  # fmt: skip
         work.take(better, f"{work.solver} from {work.method}")
         work.raise_bound(bound)
@@ -274,4 +281,5 @@ def _too_small(work: _Work) -> str:
     else:
         why = f"no placement within {capacity:.0f} bytes was found in {work.elapsed:.1f} s, nor that there is none"
         why += f" (at least {least} are needed)"
-    return f"{problem.name}: {why}; {height} would do"
+    smallest = " is the smallest that" if work.bound == work.height else ""
+    return f"{problem.name}: {why}; {height}{smallest} would do"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from math import ceil
+from math import ceil, isfinite
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from sim.planner import milp
 from sim.planner.packing import Ints, Packing
 
 FORMULATIONS = ("ordering", "big-m")
-LARGEST = 30_000  # pairs of buffers that are live at once, for which a solver still gets anywhere
+SMALL = 2_000  # pairs of buffers that are live at once, for which a solver may well prove something
+LARGEST = 10_000  # pairs for which it is worth trying
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def improve(
         return offsets, packing.bound
     orders = {pair: found[z] > 0.5 for pair, z in made.below.items()}
     better = recomputed(packing, orders)
-    bound = max(packing.bound, ceil(found.bound - 1e-6))
+    bound = max(packing.bound, ceil(found.bound - 1e-6)) if isfinite(found.bound) else packing.bound
     if better is None or packing.height(better) > most:
         return offsets, min(bound, most)
     return better, min(bound, packing.height(better))
