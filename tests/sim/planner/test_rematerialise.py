@@ -166,6 +166,16 @@ def test_a_start_is_never_made_worse() -> None:
     assert spent(made, improve(made, known, 0.05, "highs", None).order) <= spent(made, known.order)
 
 
+def test_shaken_scores_only_help_and_are_the_same_each_time() -> None:
+    made = within(graph(chain(10)), 60)
+    plain, shaken_ = best(made, scores(made)), best(made)
+    assert plain
+    assert shaken_
+    assert shaken_ == best(made)
+    assert spent(made, shaken_[1]) <= spent(made, plain[1])
+    assert peak(made, shaken_[1]) <= made.budget
+
+
 def test_the_start_of_the_programme_is_the_order_given() -> None:
     made = within(graph(chain(6)), 50)
     _, order = best(made) or ("", [])
