@@ -166,23 +166,27 @@ def trim(graph: Graph, order: Sequence[int], rounds: int = 3) -> list[int]:
 
 def best(graph: Graph, tried: Iterable[tuple[str, Score]] | None = None) -> tuple[str, list[int]] | None:
     """The quickest order that any score leads to, and the score's name; None where all fail."""
-    found: list[tuple[float, str, list[int]]] = []
     if graph.full <= graph.budget:
         return "everything kept", list(range(len(graph.reads)))
+    found: list[tuple[float, str, list[int]]] = []
     for name, score in (*scores(graph), *shaken(graph)) if tried is None else tried:
         order = evict(graph, score)
         if order is not None:
-            order = trim(graph, order)
             found.append((spent(graph, order), name, order))
-    return min(found)[1:] if found else None
+    trimmed = [(name, trim(graph, order)) for _, name, order in sorted(found)[: 3 + restarts(graph)]]
+    return min(trimmed, key=lambda one: (spent(graph, one[1]), one)) if trimmed else None
+
+
+def restarts(graph: Graph) -> int:
+    """How many shaken schedules are worth their time: the work on each grows with the cube of the tasks."""
+    return min(RESTARTS, RESTARTS * SMALL**3 // len(graph.reads) ** 3)
 
 
 def shaken(graph: Graph, seed: int = 0) -> Iterator[tuple[str, Score]]:
-    """Scores times a random factor for each buffer: so little apart, such schedules differ by several per cent. Fewer
-    for larger graphs, whose schedules take longer."""
+    """Scores times a random factor for each buffer: so little apart, such schedules differ by several per cent."""
     rng = Random(seed)  # noqa: S311  it varies schedules and guards nothing
     base = list(scores(graph))[:3]
-    for i in range(min(RESTARTS, RESTARTS * SMALL**2 // len(graph.reads) ** 2)):
+    for i in range(restarts(graph)):
         name, score = base[i % len(base)]
         width = rng.choice((0.1, 0.3, 1.0))
         factors = [exp(rng.gauss(0.0, width)) for _ in graph.sizes]
