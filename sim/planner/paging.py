@@ -24,6 +24,7 @@ from sim.planner.rematerialise import LARGE, rematerialise
 from sim.planner.timeline import Step, dropping, timed
 
 SOME = 1e-6  # of a buffer: less than that was not moved
+TRIALS = 200_000  # steps laid out in search of earlier fetches: some seconds
 
 
 @dataclass
@@ -194,8 +195,10 @@ def swap(made: Graph) -> list[Step] | None:
 def _earlier(problem: Problem, steps: list[Step]) -> list[Step]:
     """The steps with each fetch moved ahead of runs, as long as the schedule becomes no longer."""
     best, value = steps, _length(problem, steps)
+    left = TRIALS // len(steps)
     for name in [step.name for step in steps if step.kind == "in"]:
-        while True:
+        while left > 0:
+            left -= 1
             place = max(i for i, step in enumerate(best) if step.kind == "in" and step.name == name)
             ahead = next((i for i in range(place - 1, -1, -1) if best[i].kind != "in"), -1)
             if ahead < 0 or (best[ahead].kind == "out" and best[ahead].name == name):
