@@ -17,6 +17,8 @@ from sim.planner.graph import Graph, peak, spent
 Score = Callable[[int, int, frozenset[int]], float]  # (buffer, task about to run, resident) -> drop the highest first
 
 RESTARTS, SMALL = 150, 70  # shaken schedules of a graph of up to so many tasks
+THRASHING = 8  # runs a task beyond which a schedule is given up
+TRIALS = 1_000_000  # runs gone through in search of needless ones: some seconds
 
 
 def evict(graph: Graph, score: Score) -> list[int] | None:
@@ -52,6 +54,8 @@ class _State:
         """Run a task while the plain order is at ``task``, and before it whatever recomputes its missing operands."""
         waiting = [wanted]
         while waiting:
+            if len(self.order) > THRASHING * len(self.graph.reads):
+                return False
             now = waiting[-1]
             missing = [b for b in self.graph.reads[now] if b not in self.resident]
             if missing:
@@ -149,17 +153,19 @@ def _cost(graph: Graph, buffer: int, resident: frozenset[int]) -> float:
 def trim(graph: Graph, order: Sequence[int], rounds: int = 3) -> list[int]:
     """The order without the recomputations that the budget has room to avoid, dearest first."""
     now = list(order)
+    left = TRIALS // max(len(now), 1)
     for _ in range(rounds):
         before = len(now)
         seen: set[int] = set()
         again = [p for p, task in enumerate(now) if task in seen or seen.add(task)]  # type: ignore[func-returns-value]
-        for place in sorted(again, key=lambda p: -graph.seconds[now[p]]):
+        for place in sorted(again, key=lambda p: -graph.seconds[now[p]])[:left]:
             # Places shift as runs go; a run that went is marked and taken out at the end.
             task, now[place] = now[place], -1
             if peak(graph, [t for t in now if t >= 0]) > graph.budget:
                 now[place] = task
         now = [task for task in now if task >= 0]
-        if len(now) == before:
+        left -= len(again)
+        if len(now) == before or left <= 0:
             break
     return now
 
