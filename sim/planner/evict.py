@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from math import exp, inf, isqrt
 from random import Random
 
-from sim.planner.graph import Graph, peak, spent
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.planner.graph import Graph, lives, peak, profile, spent
 
 Score = Callable[[int, int, frozenset[int]], float]  # (buffer, task about to run, resident) -> drop the highest first
 
@@ -78,10 +81,10 @@ class _State:
         pinned = {b for w in waiting for b in (*graph.reads[w], *graph.writes[w])}
         given = {b for b in self.resident if graph.writer[b] < 0}
         spare = self.resident - pinned - given - self.held
-        seen = frozenset(self.resident)
-        for buffer in sorted(spare, key=lambda b: (-self.score(b, task, seen), b)):
-            if short <= 0:
-                break
+        while spare and short > 0:  # one at a time: what is dearer now that another is gone may stay
+            seen = frozenset(self.resident)
+            buffer = max(sorted(spare), key=lambda b: self.score(b, task, seen))
+            spare.discard(buffer)
             short -= graph.sizes[buffer]
             self._drop(buffer)
         return short <= 0
@@ -120,6 +123,9 @@ def scores(graph: Graph) -> Iterator[tuple[str, Score]]:
     yield "projected", lambda b, t, seen: (
         graph.sizes[b] * (next_use(graph, b, t) - t + 1) / _cost(graph, b, seen)
         if next_use(graph, b, t) < inf else inf
+    )  # fmt: skip
+    yield "dearest kept", lambda b, t, seen: (
+        graph.sizes[b] / _cost(graph, b, seen) if next_use(graph, b, t) < inf else inf
     )  # fmt: skip
     root = max(isqrt(len(graph.reads) // 2), 2)
     for every in sorted({max(root // 2, 2), root, 2 * root}):
@@ -179,8 +185,47 @@ def best(graph: Graph, tried: Iterable[tuple[str, Score]] | None = None) -> tupl
         order = evict(graph, score)
         if order is not None:
             found.append((spent(graph, order), name, order))
+    if tried is None and (order := gaps(graph)):
+        found.append((spent(graph, order), "gaps", order))
     trimmed = [(name, trim(graph, order)) for _, name, order in sorted(found)[: 3 + restarts(graph)]]
     return min(trimmed, key=lambda one: (spent(graph, one[1]), one)) if trimmed else None
+
+
+def gaps(graph: Graph) -> list[int] | None:
+    """The plain order with values given up over the gap to their next use, where most bytes are alive, and computed
+    anew right before it; their operands live on until then. The gap that lowers the overflow most a second comes first.
+    None where no gap lowers it any more before everything fits."""
+    order = list(range(len(graph.reads)))
+    usage = profile(graph, order)
+    left = TRIALS // len(order)
+    while (over := _overflow(usage, graph.budget)) > 0 and left > 0:
+        top, tried = int(usage.argmax()), []
+        for buffer, place in _waiting(graph, order, top):
+            writer = graph.writer[buffer]
+            more = [*order[:place], writer, *order[place:]]
+            lower = over - _overflow(profile(graph, more), graph.budget)
+            tried.append((lower / (graph.seconds[writer] + 1e-30), more))
+            left -= 1
+        gain, order = max(tried, default=(0.0, order))
+        if gain <= 0:
+            return None
+        usage = profile(graph, order)
+    return order if _overflow(usage, graph.budget) <= 0 else None
+
+
+def _overflow(usage: NDArray[np.int64], budget: float) -> float:
+    """Bytes beyond the budget, summed over runs, those at the highest counted most."""
+    return float((np.maximum(usage - budget, 0.0) ** 2).sum())
+
+
+def _waiting(graph: Graph, order: Sequence[int], top: int) -> Iterator[tuple[int, int]]:
+    """Values alive but not in use at a place, and where each is used next."""
+    busy = {*graph.reads[order[top]], *graph.writes[order[top]]}
+    for buffer, first, last in lives(graph, order):
+        if first < top < last and buffer not in busy and graph.writer[buffer] >= 0:
+            after = [p for p in range(top + 1, last + 1) if buffer in graph.reads[order[p]]]
+            if after:
+                yield buffer, after[0]
 
 
 def restarts(graph: Graph) -> int:
@@ -191,7 +236,7 @@ def restarts(graph: Graph) -> int:
 def shaken(graph: Graph, seed: int = 0) -> Iterator[tuple[str, Score]]:
     """Scores times a random factor for each buffer: so little apart, such schedules differ by several per cent."""
     rng = Random(seed)  # noqa: S311  it varies schedules and guards nothing
-    base = list(scores(graph))[:3]
+    base = list(scores(graph))[:4]
     for i in range(restarts(graph)):
         name, score = base[i % len(base)]
         width = rng.choice((0.1, 0.3, 1.0))

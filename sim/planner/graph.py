@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einsum.errors import WeirError, hint
 from sim.planner.problem import Problem
@@ -119,13 +120,18 @@ def lives(graph: Graph, order: Sequence[int]) -> list[tuple[int, int, int]]:
     return found + [(b, first, end if b in graph.kept else last) for b, (first, last) in open_.items()]
 
 
-def peak(graph: Graph, order: Sequence[int]) -> int:
-    """Most bytes alive during any run of an order."""
+def profile(graph: Graph, order: Sequence[int]) -> NDArray[np.int64]:
+    """Bytes alive during each run of an order."""
     change = np.zeros(len(order) + 1, np.int64)
     for buffer, first, last in lives(graph, order):
         change[first] += graph.sizes[buffer]
         change[last + 1] -= graph.sizes[buffer]
-    return int(change.cumsum().max())
+    return change.cumsum()[:-1]
+
+
+def peak(graph: Graph, order: Sequence[int]) -> int:
+    """Most bytes alive during any run of an order."""
+    return int(profile(graph, order).max())
 
 
 def spent(graph: Graph, order: Iterable[int]) -> float:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from einsum import Infeasible, WeirError
 from sim.planner.check import check
 from sim.planner.checkmate import build, order_of, start_of
-from sim.planner.evict import best, evict, scores, trim
+from sim.planner.evict import best, evict, gaps, scores, trim
 from sim.planner.graph import Graph, graph, lives, peak, spent, within
 from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.rematerialise import curve, improve, quick, rematerialise, steps
@@ -164,6 +164,17 @@ def test_a_start_is_never_made_worse() -> None:
     known = quick(made)
     assert known
     assert spent(made, improve(made, known, 0.05, "highs", None).order) <= spent(made, known.order)
+
+
+@CHEAP
+@given(problems(8), st.floats(0.5, 1.0))
+def test_gaps_given_up_keep_to_the_budget(problem: Problem, share: float) -> None:
+    made = graph(problem)
+    made = within(made, max(int(made.full * share), made.least))
+    order = gaps(made)
+    if order is not None:
+        assert peak(made, order) <= made.budget
+        check(made.problem, timed(made.problem, steps(made, order), "", made.once))
 
 
 def test_shaken_scores_only_help_and_are_the_same_each_time() -> None:
