@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import planning
+
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
 \b
@@ -62,10 +64,13 @@ weir check exact.one_pass vocabulary --threads 2
 
 MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
 
+Without --mapping the best nest of a stated space is searched for, and printed with what no mapping can go below.
+
 A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
 A nest that fuses across a pass is refused, with the reason and what is legal instead (docs/mapping.md).
 
 \b
+weir map attention.one_pass query=4096 context=4096 head_dim=64 --on fusemax_cloud --save nest.txt
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show --technology '16 nm'
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
@@ -102,17 +107,6 @@ An editor that is given it completes keys and marks mistakes; '#:schema FILE' as
 \b
 weir schema
 weir schema device > device.schema.json
-"""
-
-OFFLOAD = """A MODEL too large for its GPU: what lies on the GPU, the host and a disk, and how fast it generates.
-
-Fractions are the best there are for a block of sequences (a linear programme); the block is searched.
-
-\b
-weir offload opt-30b --on t4 --host xeon_8380
-weir offload mixtral-8x7b --on l4 --method moe_lightning --prompt 77 --output 32 --set host_memory=192GB
-weir offload opt-175b --on t4 --set disk_memory=1.5TB --set disk_read=2GB/s --set disk_write=1GB/s
-weir offload opt-30b --on t4 --fix weights.gpu=20% --micro 48 --batches 3 --json
 """
 
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
@@ -300,7 +294,9 @@ def show(
 def map_(
     workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="As attention.one_pass, or a .txt file.")],
     on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
-    mapping: Annotated[str, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest.")],
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest; else one is searched for.")
+    ] = None,
     sizes: Annotated[list[str] | None, typer.Argument(metavar="[SIZE=N]...", help="As context=4096.")] = None,
     everything: Annotated[
         bool, typer.Option("--show", help="Print the cascade, the nest, every count and every area too.")
@@ -311,12 +307,17 @@ def map_(
     trace: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the first runs for Perfetto: .json or .json.gz.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="Search for least time (the default), energy or edp."),
+    ] = None,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save)
     nests.mapped(asked, Form.of(json, False), everything)
 
 
@@ -374,39 +375,6 @@ def schema(
     exchange.schema(kind)
 
 
-@app.command(help=OFFLOAD, short_help="A model larger than its GPU: what lies where.")
-def offload(
-    model: Model,
-    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="The GPU: a name or a .toml.")],
-    host: Annotated[str, typer.Option(metavar="DEVICE", help="Its host, a processor.")] = "xeon_8480",
-    gpus: Annotated[str, typer.Option(metavar="N", help="GPUs on that host.")] = "1",
-    prompt: Annotated[str, typer.Option(metavar="N", help="Tokens of every prompt.")] = "512",
-    output: Annotated[str, typer.Option(metavar="N", help="Tokens of every answer.")] = "32",
-    method: Annotated[
-        str, typer.Option(metavar="METHOD", help="overlapped, flexgen, moe_lightning, moe_lens or a .toml.")
-    ] = "overlapped",
-    micro: Annotated[str | None, typer.Option(metavar="N", help="Sequences at a time; else searched.")] = None,
-    batches: Annotated[str | None, typer.Option(metavar="N", help="Micro-batches a block; else searched.")] = None,
-    fix: Annotated[
-        list[str] | None, typer.Option("--fix", metavar="CLASS.TIER=SHARE", help="As weights.gpu=20%; repeatable.")
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="As down=12GB/s; repeatable.")
-    ] = None,
-    compress: Annotated[float, typer.Option(metavar="X", help="Network weights X times smaller.")] = 1.0,
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the policy as JSON too.")] = None,
-    json: Json = False,
-    csv: Csv = False,
-) -> None:
-    from sim.cli import policies
-    from sim.cli.data import Form
-
-    asked = policies.Asked(
-        model, on, host, gpus, prompt, output, method, micro, batches, tuple(fix or ()), tuple(setting or ()), compress
-    )  # fmt: skip
-    policies.offload(asked, Form.of(json, csv), save)
-
-
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
 def validate(
     paper: Annotated[
@@ -429,6 +397,9 @@ def check(
     from sim.cli import verdicts
 
     raise typer.Exit(verdicts.check(kernels or (), threads, seed, json))
+
+
+planning.add(app)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -21,12 +21,14 @@ from sim.planner.milp import SOLVERS, Progress
 from sim.planner.packing import Ints, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
 
-ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "TZW")
+ORDERINGS = ("TWA", "AWT", "WTA", "TAW")
 LARGEST = 3000  # buffers that are searched; the search's memory grows with their square
 SHALLOW, GROWTH = 1000, 1.05  # choices that a search may make at first, and how that grows with each round
 DEEPEST = 100_000  # choices of one search at most: a second or two, in which an interrupt has to wait
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
 ADVICE = 5.0  # seconds at most to find what would do when nothing fits
+PATIENCE = 50  # passes in other orders without a lower placement
+PROMOTING = 0.1  # of the time for first fit in other orders, before a search
 FADING = 0.95  # of blame from one attempt to the next
 SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
@@ -99,7 +101,8 @@ class _Work:
     @property
     def done(self) -> bool:
         """Whether nothing better is wanted, or can be."""
-        return self.height <= self.bound or (not self.lowest and self.height <= self.room)
+        decided = self.height <= self.room or self.bound > self.room
+        return self.height <= self.bound or (not self.lowest and decided)
 
     def take(self, found: Ints, method: str) -> None:
         """Keep a placement if it is the lowest so far."""
@@ -154,8 +157,9 @@ def _place(work: _Work) -> None:
     work.take(_greedy(work.packing), "greedy")
     if work.done:
         return
-    if not small:
-        _promote(work)
+    if not small or work.lowest:
+        _promote(work, work.seconds * (PROMOTING if small else 1.0))
+    if not small or work.done:
         return
     table = search.overlaps(work.packing.shape)
     pairs = int(np.triu(table, 1).sum())
@@ -192,15 +196,17 @@ def _greedy(packing: Packing) -> Ints:
     return min((attempt() for attempt in tries), key=packing.height)
 
 
-def _promote(work: _Work) -> None:
+def _promote(work: _Work, seconds: float) -> None:
     """First fit again and again, what ended too high coming earlier each time, until time or patience is over."""
     shape, size = work.packing.shape, work.packing.shape.size
-    weight = np.ones(size.size)
-    while not work.done and work.elapsed < work.seconds:
+    weight, best, vain = np.ones(size.size), work.height, 0
+    while not work.done and work.elapsed < seconds and vain < PATIENCE:
         found = fit.fit(shape, np.argsort(-weight * size, kind="stable").astype(np.int64), False)
         work.take(found, "first fit, reordered")
         high = found + size > work.bound
         weight[high] *= 1.5
+        weight /= weight.max()
+        best, vain = work.height, 0 if work.height < best else vain + 1
 
 
 def _search(work: _Work, table: np.ndarray, seconds: float) -> None:
