@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import planning
+from sim.cli import planning, sweeping
 
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
@@ -381,6 +381,7 @@ def check(
 
 
 planning.add(app)
+sweeping.add(app)
 
 
 def run(argv: Sequence[str]) -> int:
