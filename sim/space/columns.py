@@ -12,12 +12,12 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = {"f": "<f8", "i": "<i8", "u": "<i8", "b": "|b1"}
+KINDS = {"float64": "<f8", "int64": "<i8", "bool": "|b1"}
 
 
 def packed(frame: pd.DataFrame) -> bytes:
-    """The table's columns, compressed; a column of mixed things holds them as JSON."""
-    made = {str(name): _column(frame[name].to_numpy()) for name in frame.columns}
+    """The table's columns, compressed; one of mixed things holds each as JSON does."""
+    made = {str(name): _column(frame[name]) for name in frame.columns}
     return zlib.compress(json.dumps({"rows": len(frame), "columns": made}).encode(), 1)
 
 
@@ -26,19 +26,18 @@ def unpacked(raw: bytes) -> pd.DataFrame:
     import pandas as pd
 
     found = json.loads(zlib.decompress(raw))
-    return pd.DataFrame(
-        {name: _values(column) for name, column in found["columns"].items()}, index=range(found["rows"])
-    )
+    made = {name: pd.Series(_values(column), dtype=column["type"]) for name, column in found["columns"].items()}
+    return pd.DataFrame(made, index=range(found["rows"]))
 
 
-def _column(values: Any) -> dict[str, Any]:
-    kind = KINDS.get(values.dtype.kind)
-    if kind is not None:
-        return {"type": kind, "data": b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()}
-    cells = [(type(value), value) for value in map(_plain, values.tolist())]  # 1, 1.0 and True are three values
+def _column(series: pd.Series[Any]) -> dict[str, Any]:
+    kind = str(series.dtype)
+    if kind in KINDS:
+        return {"type": kind, "data": b64encode(series.to_numpy(KINDS[kind]).tobytes()).decode()}
+    cells = [(type(value), value) for value in map(_plain, series.tolist())]  # 1, 1.0 and True are three values
     known = {cell: place for place, cell in enumerate(dict.fromkeys(cells))}
     codes = np.array([known[cell] for cell in cells], "<i4")
-    return {"type": "text", "values": [value for _, value in known], "data": b64encode(codes.tobytes()).decode()}
+    return {"type": kind, "values": [value for _, value in known], "data": b64encode(codes.tobytes()).decode()}
 
 
 def _plain(value: Any) -> Any:
@@ -48,8 +47,8 @@ def _plain(value: Any) -> Any:
 
 def _values(column: dict[str, Any]) -> Any:
     raw = b64decode(column["data"])
-    if column["type"] != "text":
-        return np.frombuffer(raw, column["type"]).copy()
+    if "values" not in column:
+        return np.frombuffer(raw, KINDS[column["type"]]).copy()
     known = np.empty(len(column["values"]), object)
     known[:] = column["values"]
     return known[np.frombuffer(raw, "<i4")]

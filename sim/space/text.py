@@ -29,7 +29,8 @@ def _piece(text: str, name: str) -> Iterator[Any]:
     """One value, or all of a range."""
     found = _RANGE.fullmatch(text)
     if found is None:
-        yield _number(text) if _NUMBER.fullmatch(text) else text
+        number = _NUMBER.fullmatch(text) and (not dotted(name) or name.startswith("price."))
+        yield _number(text) if number else text
         return
     unit = unit_of(name) if dotted(name) else None
     low, high = (_bound(found[end], unit, name) for end in ("low", "high"))
@@ -53,7 +54,7 @@ def _ranged(low: float, high: float, step: float, factor: bool, what: str) -> It
 
 
 def _bound(text: str, unit: str | None, name: str) -> float:
-    if unit is not None:
+    if unit is not None and not (unit == "USD/h" and _NUMBER.fullmatch(text)):
         return si(text, unit, f"axis {name!r}")
     if not _NUMBER.fullmatch(text):
         raise WeirError(f"axis {name!r}: {text!r:.40} is not a number")
