@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import planning, products
+from sim.cli import planning, products, sweeping
 
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
@@ -405,6 +405,7 @@ def check(
 
 planning.add(app)
 products.add(app)
+sweeping.add(app)
 
 
 def run(argv: Sequence[str]) -> int:
