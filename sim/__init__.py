@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sim.serving.trace import trace
     from sim.space.pareto import pareto
     from sim.space.sweep import sweep
+    from sim.sparse import spgemm
 
 _WHERE = {
     "cluster": "sim.arch",
@@ -29,12 +30,26 @@ _WHERE = {
     "plan": "sim.planner.offsets",
     "search": "sim.mapper.hunt",
     "serve": "sim.serving.answer",
+    "spgemm": "sim.sparse",
     "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
 }
 
-__all__ = ["cluster", "compare", "device", "estimate", "pareto", "plan", "search", "serve", "sweep", "tier", "trace"]
+__all__ = [
+    "cluster",
+    "compare",
+    "device",
+    "estimate",
+    "pareto",
+    "plan",
+    "search",
+    "serve",
+    "spgemm",
+    "sweep",
+    "tier",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:

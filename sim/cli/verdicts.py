@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einsum.errors import WeirError
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.text import show
 
 
-def validate(paper: str | None, as_json: bool, folder: str | None = None) -> int:
+def validate(paper: str | None, as_json: bool, data: str | None = None) -> int:
     """Print the report on one paper or all of them; the exit code says whether every row that should hold does."""
     if paper == "silicon":
-        return _silicon(as_json, folder)
-    if folder is not None:
-        raise WeirError("--data goes with silicon: weir validate silicon --data FOLDER")
+        return _silicon(as_json, data)
     from sim.published import validate as recompute
 
     with patience(f"recomputing {paper or 'every paper'}") as advance:
-        report = recompute(paper, progress=advance)
+        report = recompute(paper, data=data, progress=advance)
     if as_json:
         emit(Form.JSON, report.summary(), [])
     else:
