@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sim.arch import cluster, device, tier
     from sim.model.estimate import estimate
+    from sim.pages.page import report
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
     from sim.space.pareto import pareto
@@ -24,13 +25,14 @@ _WHERE = {
     "device": "sim.arch",
     "estimate": "sim.model.estimate",
     "pareto": "sim.space.pareto",
+    "report": "sim.pages.page",
     "serve": "sim.serving.answer",
     "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
 }
 
-__all__ = ["cluster", "compare", "device", "estimate", "pareto", "serve", "sweep", "tier", "trace"]
+__all__ = ["cluster", "compare", "device", "estimate", "pareto", "report", "serve", "sweep", "tier", "trace"]
 
 
 def __getattr__(name: str) -> Any:

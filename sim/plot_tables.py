@@ -103,7 +103,7 @@ def tornado(found: Answer | Iterable[Sensitivity], ax: Axes | None = None, *, mo
     """
     from sim.plot import COLOURS, _axes
 
-    every: Iterable[Sensitivity] = getattr(found, "sensitivities", found)
+    every: Any = getattr(found, "sensitivities", found)
     rows = sorted((s for s in every if s.elasticity), key=lambda s: -abs(s.elasticity))[:most]
     if not rows:
         raise WeirError(
