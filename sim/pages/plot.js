@@ -70,7 +70,7 @@ function draw() {
   const colour = state.colour && byName.get(state.colour), kinds = colour ? [...new Set(colour.values)].sort() : [];
   marks = [...some.map(at), ...best.map(at)];
   svg.append(stairs(best.map(at)), points(marks, colour, kinds), make("g", { id: "ring" }));
-  if (colour) svg.append(legend(colour, kinds));
+  legend(colour, kinds);
   marks.sort((a, b) => a.px - b.px || a.py - b.py);
   listen(svg);
   document.getElementById("plot").replaceChildren(svg);
@@ -113,13 +113,12 @@ function points(list, colour, kinds) {
 }
 
 function legend(colour, kinds) {
-  const g = make("g", { id: "legend", transform: `translate(${WIDE - EDGE.right - 8} ${EDGE.top + 12})` });
-  kinds.forEach((kind, i) => {
-    const mark = make("path", { d: SHAPES[i](5), transform: `translate(0 ${i * 19 - 4})` });
-    mark.style.fill = COLOURS[i];
-    g.append(mark, make("text", { class: "name", x: -12, y: i * 19, "text-anchor": "end" }, colour.number ? digits(kind, 6) : String(kind ?? "").slice(0, 40)));
+  const entries = kinds.map((kind, i) => {
+    const svg = make("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" }, make("path", { d: SHAPES[i](5) }));
+    svg.firstChild.style.fill = COLOURS[i];
+    return make("span", {}, svg, (colour.number ? digits(kind, 6) : String(kind ?? "no value")).slice(0, 40));
   });
-  return g;
+  document.getElementById("legend").replaceChildren(...entries);
 }
 
 function caption(best, some, rest, left) {

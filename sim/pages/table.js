@@ -2,14 +2,17 @@
 const TALL = 28, SPARE = 12;
 const frame = document.getElementById("window"), table = document.getElementById("table"), body = table.tBodies[0];
 
+/** A name's parts, between which it may be broken. */
+const parts = (name) => name.split(/(?<=[_.])/);
+
 function head() {
   const width = (c) => {
     let most = 6;
     for (let i = 0; i < Math.min(total, 400); i++) most = Math.max(most, text(c, Math.floor((i * total) / Math.min(total, 400))).length);
-    return Math.min(40, Math.max(most + 3, Math.min(heading(c).length + 3, 18)));
+    return Math.min(40, Math.max(most + 3, ...parts(c.name).map((part) => part.length + 4), (c.unit ?? "").length + 6));
   };
   const cells = columns.map((c) => {
-    const title = make("button", { type: "button", onclick: () => sort(c) }, c.name);
+    const title = make("button", { type: "button", onclick: () => sort(c) }, ...parts(c.name).flatMap((part) => [part, make("wbr")]));
     if (c.unit) title.append(" ", make("span", { class: "unit" }, `(${c.unit})`));
     title.append(make("span", { class: "mark", "aria-hidden": "true" }));
     const filter = make("input", { type: "text", placeholder: "filter", "aria-label": `filter ${c.name}`, oninput: (event) => sift(c, event.target.value) });
