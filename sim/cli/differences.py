@@ -36,10 +36,15 @@ def _read(path: str) -> Any:
         raise WeirError(f"{where.name}: not valid JSON: {problem}") from None
 
 
+def _clean(text: str) -> str:
+    """A file's text as a terminal may have it: no control character, no half of a character."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _text(one: Difference) -> list[Sheet | str]:
     """A pair of answers for a terminal."""
     whole = one.terms[0]
-    title = f"{one.before} -> {one.after}: tokens per dollar {exp(whole.log):.3g} x"
+    title = f"{_clean(one.before)} -> {_clean(one.after)}: tokens per dollar {exp(whole.log):.3g} x"
     note = "Effects multiply, shares sum, to the line above them that is less indented."
     rows = tuple(_row(term, whole.log) for term in one.terms)
     sheet = Sheet(title, ("", "A", "B", "unit", "effect", "share"), rows, (1, 2, 4, 5), (note,))
@@ -50,9 +55,11 @@ def _text(one: Difference) -> list[Sheet | str]:
     if others:
         parts.append(Sheet("Other figures", ("", "A", "B", "unit", "B / A"), others, (1, 2, 4)))
     if one.inputs:
-        parts.append(Sheet("What is not the same", ("", "A", "B"), one.inputs))
+        parts.append(
+            Sheet("What is not the same", ("", "A", "B"), tuple(tuple(map(_clean, row)) for row in one.inputs))
+        )
     if one.notes:
-        parts.append("\n".join(folded(f"{of} alone rests on: {note}") for of, note in one.notes))
+        parts.append("\n".join(folded(f"{of} alone rests on: {_clean(note)}") for of, note in one.notes))
     if not one.inputs and not one.notes:
         parts.append("No input and no assumption differs.")
     return parts
@@ -60,7 +67,7 @@ def _text(one: Difference) -> list[Sheet | str]:
 
 def _row(term: Term, whole: float) -> tuple[str, ...]:
     share = f"{term.log / whole:.1%}" if abs(whole) > 1e-12 else ""
-    name = "  " * term.depth + term.name
+    name = "  " * term.depth + _clean(term.name)
     return name, _figure(term.before), _figure(term.after), term.unit, f"{exp(term.log):.3f} x", share
 
 

@@ -123,9 +123,9 @@ function legend(colour, kinds) {
 
 function caption(best, some, rest, left) {
   const wanted = objectives().map((c) => `${state.sense.get(c.name) > 0 ? "least" : "most"} ${c.name}`).join(", ");
-  const parts = [wanted ? `Pareto front (${wanted}): ${best} of ${best + rest} points.` : `${rest} points; no column is to be least or most, so there is no front.`];
-  if (some < rest) parts.push(`Of the ${rest.toLocaleString("en-US")} dominated ones ${some.toLocaleString("en-US")} are drawn, evenly; the table has all.`);
-  if (left) parts.push(`${left.toLocaleString("en-US")} rows have no value to draw (they do not fit, or are not positive on a logarithmic axis).`);
+  const parts = [wanted ? `Pareto front (${wanted}): ${many(best)} of ${many(best + rest)} points.` : `${many(rest)} points; no column is to be least or most, so there is no front.`];
+  if (some < rest) parts.push(`Of the ${many(rest)} dominated ones ${many(some)} are drawn, evenly; the table has all.`);
+  if (left) parts.push(`${many(left)} rows have no value to draw (they do not fit, or are not positive on a logarithmic axis).`);
   return parts.join(" ");
 }
 

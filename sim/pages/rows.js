@@ -31,6 +31,7 @@ function digits(value, most) {
   return Number(value.toPrecision(most)).toLocaleString("en-US", { maximumFractionDigits: 12 });
 }
 
+const many = (count) => count.toLocaleString("en-US");
 const text = (column, row) => (column.number ? digits(column.values[row], 6) : column.values[row] ?? "");
 const heading = (column) => column.name + (column.unit ? ` (${column.unit})` : "");
 

@@ -73,8 +73,7 @@ function reveal(row) {
 }
 
 function count() {
-  const of = total.toLocaleString("en-US");
-  const text = state.filters.size ? `${state.shown.length.toLocaleString("en-US")} of ${of} rows` : `${of} rows`;
-  document.getElementById("count").textContent = text + (state.front.size ? `, ${state.front.size.toLocaleString("en-US")} on the front` : "");
+  const shown = state.filters.size ? `${many(state.shown.length)} of ${many(total)} rows` : `${many(total)} rows`;
+  document.getElementById("count").textContent = shown + (state.front.size ? `, ${many(state.front.size)} on the front` : "");
   document.getElementById("clear").hidden = !state.filters.size;
 }

@@ -47,6 +47,24 @@ def test_a_result_and_itself(results: tuple[str, str], capsys: pytest.CaptureFix
     assert "No input and no assumption differs." in capsys.readouterr().out
 
 
+def test_what_a_file_calls_things_cannot_steer_a_terminal(
+    results: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads(Path(results[0]).read_text(encoding="utf-8"))
+    found |= {
+        "cluster": "\x1b[2Jx\ud800",
+        "notes": ["\x1b]0;x\x07"],
+        "devices": {"\x1b": 1},
+        "prices": {"\x1b": found["usd_per_hour"]},
+    }
+    path = tmp_path / "hostile.json"
+    path.write_text(json.dumps(found), encoding="utf-8")
+    assert main(["diff", results[0], str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "-> ?[2Jx?" in out
+    assert all(c.isprintable() or c == "\n" for c in out)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
