@@ -1,9 +1,11 @@
-"""Text files that a user names, read at the border: whatever cannot be one is refused before it is opened."""
+"""Files that a user names: what cannot be one is refused before it is opened, and what is written is written whole."""
 
 from __future__ import annotations
 
+import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +57,15 @@ def parse_toml(content: str, name: str) -> dict[str, Any]:
         return tomllib.loads(content)
     except (ValueError, RecursionError) as problem:
         raise WeirError(f"{name}: not valid TOML: {problem}") from None
+
+
+def write(path: Path, content: bytes, what: str) -> None:
+    """Write a file whole or not at all: beside its place first, then moved there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except (OSError, ValueError) as problem:  # ValueError: a NUL character in the path
+        with suppress(OSError, ValueError):
+            beside.unlink()
+        raise WeirError(f"cannot write the {what} {str(path)!r:.200}: {problem}") from None

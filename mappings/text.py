@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ from einsum.files import read_text
 from mappings.tree import BRANCHES, Branch, Keep, Nest, Node, Run, Spatial, Temporal
 
 LIMIT = 1 << 18  # characters of text
+LINES = 4000  # that are not blank
 DEPTH = 64  # nesting of loops and branches
+SHOWN = 60  # characters of a line in an error
 _NAME = r"[A-Za-z_][\w.#-]*"
 _NAMES = rf"{_NAME}(?:\s*,\s*{_NAME})*"
 
@@ -42,12 +45,14 @@ def parse(text: str, where: str = "mapping") -> Nest:
     """
     if len(text) > LIMIT:
         raise WeirError(f"{where}: {len(text)} characters of mapping; at most {LIMIT} are read")
-    lines = [_line(n, raw, where) for n, raw in enumerate(text.split("\n"), 1) if raw.split("#")[0].strip()]
+    lines = deque(_line(n, raw, where) for n, raw in enumerate(text.split("\n"), 1) if raw.split("#")[0].strip())
     if not lines:
         raise WeirError(f"{where}: no loop nest in the text")
-    nests, rest = _block(lines, lines[0].indent, where, 0)
-    if rest:
-        _fail(rest[0], where, "is indented less than the first line")
+    if len(lines) > LINES:
+        _fail(lines[LINES], where, f"is one line too many; at most {LINES} are read")
+    nests = _block(lines, lines[0].indent, where, 0)
+    if lines:
+        _fail(lines[0], where, "is indented less than the first line")
     return nests[0] if len(nests) == 1 else Nest((Branch("sequence", nests),))
 
 
@@ -67,42 +72,44 @@ def _line(number: int, raw: str, where: str) -> _Line:
 
 
 def _fail(line: _Line, where: str, problem: str) -> NoReturn:
-    raise WeirError(f"{where}: line {line.number}: {line.text!r} {problem}")
+    shown = line.text if len(line.text) <= SHOWN else line.text[:SHOWN] + "..."
+    raise WeirError(f"{where}: line {line.number}: {shown!r} {problem}")
 
 
-def _block(lines: list[_Line], indent: int, where: str, depth: int) -> tuple[tuple[Nest, ...], list[_Line]]:
-    """The nests of one indentation, and the lines after them."""
+def _block(lines: deque[_Line], indent: int, where: str, depth: int) -> tuple[Nest, ...]:
+    """The nests of one indentation, their lines taken away."""
     if depth > DEPTH:
         _fail(lines[0], where, f"is nested more than {DEPTH} deep")
     nests: list[Nest] = []
     chain: list[Node] = []
     while lines and lines[0].indent >= indent:
-        line, lines = lines[0], lines[1:]
+        line = lines.popleft()
         if line.indent > indent:
             _fail(line, where, "is indented without a loop or branch above it")
         node = _node(line, where)
         if isinstance(node, Keep):
+            if len(set(node.tensors)) < len(node.tensors):
+                _fail(line, where, "names a tensor twice")
             chain.append(node)
             continue
-        nodes, lines = _below(node, line, lines, where, depth)
-        nests.append(Nest((*chain, *nodes)))
+        nests.append(Nest((*chain, *_below(node, line, lines, where, depth))))
         chain = []
     if chain:
         _fail(line, where, "keeps tensors for nothing: no loop or Einsum follows")
-    return tuple(nests), lines
+    return tuple(nests)
 
 
-def _below(node: Node, line: _Line, lines: list[_Line], where: str, depth: int) -> tuple[tuple[Node, ...], list[_Line]]:
+def _below(node: Node, line: _Line, lines: deque[_Line], where: str, depth: int) -> tuple[Node, ...]:
     """A loop or branch together with what is indented under it."""
     if isinstance(node, Run):
-        return (node,), lines
+        return (node,)
     if not lines or lines[0].indent <= line.indent:
         _fail(line, where, "has nothing indented under it")
-    inner, rest = _block(lines, lines[0].indent, where, depth + 1)
+    inner = _block(lines, lines[0].indent, where, depth + 1)
     if isinstance(node, Branch):
-        return (Branch(node.how, inner),), rest
+        return (Branch(node.how, inner),)
     body = inner[0].nodes if len(inner) == 1 else (Branch("sequence", inner),)
-    return (node, *body), rest
+    return (node, *body)
 
 
 def _node(line: _Line, where: str) -> Node:

@@ -1,8 +1,8 @@
 """The front door: on what, how fast, how much energy, at what price.
 
 Everything public is here, loaded when first used: ``sim.device("h100")``, ``sim.cluster("2xh100_4xh20")``,
-``sim.estimate(cascade, device)``, ``sim.serve(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``,
-``sim.validate``.
+``sim.estimate(cascade, device)``, ``sim.search(cascade, device)``, ``sim.plan(problem)``,
+``sim.serve(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sim.arch import cluster, device, tier
+    from sim.mapper.hunt import search
     from sim.model.estimate import estimate
     from sim.pages.page import report
+    from sim.planner.offsets import plan
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
     from sim.space.pareto import pareto
@@ -25,14 +27,29 @@ _WHERE = {
     "device": "sim.arch",
     "estimate": "sim.model.estimate",
     "pareto": "sim.space.pareto",
+    "plan": "sim.planner.offsets",
     "report": "sim.pages.page",
+    "search": "sim.mapper.hunt",
     "serve": "sim.serving.answer",
     "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
 }
 
-__all__ = ["cluster", "compare", "device", "estimate", "pareto", "report", "serve", "sweep", "tier", "trace"]
+__all__ = [
+    "cluster",
+    "compare",
+    "device",
+    "estimate",
+    "pareto",
+    "plan",
+    "report",
+    "search",
+    "serve",
+    "sweep",
+    "tier",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -121,6 +121,27 @@ def test_the_model_reads(tmp_path: Path) -> None:
     assert from_config(str(example("models", "json", tmp_path, "config.json"))).layers == 2
 
 
+def test_the_placement_method_places(tmp_path: Path) -> None:
+    from sim.planner.policy import Load, best
+    from sim.planner.shape import UNITS, hardware, shape
+
+    made, load = shape(from_config("opt-30b"), 544), Load(512, 32)
+    where = hardware(device("t4"), device("xeon_8480"))
+    found = best(made, where, load, method=str(example("planning_offload", "toml", tmp_path, "mine.toml")))
+    assert found.proven
+    assert 0 < found.fractions["weights.host"] < 1
+    names = {*found.placement.numbers, *UNITS}
+    assert [name for name in names if f"`{name}`" not in page("planning_offload")] == []
+
+
+def test_the_pipelines_on_the_page_run(tmp_path: Path) -> None:
+    script = example("planning_offload", "python", tmp_path, "pipelines.py")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, env=environment, check=False)
+    assert done.stderr.decode() == ""
+    assert done.stdout.startswith(b"4.45")
+
+
 def test_the_page_names_every_kernel_with_its_tolerances() -> None:
     lines = re.findall(r"^\| `(\w+\.\w+)` \| .* \| (\S+) \| (\S+) \|$", page("kernels"), re.M)
     rows = table()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import planning, showing
+
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
 \b
@@ -62,13 +64,28 @@ weir check exact.one_pass vocabulary --threads 2
 
 MAP = """One run of a WORKLOAD on a device's own levels and units, under a loop nest: every action counted.
 
+Without --mapping the best nest of a stated space is searched for, and printed with what no mapping can go below.
+
 A WORKLOAD is a cascade such as attention.one_pass, or a .txt file with a cascade's lines; its sizes follow it.
 A nest that fuses across a pass is refused, with the reason and what is legal instead (docs/mapping.md).
 
 \b
+weir map attention.one_pass query=4096 context=4096 head_dim=64 --on fusemax_cloud --save nest.txt
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show --technology '16 nm'
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
+"""
+
+PLAN = """Where each buffer of a PROBLEM lies in memory, none on top of another; exit 3 if there is no room.
+
+A PROBLEM is a CSV file with the columns id, lower, upper (exclusive) and size, and perhaps alignment and gaps, as
+MiniMalloc reads (docs/planning.md). With a capacity the first placement that fits is the answer; without one, or with
+--objective peak, the lowest placement is sought, and proven to be the lowest where that is possible.
+
+\b
+weir plan buffers.csv
+weir plan buffers.csv --capacity 1MiB --seconds 10 --json
+weir plan buffers.csv --save placed.csv --plot map.png
 """
 
 IMPORT = """An architecture of Timeloop or Accelergy (v0.4 YAML) as a device file; what was not understood is listed.
@@ -85,38 +102,6 @@ An editor that is given it completes keys and marks mistakes; '#:schema FILE' as
 \b
 weir schema
 weir schema device > device.schema.json
-"""
-
-OFFLOAD = """A MODEL too large for its GPU: what lies on the GPU, the host and a disk, and how fast it generates.
-
-Fractions are the best there are for a block of sequences (a linear programme); the block is searched.
-
-\b
-weir offload opt-30b --on t4 --host xeon_8380
-weir offload mixtral-8x7b --on l4 --method moe_lightning --prompt 77 --output 32 --set host_memory=192GB
-weir offload opt-175b --on t4 --set disk_memory=1.5TB --set disk_read=2GB/s --set disk_write=1GB/s
-weir offload opt-30b --on t4 --fix weights.gpu=20% --micro 48 --batches 3 --json
-"""
-
-REPORT = """A table of results as one HTML file to look at and to mail: picture, sortable table, where it comes from.
-
-A TABLE is a .csv with a line of names, or a .json (docs/report.md). The page loads nothing and needs no network.
-Columns to minimise and maximise make the Pareto front; without them the two axes do.
-
-\b
-weir report sweep.csv sweep.html
-weir report sweep.csv sweep.html --x seconds --y usd_per_million_tokens
-weir report sweep.json out.html --minimise usd_per_hour --maximise tokens_per_second --title 'Llama on eight clusters'
-"""
-
-DIFF = """Why result B differs from A: tokens per dollar by its factors, latencies, every input that is not the same.
-
-A and B are what 'weir estimate --json' or 'weir compare --json' printed. The factors' shares sum to the whole change.
-
-\b
-weir estimate llama-3-70b --on 4xh100 --json > a.json
-weir estimate llama-3-70b --on 2xh100_4xh20 --json > b.json
-weir diff a.json b.json
 """
 
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
@@ -304,7 +289,9 @@ def show(
 def map_(
     workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="As attention.one_pass, or a .txt file.")],
     on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
-    mapping: Annotated[str, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest.")],
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", metavar="FILE", help="A file with a loop nest; else one is searched for.")
+    ] = None,
     sizes: Annotated[list[str] | None, typer.Argument(metavar="[SIZE=N]...", help="As context=4096.")] = None,
     everything: Annotated[
         bool, typer.Option("--show", help="Print the cascade, the nest, every count and every area too.")
@@ -315,13 +302,39 @@ def map_(
     trace: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the first runs for Perfetto: .json or .json.gz.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="Search for least time (the default), energy or edp."),
+    ] = None,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save)
     nests.mapped(asked, Form.of(json, False), everything)
+
+
+@app.command(help=PLAN, short_help="Where buffers lie in memory.")
+def plan(
+    problem: Annotated[str, typer.Argument(metavar="PROBLEM", help="A .csv of buffers.")],
+    on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help="The device of a model.")] = None,
+    capacity: Annotated[str | None, typer.Option(metavar="BYTES", help="As 1048576 or 1MiB; else the least.")] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="The most that is spent on it.")] = 60.0,
+    objective: Annotated[str | None, typer.Option(metavar="peak", help="Seek the lowest below a capacity too.")] = None,
+    solver: Annotated[str, typer.Option(metavar="highs|cbc", help="Of the mixed-integer programme.")] = "highs",
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the plan: .json, or .csv with offsets.")
+    ] = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the memory map: .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    from sim.cli import plans
+    from sim.cli.data import Form
+
+    asked = plans.Asked(problem, on, capacity, seconds, objective, solver, save, plot)
+    plans.plan(asked, Form.of(json, False))
 
 
 @app.command("import", help=IMPORT, short_help="Another tool's architecture as a device file.")
@@ -341,65 +354,6 @@ def schema(
     from sim.cli import exchange
 
     exchange.schema(kind)
-
-
-@app.command(help=OFFLOAD, short_help="A model larger than its GPU: what lies where.")
-def offload(
-    model: Model,
-    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="The GPU: a name or a .toml.")],
-    host: Annotated[str, typer.Option(metavar="DEVICE", help="Its host, a processor.")] = "xeon_8480",
-    gpus: Annotated[str, typer.Option(metavar="N", help="GPUs on that host.")] = "1",
-    prompt: Annotated[str, typer.Option(metavar="N", help="Tokens of every prompt.")] = "512",
-    output: Annotated[str, typer.Option(metavar="N", help="Tokens of every answer.")] = "32",
-    method: Annotated[
-        str, typer.Option(metavar="METHOD", help="overlapped, flexgen, moe_lightning, moe_lens or a .toml.")
-    ] = "overlapped",
-    micro: Annotated[str | None, typer.Option(metavar="N", help="Sequences at a time; else searched.")] = None,
-    batches: Annotated[str | None, typer.Option(metavar="N", help="Micro-batches a block; else searched.")] = None,
-    fix: Annotated[
-        list[str] | None, typer.Option("--fix", metavar="CLASS.TIER=SHARE", help="As weights.gpu=20%; repeatable.")
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="As down=12GB/s; repeatable.")
-    ] = None,
-    compress: Annotated[float, typer.Option(metavar="X", help="Network weights X times smaller.")] = 1.0,
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the policy as JSON too.")] = None,
-    json: Json = False,
-    csv: Csv = False,
-) -> None:
-    from sim.cli import policies
-    from sim.cli.data import Form
-
-    asked = policies.Asked(
-        model, on, host, gpus, prompt, output, method, micro, batches, tuple(fix or ()), tuple(setting or ()), compress
-    )  # fmt: skip
-    policies.offload(asked, Form.of(json, csv), save)
-
-
-@app.command(help=REPORT, short_help="A table as a page to look at.")
-def report(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="A .csv or .json.")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The .html to write.")],
-    x: Annotated[str | None, typer.Option("--x", metavar="COLUMN", help="Drawn to the right.")] = None,
-    y: Annotated[str | None, typer.Option("--y", metavar="COLUMN", help="Drawn upwards.")] = None,
-    minimise: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Least is best; repeatable.")] = None,
-    maximise: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Most is best; repeatable.")] = None,
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Else the table's name.")] = None,
-) -> None:
-    from sim.cli import reports
-
-    reports.report(reports.Asked(table, out, x, y, tuple(minimise or ()), tuple(maximise or ()), title))
-
-
-@app.command(help=DIFF, short_help="Why two results differ.")
-def diff(
-    a: Annotated[str, typer.Argument(metavar="A.json", help="The result to start from.")],
-    b: Annotated[str, typer.Argument(metavar="B.json", help="The result to end at.")],
-    json: Json = False,
-) -> None:
-    from sim.cli import differences
-
-    differences.diff(a, b, json)
 
 
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
@@ -424,6 +378,10 @@ def check(
     from sim.cli import verdicts
 
     raise typer.Exit(verdicts.check(kernels or (), threads, seed, json))
+
+
+planning.add(app)
+showing.add(app)
 
 
 def run(argv: Sequence[str]) -> int:

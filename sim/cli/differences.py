@@ -18,7 +18,7 @@ LARGEST = 1 << 25  # bytes of a result
 
 def diff(a: str, b: str, as_json: bool) -> None:
     """Print what changed from the first result to the second."""
-    found = differences(_read(a), _read(b), (a, b))
+    found = differences(parsed(a), parsed(b), (a, b))
     if as_json:
         rows = [one.summary() for one in found]
         emit(Form.JSON, {"schema": "weir.diff/1", "a": a, "b": b, "differences": rows}, [])
@@ -27,7 +27,8 @@ def diff(a: str, b: str, as_json: bool) -> None:
     show(*parts, *(part for one in found for part in _text(one)))
 
 
-def _read(path: str) -> Any:
+def parsed(path: str) -> Any:
+    """The JSON of a file."""
     where = Path(path)
     text = read_text(where, "result", LARGEST)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from einsum import Cascade, WeirError, hint, parse
+from einsum.files import write
 from mappings.text import LIMIT
 from mappings.text import read as read_nest
 from mappings.tree import Nest
@@ -31,27 +33,59 @@ class Asked:
     what: str
     sizes: tuple[str, ...]
     on: str
-    mapping: str
+    mapping: str | None
     technology: str | None = None
     trace: str | None = None
+    objective: str | None = None
+    save: str | None = None
 
 
 def mapped(asked: Asked, form: Form, everything: bool) -> None:
-    """Print what one run of a cascade under a nest costs; what passes forbid is refused with what is legal instead."""
+    """Print what one run of a cascade under a nest costs, the best one if none is given; what passes forbid is refused
+    with what is legal instead."""
     cascade = workload(asked.what, ask.pairs(asked.sizes, "SIZE", "context=4096"))
-    nest, where = read_nest(Path(asked.mapping)), device(asked.on)
-    try:
-        found = evaluate(cascade, nest, where, technology=asked.technology)
-    except WeirError as error:
-        raise WeirError(f"{error}{_instead(cascade, nest, where, everything)}") from None
+    found, proof = _given(cascade, asked, everything) if asked.mapping else _searched(cascade, asked)
     if asked.trace is not None:
         from sim.model.trace import timeline
 
         timeline(found).save(asked.trace)
     if form is Form.TEXT:
-        show(*_text(found, everything))
+        show(*_text(found, everything, proof))
     else:
-        emit(form, summary(found), [summary(found)])
+        whole = summary(found) | ({"proof": proof} if proof else {})
+        emit(form, whole, [whole])
+
+
+def _given(cascade: Cascade, asked: Asked, everything: bool) -> tuple[MappedEstimate, str]:
+    """What the nest of a file costs."""
+    if asked.objective or asked.save:
+        raise WeirError("--objective and --save are for a search: leave --mapping out")
+    nest, where = read_nest(Path(asked.mapping or "")), device(asked.on)
+    try:
+        return evaluate(cascade, nest, where, technology=asked.technology), ""
+    except WeirError as error:
+        raise WeirError(f"{error}{_instead(cascade, nest, where, everything)}") from None
+
+
+def _searched(cascade: Cascade, asked: Asked) -> tuple[MappedEstimate, str]:
+    """The best nest, and what shows that it is; written to a file if one is named."""
+    from sim.cli.patience import patience
+    from sim.mapper import search
+
+    where = device(asked.on)
+    with patience("mapping") as advance:
+
+        def tracked(groups: Sequence[Any]) -> Iterator[Any]:
+            for done, group in enumerate(groups):
+                advance(done, len(groups))
+                yield group
+
+        found = search(
+            cascade, where, objective=asked.objective or "time", technology=asked.technology, tracked=tracked
+        )
+    if asked.save is not None:
+        write(Path(asked.save), f"{found.nest}\n".encode(), "nest")
+    return found.estimate, found.proof
 
 
 def workload(what: str, sizes: dict[str, str]) -> Cascade:
@@ -121,7 +155,7 @@ def summary(found: MappedEstimate) -> dict[str, Any]:
     }
 
 
-def _text(found: MappedEstimate, everything: bool) -> tuple[Sheet | str, ...]:
+def _text(found: MappedEstimate, everything: bool, proof: str) -> tuple[Sheet | str, ...]:
     cost = f"{fmt(_last(found.seconds), 's')}, {fmt(_last(found.joules), 'J')}, bound by {found.bound}"
     parts: list[Sheet | str] = [
         f"{found.mapped.cascade.name} on {found.device.name}: {cost}",
@@ -129,7 +163,13 @@ def _text(found: MappedEstimate, everything: bool) -> tuple[Sheet | str, ...]:
         _units(found),
     ]
     if everything:
-        parts += [str(found.mapped.cascade), str(found.mapped.nest), _counts(found), _areas(found)]
+        parts += [str(found.mapped.cascade)]
+    if everything or proof:
+        parts.append(str(found.mapped.nest))
+    if proof:
+        parts.append(folded(proof))
+    if everything:
+        parts += [_counts(found), _areas(found)]
     if found.notes:
         parts.append("\n".join(folded(note) for note in found.notes))
     return tuple(parts)

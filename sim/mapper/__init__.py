@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sim.mapper.hunt import Found, search
 from sim.mapper.legalise import Alternative, alternatives
-from sim.mapper.search import Found, search
 from sim.mapper.tiles import Space
 
 __all__ = ["Alternative", "Found", "Space", "alternatives", "search"]

@@ -11,31 +11,32 @@ from einsum import Access, Affine, Cascade
 from einsum.ops import bits
 from einsum.sparsity import density
 from sim.arch import Device
+from sim.mapper.parts import Group
 from sim.mapper.sites import Values, able, expected
 
 
-def seconds(cascade: Cascade, device: Device, sizes: Values) -> float:
+def seconds(group: Group, device: Device, sizes: Values) -> float:
     """Seconds: the memory's for what must be moved, or the units' together, work divided over them at will."""
-    read, written = _moved(cascade, sizes)
-    memory = device.memory
-    return max(float(memory.busy(read, written)), _work(cascade, device, sizes))
+    read, written = _moved(group, sizes)
+    return max(float(device.memory.busy(read, written)), _work(group.cascade, device, sizes))
 
 
-def joules(cascade: Cascade, device: Device, sizes: Values) -> float:
+def joules(group: Group, device: Device, sizes: Values) -> float:
     """Joules: what must be moved at the memory's energy, each point on the unit that takes least."""
-    read, written = _moved(cascade, sizes)
+    read, written = _moved(group, sizes)
     moved = device.memory.joules(read) + device.memory.joules(written, written=True)
     least = (
-        min(each for _, each in able(cascade, e, device, sizes).values()) * expected(cascade, e, sizes)
-        for e in cascade.einsums
+        min(each for _, each in able(group.cascade, e, device, sizes).values()) * expected(group.cascade, e, sizes)
+        for e in group.cascade.einsums
     )
     return float(moved + sum(least))
 
 
-def _moved(cascade: Cascade, sizes: Values) -> tuple[float, float]:
-    """Bytes of all inputs, and of all outputs, as far as they are touched."""
-    read = sum(_size(cascade, name, sizes) for name in cascade.inputs)
-    return read, sum(_size(cascade, name, sizes) for name in cascade.outputs)
+def _moved(group: Group, sizes: Values) -> tuple[float, float]:
+    """Bytes of all that comes from memory, and of all that goes there, as far as it is touched."""
+    made = group.cascade.produced
+    read = sum(_size(group.cascade, name, sizes) for name in group.ends if name not in made)
+    return read, sum(_size(group.cascade, name, sizes) for name in group.ends if name in made)
 
 
 def _size(cascade: Cascade, name: str, sizes: Values) -> float:
@@ -64,12 +65,12 @@ def _work(cascade: Cascade, device: Device, sizes: Values) -> float:
         points = expected(cascade, einsum, sizes)
         costs.append({unit: points * each / device.instances(unit) for unit, (each, _) in found.items()})
     units = sorted({unit for one in costs for unit in one})
-    if len(units) == 1:
-        return sum(one[units[0]] for one in costs)
+    scale = max(max(one.values()) for one in costs)
+    if len(units) == 1 or not scale:
+        return sum(one[units[0]] for one in costs) if scale else 0.0
     from scipy.optimize import linprog  # heavy, and not asked for by a single estimate
 
     share = [(n, unit) for n, one in enumerate(costs) for unit in one]
-    scale = max(max(one.values()) for one in costs)
     busy = np.array([[costs[n][u] / scale if u == unit else 0.0 for n, u in share] + [-1.0] for unit in units])
     whole = np.array([[float(n == at) for n, _ in share] + [0.0] for at in range(len(costs))])
     goal: Any = [0.0] * len(share) + [1.0]

@@ -151,7 +151,8 @@ class _Builder:
     def fans(self, einsum: Einsum) -> tuple[Node, ...]:
         """Loops in space that only this Einsum's unit has above it, each over strips of one element an instance."""
         fans = tuple(fan for stage in self.own[self.units[einsum.name]] for fan in stage.fans)
-        ranks = tuple(r for r in einsum.ranks if self.sizes[r] > 1)
+        looped = _looped(self.group, self.sizes)
+        ranks = tuple(r for r in einsum.ranks if self.sizes[r] > 1 and r not in looped)
         over = spread(einsum, fans, self.sizes, ranks)
         counts = {fan.name: fan.count for fan in fans}
         return (
@@ -191,7 +192,7 @@ def shapes(group: Group, device: Device, sizes: Values) -> Iterator[Shape]:
     if len(einsums) == 1:
         units: list[tuple[str, ...]] = [(unit,) for unit in able(group.cascade, einsums[0], device, sizes)]
     else:
-        units = [assigned(group.cascade, einsums, device, sizes)]
+        units = [assigned(group.cascade, device, sizes, frozenset(_looped(group, sizes)))]
     for chosen in units:
         yield from _shaped(group, device, sizes, chosen)
 
@@ -252,6 +253,11 @@ def _common(cascade: Cascade, sizes: Values) -> tuple[str, ...]:
     """Ranks that all Einsums have and that can be divided."""
     common = set.intersection(*(set(e.ranks) for e in cascade.einsums))
     return tuple(r for r, _ in cascade.sizes if r in common and sizes[r] > 1)
+
+
+def _looped(group: Group, sizes: Values) -> tuple[str, ...]:
+    """Ranks gone through one by one: iterative ones, and those that every tensor has."""
+    return (*group.cascade.iterative, *_everywhere(group, _common(group.cascade, sizes)))
 
 
 def _everywhere(group: Group, ranks: tuple[str, ...]) -> list[str]:

@@ -118,12 +118,13 @@ def _busy(extent: Any, count: int) -> float:
     return float(extent) / float(np.ceil(extent / count))
 
 
-def assigned(cascade: Cascade, einsums: tuple[Einsum, ...], device: Device, sizes: Values) -> tuple[str, ...]:
+def assigned(cascade: Cascade, device: Device, sizes: Values, looped: frozenset[str]) -> tuple[str, ...]:
     """Units for Einsums that take turns: the busiest has least to do, and then all need least energy.
 
-    Every way is compared; with too many ways, each Einsum in turn goes where the busiest unit stays least busy.
+    Ranks that are ``looped`` over one by one outside cannot go over fan-outs. Every way is compared; with too many
+    ways, each Einsum in turn goes where the busiest unit stays least busy.
     """
-    costs = [_costs(cascade, e, device, sizes) for e in einsums]
+    costs = [_costs(cascade, e, device, sizes, looped) for e in cascade.einsums]
     if prod(map(len, costs)) > MOST:
         return _one_by_one(costs)
     return min(product(*costs), key=lambda chosen: _load(costs, chosen))
@@ -132,12 +133,12 @@ def assigned(cascade: Cascade, einsums: tuple[Einsum, ...], device: Device, size
 Costs = dict[str, tuple[float, float]]  # unit -> seconds of all points, and joules
 
 
-def _costs(cascade: Cascade, einsum: Einsum, device: Device, sizes: Values) -> Costs:
+def _costs(cascade: Cascade, einsum: Einsum, device: Device, sizes: Values, looped: frozenset[str]) -> Costs:
     points = expected(cascade, einsum, sizes)
     found: Costs = {}
     for unit, (seconds, joules) in able(cascade, einsum, device, sizes).items():
         fans = tuple(part for part in way(device, unit) if isinstance(part, Fanout))
-        ranks = tuple(r for r in einsum.ranks if sizes[r] > 1)
+        ranks = tuple(r for r in einsum.ranks if sizes[r] > 1 and r not in looped)
         used = max((_used(einsum, fans, sizes, one)[0] for one in ways(einsum, fans, ranks)), default=1.0)
         found[unit] = points / used * seconds, points * joules
     return found

@@ -25,8 +25,8 @@ LEAST = 256  # combinations of tiles of any one nest, at least
 class Space:
     """Which mappings are compared.
 
-    ``tiles`` sizes of each rank at each level: the shortest tiles that make 1, 2, ... pieces, thinned evenly over
-    powers; fewer where a group would have more than so many ``mappings``.
+    Up to ``tiles`` sizes of each rank at each level: the shortest tiles that make 1, 2, 4, 8, ... pieces (so imperfect
+    factors too), thinned evenly; fewer where a group would have more than so many ``mappings``.
     """
 
     tiles: int = 8
@@ -35,8 +35,11 @@ class Space:
     def widths(self, extent: int, lanes: int, number: int) -> list[int]:
         """Widths of strips to try: of all that make different numbers of pieces, ``number`` at most."""
         longest = -(-extent // lanes)
-        pieces = {round(longest ** (n / max(number - 1, 1))) for n in range(number)}
-        return sorted({-(-longest // p) for p in pieces})
+        most = (longest - 1).bit_length()
+        powers = {round(n * most / max(number - 1, 1)) for n in range(number)}
+        between = range(most if number > most + 1 else 0)
+        pieces = {2**n for n in powers} | {3 * 2**n for n in between}
+        return sorted({-(-longest // min(p, longest)) for p in pieces})
 
     def chunks(self, shape: Shape, sizes: Values, most: int) -> Iterator[dict[Key, Array]]:
         """All combinations of widths for a shape (about ``most``), those of a rank not growing inwards, in chunks."""

@@ -90,13 +90,22 @@ class _Counter:
         reductions = points - updates
         self.add(inner, tensor, "updates", updates, leaf)
         if einsum.reduced:
-            self.add(
-                inner, tensor, "reads", updates - self.first(chain[0], inner, tensor, leaf.loops, einsum.ranks), leaf
-            )
+            self.add(inner, tensor, "reads", updates - self.begun(leaf, chain[0], inner), leaf)
         for parent, held in zip(chain[-2::-1], chain[:0:-1], strict=True):
             if self.writers(held, tensor)[0] is leaf:  # what several write is drained once
                 reductions = reductions + self.drained(chain[0], parent, held, tensor)
         return reductions
+
+    def begun(self, leaf: Leaf, outer: Held, inner: Held) -> Any:
+        """Sums that an Einsum begins: an update of these reads nothing."""
+        einsum, tensor = leaf.einsum, leaf.einsum.output.tensor
+        first = self.first(outer, inner, tensor, leaf.loops, einsum.ranks)
+        patterns = self.mapped.cascade.tensor(tensor).patterns
+        spread = any(loop.space and loop.node.rank in einsum.reduced for loop in _inside(outer, inner))
+        if not (patterns and spread):
+            return first
+        dense = first / density(patterns, self.sizes)  # each instance begins those that its own share of points reaches
+        return dense * self.chance(leaf, einsum.reduced, self._dense(leaf, frozenset()) / dense)
 
     def writers(self, held: Held, tensor: str) -> tuple[Leaf, ...]:
         """Runs below a keep that write a tensor."""
@@ -147,14 +156,29 @@ class _Counter:
 
     def points(self, leaf: Leaf, lone: Iterable[int] = ()) -> Any:
         """Points of an Einsum over all visits and instances; of the loops in space at ``lone``, instance 0 alone."""
-        cuts = self.mapped.cuts(leaf.loops, self.tiles)
         alone = frozenset(lone)
+        dense = self._dense(leaf, alone)
+        patterns = self.mapped.cascade.patterns[leaf.einsum.name]
+        if not patterns:
+            return dense
+        ranks = {loop.node.rank for loop in leaf.loops if loop.at in alone}
+        return dense * self.chance(leaf, ranks, self._dense(leaf, frozenset()) / dense if ranks else 1)
+
+    def _dense(self, leaf: Leaf, alone: frozenset[int]) -> Any:
+        """Points, present or not."""
+        cuts = self.mapped.cuts(leaf.loops, self.tiles)
         total: Any = 1
         for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
             count = covered if rank in leaf.einsum.ranks else repeated
             total = total * count(self.sizes[rank], cuts.get(rank, ()), alone)
+        return total
+
+    def chance(self, leaf: Leaf, ranks: Collection[str], places: Any) -> Any:
+        """Chance that any of so many points of an Einsum is present, if they differ along these ranks."""
         patterns = self.mapped.cascade.patterns[leaf.einsum.name]
-        return total * density(patterns, self.sizes) if patterns else total
+        each = density(patterns, self.sizes)
+        differ = any(set(pattern.ranks) & set(ranks) for pattern in patterns)
+        return 1 - (1 - each) ** places if differ else each
 
     def entering(
         self,

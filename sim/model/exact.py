@@ -11,22 +11,25 @@ from collections.abc import Iterator, Mapping
 from einsum import Cascade, Einsum
 from mappings.tree import Nest
 from sim.model.actions import Action, Computes, Counts
-from sim.model.flat import Flat, Ints, Slot, flatten
+from sim.model.flat import Flat, Ints, Present, Slot, flatten
 
 _COUNTED = ("fills", "reads", "updates", "drains")  # the kernel's columns, then two more
 POINTS, SUMS = 4, 5
 
 
 def simulate(
-    cascade: Cascade, nest: Nest, sizes: Mapping[str, int] | None = None, fanouts: Mapping[str, int] | None = None
-) -> Counts:
+    cascade: Cascade, nest: Nest, sizes: Mapping[str, int] | None = None, fanouts: Mapping[str, int] | None = None,
+    present: Present | None = None,
+) -> Counts:  # fmt: skip
     """Counts of one run of the nest, at the cascade's own sizes or the given ones.
 
+    With ``present``, absent places of tensors are not moved and absent points of Einsums are not run.
     ``fanouts`` are instances by fan-out, if they are to be checked. Raises :class:`WeirError` for nests that do not
     fit the cascade, and for sizes that would take too long to walk.
     """
     resized = cascade.with_sizes(**(sizes or {}))
     flat = flatten(resized, nest, {r: int(s) for r, s in resized.bind().items()}, fanouts)
+    flat.present = present or Present()
     from sim.model.tables import build  # numba is heavy
     from sim.model.visits import execute
 

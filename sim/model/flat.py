@@ -88,6 +88,14 @@ class Op:
     jump: int = 0
 
 
+@dataclass(frozen=True)
+class Present:
+    """What is there of sparse tensors, and of the iteration spaces of Einsums, by name; all of those not named."""
+
+    tensors: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    points: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Flat:
     """Everything found on a walk over the nest."""
@@ -99,6 +107,7 @@ class Flat:
     slots: list[Slot] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
+    present: Present = field(default_factory=Present)
 
 
 @dataclass(frozen=True, slots=True)

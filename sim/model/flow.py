@@ -19,6 +19,7 @@ def flow(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
     yield from _order(mapped)
     yield from _lost(mapped)
     yield from _missed(mapped, sizes)
+    yield from _copied(mapped, sizes)
     yield from _passes(mapped, sizes)
     yield from _steps(mapped, sizes)
 
@@ -83,6 +84,31 @@ def _split(index: Affine) -> tuple[frozenset[Term], int]:
     return frozenset(t for t in index.terms if t.rank or t.extents), sum(
         t.scale for t in index.terms if t == Term(t.scale)
     )
+
+
+def _copied(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+    """What several instances make alike stays with each of them, and a sum is not begun again before it is done."""
+    for leaf in mapped.leaves:
+        tensor, name = leaf.einsum.output.tensor, leaf.einsum.name
+        top = len(leaf.chain(tensor)[0].loops) if leaf.chain(tensor) else 0
+        adding = ""
+        for place, loop in enumerate(leaf.loops):
+            rank = loop.node.rank
+            if not _divides(mapped, loop.at, leaf, sizes):
+                continue
+            adding = str(loop.node) if rank in leaf.einsum.reduced else adding
+            if rank in leaf.einsum.ranks:
+                continue
+            if loop.space and place >= top:
+                yield (
+                    f"mapping: every instance of {str(loop.node)!r} makes the same {tensor}, for {name} has no {rank},"
+                    f" and would write it to one place: keep {tensor} only below that loop, or run {name} outside it"
+                )
+            elif adding:
+                yield (
+                    f"mapping: {str(loop.node)!r} runs {name}, which has no {rank}, again within {adding!r}, and would"
+                    f" add the same part to {tensor} again: put it outside that loop"
+                )
 
 
 def _steps(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:

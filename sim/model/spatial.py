@@ -233,6 +233,12 @@ def _filled(device: Device, technology: str | float | None) -> Filled | None:
     return made(device, technology)
 
 
+def modelled(device: Device, technology: str | float | None = None) -> Device:
+    """The device with the energies that a technology, or its file's own, models for it."""
+    filled = _filled(device, technology)
+    return replace(filled.device, technology=None) if filled else device
+
+
 def _busy(
     mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any], points: Any
 ) -> Busy:

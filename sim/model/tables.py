@@ -229,8 +229,14 @@ class _Builder:
             "POINT_AT": point_at,
             "POINT_RANK": rank,
             "POINT_RADIX": ragged([starts_by_product(list(left.values())) for left in lengths])[1],
+            "POINT_WHOLE": ragged([self._strides(p.einsum.ranks) for p in points])[1],
             "POINT_STEP": ints(step.get(r, 0) for (step, _), left in zip(outputs, lengths, strict=True) for r in left),
         }
+
+    def _strides(self, ranks: tuple[str, ...]) -> list[int]:
+        """Places from one point of an iteration space to the next, by rank."""
+        sizes = [self.flat.sizes[r] for r in ranks]
+        return [prod(sizes[at + 1 :]) for at in range(len(sizes))]
 
     def _output(self, point: Point) -> tuple[dict[str, int], int]:
         """How far each rank moves along an Einsum's output, in cells, and the cell at the origin."""
@@ -258,16 +264,24 @@ class _Builder:
         cells = [self.site(s.loops).count * self.cells(s) for s in slots]
         boxes = [self.site(s.loops).count * (self._bounds(s) + len(self._renewing(s))) for s in slots]
         lengths = [cells, cells, boxes, [*map(self._stamps, self.ports)], [*map(self._marks, self.ports)]]
-        held, era, box, stamp, mark, end = starts(
+        tensors = [self.flat.present.tensors.get(s.tensor) for s in slots]
+        points = [self.flat.present.points.get(p.einsum.name) for p in self.flat.points]
+        masks = [np.ravel(one).astype(np.int64) for one in (*tensors, *points) if one is not None]
+        held, era, box, stamp, mark, there = starts(
             [visits.NEW + max([0, *map(self._bounds, slots)]), *map(sum, lengths)]
         )[1:]
         eras = starts(cells)
-        memory = np.zeros(end, np.int64)
-        memory[mark:] = -1
+        memory = np.zeros(there + sum(map(len, masks)), np.int64)
+        memory[mark:there] = -1
+        memory[there:] = np.concatenate(masks) if masks else 0
+        places = iter(starts(map(len, masks)))
+        found = ints(-1 if one is None else there + next(places) for one in (*tensors, *points))
         return {
             "KEEP_HELD": held + ints(starts(cells)),
             "KEEP_ERA": era + ints(eras[s.outer.number] for s in slots),
             "KEEP_BOX": box + ints(starts(boxes)),
+            "KEEP_THERE": found[: len(slots)],
+            "RUN_THERE": found[len(slots) :],
             "PORT_STAMP": stamp + ints(starts(lengths[3])),
             "PORT_MARK": mark + ints(starts(lengths[4])),
         }, memory

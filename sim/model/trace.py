@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from einsum import WeirError
+from einsum.files import write
 from einsum.ops import bits
 from mappings.tree import Branch, Keep, Nest, Node, Run, Temporal
 from sim.model.actions import IN, Action
@@ -84,10 +85,7 @@ class Timeline:
         if not where.name.endswith((".json", ".json.gz")):
             raise WeirError(f"trace file {str(where)!r}: its name must end .json or .json.gz")
         text = json.dumps(self.chrome(), allow_nan=False).encode()
-        try:
-            where.write_bytes(gzip.compress(text, mtime=0) if where.name.endswith(".gz") else text)
-        except OSError as problem:
-            raise WeirError(f"cannot write the trace {str(where)!r}: {problem}") from None
+        write(where, gzip.compress(text, mtime=0) if where.name.endswith(".gz") else text, "trace")
 
 
 def timeline(found: MappedEstimate, *, runs: int = 200) -> Timeline:

@@ -37,7 +37,7 @@ LIVE, GROUP, TARGET, OUTER = range(4)  # rows of ``instances``: works ever; shar
 (KEY_AT, KEY_LOOP, KEY_RADIX) = range(42, 45)  # the repetition that a port is in
 (RUN_SITE, RUN_BASE, RUN_SUMS, PORT_AT) = range(45, 49)  # base: the output's cell at the origin; ports: output last
 (POINT_AT, POINT_RANK, POINT_RADIX, POINT_STEP) = range(49, 53)  # ranks of a run; step: in cells of the output
-RANK_COUNT = 53
+(RANK_COUNT, KEEP_THERE, RUN_THERE, POINT_WHOLE) = range(53, 57)  # there: where it says what is present
 NEW = 1  # where in the memory a tile is put together; the tick is at 0
 
 
@@ -163,11 +163,19 @@ def touched(m: Machine, port: int, instance: int, cell: int) -> bool:
 
 
 @compiled
+def present(m: Machine, there: int, place: int) -> bool:
+    """Whether a place of a tensor, or a point, is present; ``there`` is -1 where all are."""
+    return there < 0 or bool(m.memory[there + place])
+
+
+@compiled
 def enter(m: Machine, keep: int, instance: int, cell: int) -> None:
     """An element comes into the tile of an instance."""
     parent = m.facts[KEEP_PARENT, keep]
     if parent < 0:
         m.memory[m.facts[KEEP_ERA, keep] + instance * m.facts[KEEP_CELLS, keep] + cell] += 1
+    elif not present(m, m.facts[KEEP_THERE, keep], cell):
+        return
     elif not m.facts[KEEP_WRITES, keep]:
         m.counts[keep, FILLS] += 1
         m.counts[parent, READS] += moved(m, keep, instance, cell)
@@ -184,7 +192,7 @@ def leave(m: Machine, keep: int, instance: int, cell: int) -> None:
     """An element leaves the tile of an instance; what was written goes to the parent."""
     m.memory[m.facts[KEEP_HELD, keep] + instance * m.facts[KEEP_CELLS, keep] + cell] = 0
     parent = m.facts[KEEP_PARENT, keep]
-    if parent >= 0 and m.facts[KEEP_WRITES, keep]:
+    if parent >= 0 and m.facts[KEEP_WRITES, keep] and present(m, m.facts[KEEP_THERE, keep], cell):
         m.counts[keep, DRAINS] += 1
         if moved(m, keep, instance, m.facts[KEEP_CELLS, keep] + cell):  # apart from what enters in the same tick
             m.counts[parent, UPDATES] += 1
@@ -276,15 +284,17 @@ def run_points(m: Machine, run: int) -> None:
         for k in range(first, end):
             count *= m.now[LENGTH, m.facts[POINT_RANK, k]]
             origin += m.now[START, m.facts[POINT_RANK, k]] * m.facts[POINT_STEP, k]
-        m.counts[run, POINTS] += count
         for n in range(count):
-            rest, offset, cell = n, 0, origin
+            rest, offset, cell, whole = n, 0, origin, 0
             for k in range(first, end):
                 length = m.now[LENGTH, m.facts[POINT_RANK, k]]
                 offset += rest % length * m.facts[POINT_RADIX, k]
                 cell += rest % length * m.facts[POINT_STEP, k]
+                whole += (m.now[START, m.facts[POINT_RANK, k]] + rest % length) * m.facts[POINT_WHOLE, k]
                 rest //= length
-            point(m, run, i, offset, cell)
+            if present(m, m.facts[RUN_THERE, run], whole):
+                m.counts[run, POINTS] += 1
+                point(m, run, i, offset, cell)
 
 
 @compiled

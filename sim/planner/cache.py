@@ -91,7 +91,10 @@ def contiguous(held: Store, group: float = 2**21, call: float = MAP_CALL, deferr
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an allocator made of a trace: means over decode steps, weighted alike."""
+    """What an allocator made of a trace: means over decode steps, weighted alike.
+
+    What steps wait for is counted from the first request's end on, when memory has been filled once.
+    """
 
     allocator: Allocator
     largest: int  # requests in flight at most
@@ -163,6 +166,7 @@ class _State:
     taken: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # units
     spare: list[int] = field(default_factory=list)  # units that finished requests left behind
     preempted: int = 0
+    filled: int | None = None  # steps until a request has ended
     rows: list[tuple[int, int, int, int]] = field(default_factory=list)  # batch, tokens, units, units newly mapped
 
     def __post_init__(self) -> None:
@@ -221,12 +225,16 @@ class _State:
         mapped = self.admit() + self.grow()
         self.tokens, self.left = self.tokens + 1, self.left - 1
         self.rows.append((len(self.active), int(self.tokens.sum()), int(self.taken.sum()), mapped))
+        if self.filled is None and not self.left.all():
+            self.filled = len(self.rows)
         self.keep(self.left > 0)
 
     def usage(self, step: float) -> Usage:
         """The means of all steps."""
         batch, tokens, units, mapped = (np.array(column, float) for column in zip(*self.rows, strict=True))
-        stall = mapped * self.how.calls * self.how.seconds
+        stall = mapped[self.filled :] * self.how.calls * self.how.seconds
+        if not len(stall):
+            stall = np.zeros(1)  # all ended together
         hidden = np.maximum(stall - step, 0.0)
         waste = 1 - tokens.sum() / (units.sum() * self.how.unit)
         return Usage(

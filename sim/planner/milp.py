@@ -26,6 +26,10 @@ Progress = Callable[[float, float, float], None]  # seconds, incumbent, bound
 total = pulp.lpSum
 
 
+class Unfinished(WeirError):  # noqa: N818  a state of affairs
+    """The solver found nothing within the seconds it had; there may be a solution."""
+
+
 @dataclass(frozen=True)
 class Solved:
     """The best values found for the variables (by name), their objective, and a bound that none can pass."""
@@ -94,8 +98,8 @@ class Model:
     ) -> Solved:  # fmt: skip
         """The best solution found in ``seconds``, from ``start`` (values by name) where the solver takes one.
 
-        Raises :class:`Infeasible` when there is none, :class:`WeirError` when none was found in time or the solver is
-        not there.
+        Raises :class:`Infeasible` when there is none, :class:`Unfinished` when none was found in time and
+        :class:`WeirError` when the solver is not there.
         """
         began = monotonic()
         engine = _engine(solver, seconds, start or {}, threads, progress)
@@ -112,7 +116,7 @@ class Model:
         missed = None if status == pulp.LpSolutionNoSolutionFound else self._missed(values)
         if status == pulp.LpSolutionNoSolutionFound or missed:
             why = f"; its last answer breaks {missed}" if missed else ""
-            raise WeirError(f"{self.name}: {solver} found no solution in {seconds:.0f} s{why}; give it more seconds")
+            raise Unfinished(f"{self.name}: {solver} found no solution in {seconds:.0f} s{why}; give it more seconds")
         value = _value(self._problem.objective, values)
         # CBC stops at its limit without saying so: what took all its time is not proof.
         done = status == pulp.LpSolutionOptimal and (solver == "highs" or seconds < limit)

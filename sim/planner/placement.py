@@ -161,8 +161,8 @@ class Placement:
         """The fractions as unknowns, or as the numbers they are fixed at."""
         return {name: self.fixed.get(name, Convex.unknown(name)) for name in self.method.fractions}
 
-    def solve(self, seconds: float = 20.0) -> tuple[dict[str, float], bool]:
-        """The fractions with which the stages take the least time together, and whether that is proven.
+    def solve(self, seconds: float = 20.0) -> tuple[dict[str, float], float, bool]:
+        """The fractions with which the stages take the least time together, that time, and whether it is proven.
 
         Raises :class:`Infeasible` with the memory that is short, and by how much at least.
         """
@@ -183,7 +183,8 @@ class Placement:
         except Infeasible:
             raise self._short() from None
         found = {name: min(1.0, max(0.0, solved[variable])) for name, variable in unknown.items()}
-        return {name: self.fixed.get(name, found.get(name, 0.0)) for name in self.method.fractions}, solved.proven
+        fractions = {name: self.fixed.get(name, found.get(name, 0.0)) for name in self.method.fractions}
+        return fractions, solved.objective, solved.proven
 
     def _whole(self, unknown: Mapping[str, Any]) -> Iterator[Any]:
         """The fractions of each class over its tiers sum to one."""
@@ -258,8 +259,15 @@ class Placement:
         names = self.names(dict(fractions))
         return {name: float(names[name]) for name, _ in self.method.quantities}
 
-    def check(self, fractions: Fractions) -> None:
-        """Refuse fractions that do not sum to one, or overfill a memory."""
+    def total(self, fractions: Fractions) -> float:
+        """Seconds of all runs of all stages, by plain arithmetic."""
+        runs = self.runs(fractions)
+        return sum(runs[name] * each for name, each in self.cost(fractions).items())
+
+    def check(self, fractions: Fractions, claimed: float | None = None) -> None:
+        """Refuse fractions that do not sum to one, overfill a memory, or take another time than is ``claimed``."""
+        if claimed is not None and abs(self.total(fractions) - claimed) > TOLERANCE * max(claimed, 1e-9):
+            raise WeirError(f"{self.method.name}: {claimed:g} s claimed, {self.total(fractions):g} s recomputed")
         for name, tiers in self.method.classes:
             total = sum(fractions[f"{name}.{tier}"] for tier in tiers)
             if abs(total - 1) > TOLERANCE:

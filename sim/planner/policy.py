@@ -66,8 +66,7 @@ class Policy:
     @property
     def block_seconds(self) -> float:
         """Seconds of a block, from its prompts to its last tokens."""
-        runs = self.placement.runs(self.fractions)
-        return sum(runs[name] * each for name, each in self.stages.items())
+        return self.placement.total(self.fractions)
 
     @property
     def tokens_per_second(self) -> float:
@@ -138,13 +137,13 @@ def place(
     began = monotonic()
     placement = _placement(model, hardware, load, method, micro, batches, fixed or {}, settings or {})
     if set(placement.fixed) >= set(placement.method.fractions):
-        fractions, proven = dict(placement.fixed), True
+        fractions, claimed, proven = dict(placement.fixed), None, True
     elif not within:
         raise WeirError("memories can only be left unchecked where every fraction is given")
     else:
-        fractions, proven = placement.solve()
+        fractions, claimed, proven = placement.solve()
     if within:
-        placement.check(fractions)
+        placement.check(fractions, claimed)
     return Policy(placement, model.name, hardware.name, micro, batches, fractions, proven, 1, monotonic() - began)
 
 

@@ -5,8 +5,14 @@ Time is a number: steps where only their order matters (offsets of a given trace
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
+from itertools import chain, pairwise
+from math import inf, isfinite
+
+from einsum import hint
+from einsum.errors import raise_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +121,47 @@ class Plan:
     def gap(self) -> float:
         """How far the value may be above the best possible, as a fraction of the value."""
         return 0.0 if self.proven or self.value == self.bound else (self.value - self.bound) / abs(self.value)
+
+
+def validate(problem: Problem) -> None:
+    """Raise :class:`WeirError` with everything in a problem that makes no sense, a line each."""
+    buffers, tiers = ({x.name for x in group} for group in (problem.buffers, problem.tiers))
+    problems = [] if tiers else [f"{problem.name}: no tier; say where buffers may be"]
+    for what, names in (
+        ("buffer", [b.name for b in problem.buffers]),
+        ("tier", [t.name for t in problem.tiers]),
+        ("task", [t.name for t in problem.tasks]),
+    ):
+        problems += [f"{problem.name}: {what} {name!r} is there twice" for name, n in Counter(names).items() if n > 1]
+    used = chain(problem.given, problem.kept, *((*t.reads, *t.writes) for t in problem.tasks))
+    unknown = dict.fromkeys(name for name in used if name not in buffers)
+    problems += [f"{problem.name}: no buffer {name!r}{hint(name, buffers)}" for name in unknown]
+    problems += [f"{problem.name}: {wrong}" for b in problem.buffers for wrong in _senseless(b, tiers)]
+    problems += [
+        f"{problem.name}: tier {t.name!r} has a capacity of {t.capacity}, a rate of {t.write} in and {t.read} out"
+        for t in problem.tiers
+        if not (t.capacity >= 0 and t.write > 0 and t.read > 0)
+    ]
+    problems += [
+        f"{problem.name}: task {t.name!r} takes {t.seconds} s"
+        for t in problem.tasks
+        if not (isfinite(t.seconds) and t.seconds >= 0)
+    ]
+    raise_all(problems)
+
+
+def _senseless(buffer: Buffer, tiers: set[str]) -> Iterator[str]:
+    """What is wrong with one buffer."""
+    if buffer.size < 0:
+        yield f"buffer {buffer.name!r} has {buffer.size} bytes"
+    if buffer.align < 1:
+        yield f"buffer {buffer.name!r} is to be aligned to {buffer.align}"
+    for start, stop in buffer.live:
+        if not (isfinite(start) and isfinite(stop) and start < stop):
+            yield f"buffer {buffer.name!r} is live from {start} to {stop}"
+    for before, after in pairwise(sorted(buffer.live)):
+        if after[0] < before[1]:
+            yield f"buffer {buffer.name!r} is live over {before} and over {after}, which overlap"
+    for tier in buffer.tiers:
+        if tier not in tiers:
+            yield f"buffer {buffer.name!r} may be in {tier!r}, which is no tier{hint(tier, tiers)}"

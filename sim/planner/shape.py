@@ -26,7 +26,7 @@ class Shape:
     or all experts'; ``tables`` are the embedding and the head. ``kv`` is a layer's state for a token, ``stream`` a
     token between layers, ``ffn_stream`` inside the network. ``linear_flops`` are a token's products with weights in a
     layer (a multiply-add is two), ``network_flops`` the network's part, ``attention_flops`` those with the state for
-    each token of context. ``working`` is what a token needs while one product runs.
+    each token of context, ``head_flops`` a token's logits. ``working`` is what a token needs while one product runs.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Shape:
     linear_flops: float
     network_flops: float
     attention_flops: float
+    head_flops: float
     working: float
 
     @property
@@ -76,9 +77,16 @@ def shape(model: Transformer, context: int) -> Shape:
     return Shape(
         name=model.name, layers=count, width=float(model.model), heads=float(model.heads),
         chosen=sum(chosen) / count, tables=tables, stream=stream,
-        kv=float(model.state_bytes(context)) / context / count,
+        head_flops=_products(others[-1].cascade), kv=float(model.state_bytes(context)) / context / count,
         ffn_stream=sum(map(_hidden, (k.network for k in kinds))) / count * stream / model.model, **means,
     )  # fmt: skip
+
+
+def _products(cascade: Cascade) -> float:
+    """Operations of all products, for one token of one request."""
+    own = {rank for rank, _ in cascade.sizes}
+    sizes = cascade.bind(**{rank: 1 for rank in ("b", "p") if rank in own})
+    return sum(float(operations(cascade, e, sizes).get("mac", 0)) for e in cascade.einsums if e.contraction)
 
 
 def _hidden(network: FeedForward | Experts) -> float:

@@ -97,6 +97,10 @@ BAD = [
         "mapping: line 1: 'for m tile 99999999999999999999' is not understood",
     ),
     ("__import__('os')", "mapping: line 1: \"__import__('os')\" is not a node"),
+    ("Z on mac\n" + "x" * 200_000, f"mapping: line 2: {'x' * 60 + '...'!r} is not a node"),
+    ("keep A, B, A in dram\nZ on mac", "mapping: line 1: 'keep A, B, A in dram' names a tensor twice"),
+    ("Z on mac\n" * 20_000, "mapping: line 4001: 'Z on mac' is one line too many; at most 4000 are read"),
+    ("for m tile -3\n  Z on mac", "mapping: line 1: 'for m tile -3' is not understood; write for RANK tile N"),
     ("x" * (LIMIT + 1), f"mapping: {LIMIT + 1} characters of mapping; at most {LIMIT} are read"),
 ]
 

@@ -187,3 +187,29 @@ def test_mistakes_are_one_line(argv: list[str], message: str, here: Path, capsys
     assert main(argv) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_a_mapping_is_found_saved_and_read_back(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ASK[:-2]
+    assert main([*asked, "--objective", "energy", "--save", "best.txt", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "no mapping can go below" in found["proof"]
+    joules = []
+    for nest in ("best.txt", "nest.txt"):
+        assert main([*asked, "--mapping", nest, "--json"]) == 0
+        joules.append(json.loads(capsys.readouterr().out)["joules"])
+    assert found["joules"] == joules[0] <= joules[1]
+    assert (here / "best.txt").read_text().startswith("keep A, B, Z in dram\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--objective", "speed"], "unknown objective 'speed'"),
+        (["--save", "no/such/folder/nest.txt"], "cannot write the nest"),
+        (["--mapping", "nest.txt", "--save", "x.txt"], "--objective and --save are for a search"),
+    ],
+)
+def test_mistakes_about_a_search(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
+    assert main([*ASK[:-2], *more]) == 2
+    assert message in capsys.readouterr().err

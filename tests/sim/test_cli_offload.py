@@ -1,4 +1,4 @@
-"""``weir offload``, as it is typed."""
+"""``weir offload``, ``weir rent`` and ``weir cache``, as they are typed."""
 
 from __future__ import annotations
 
@@ -47,6 +47,51 @@ def test_text_says_what_lies_where(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_mistakes_are_one_line(argv: str, code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["offload", *argv.split()]) == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+CACHE = "cache llama-3-8b --on a100 --trace azure_conv --requests 100 --longest 16384"
+RENT = "rent llama-3-8b --on 1xh100 --on 2xh100 --prompt 1000 --output 200 --rate 20 --prices lamina_2024"
+
+
+def test_renting_as_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RENT.split(), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["proven"]
+    assert found["usd_per_hour"] == pytest.approx(sum(row["usd_per_hour"] for row in found["templates"]))
+    assert main(RENT.split()) == 0
+    out = capsys.readouterr().out
+    assert f"{found['usd_per_hour']:.2f} USD/h, proven cheapest" in out
+    assert "where requests go" in out
+
+
+def test_memory_for_keys_and_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*CACHE.split(), "--csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        "allocator", "static", "paged 16", "contiguous 64 KiB", "contiguous 2048 KiB",
+    ]  # fmt: skip
+    assert main(CACHE.split()) == 0
+    assert "131 kB a token" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        ("rent llama-3-8b --on 1xh100 --rate 1", 2, "give --trace, or both --prompt and --output"),
+        (f"{RENT} --slo-tpot 1us", 3, "no template serves requests of 1000 + 200 tokens"),
+        (f"{RENT} --stock h200=x", 2, "--stock h200 must be a whole number"),
+        (f"{RENT} --stock h100=1 --rate 500", 3, "no solution"),
+        ("cache llama-2-70b --on a100 --trace azure_conv", 3, "divide the model, as in --ways 2"),
+        ("cache llama-3-8b --on a100 --trace azure_conv --group 1B", 2, "at least one must fit"),
+    ],
+)
+def test_mistakes_about_purchase_and_cache_are_one_line(
+    argv: str, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv.split()) == code
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1

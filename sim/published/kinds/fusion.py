@@ -190,12 +190,22 @@ def _of(inputs: Mapping[str, Any], design: str, whole: bool) -> Found:
     known = table(inputs, "designs")
     if design not in known:
         raise WeirError(f"inputs: unknown design {design!r}{hint(design, known)}")
-    key = json.dumps(inputs, sort_keys=False)
+    key = json.dumps(_whole(inputs), sort_keys=False)
     found = attentions(key, design)
     if not whole:
         return found
     around = projections(key, design)
     return {quantity: found[quantity] + around[quantity] for quantity in ("seconds", "joules")}
+
+
+def _whole(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs, designs that are ``like`` another filled up with what they do not change."""
+    designs = table(inputs, "designs")
+    full = dict(designs)
+    for name in (n for n, one in designs.items() if "like" in one):
+        base = pick(inputs, "designs", text(inputs, "designs", name, "like"))
+        full[name] = {**base, "set": {**base.get("set", {}), **designs[name].get("set", {})}}
+    return {**inputs, "designs": full}
 
 
 def _place(inputs: Mapping[str, Any], model: str, length: str) -> int:

@@ -115,15 +115,15 @@ def speedup(inputs: Mapping[str, Any], *, before: float, after: float) -> float:
 
 
 def known_shape(inputs: Mapping[str, Any], model: str) -> Shape:
-    """A bundled model's shape, or that of a llama given by its widths."""
+    """A bundled model's shape, or that of a model given by its widths and which bundled one it is like."""
     if model not in inputs.get("models", {}):
         return shape(bundled(model), 1)
-    like = bundled("llama-2-7b").spec
+    like = bundled(text(inputs, "models", model, "like")).spec
     wide = {key: int(number(inputs, "models", model, key)) for key in ("width", "ffn", "heads", "kv_heads", "layers")}
-    return shape(Transformer(_llama(like, wide, int(number(inputs, "models", model, "vocabulary")), model)), 1)
+    return shape(Transformer(_resized(like, wide, int(number(inputs, "models", model, "vocabulary")), model)), 1)
 
 
-def _llama(like: Spec, wide: Mapping[str, int], vocabulary: int, name: str) -> Spec:
+def _resized(like: Spec, wide: Mapping[str, int], vocabulary: int, name: str) -> Spec:
     from dataclasses import replace
 
     kind: Layer = like.layers[0]

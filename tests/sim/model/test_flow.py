@@ -81,3 +81,23 @@ def test_only_the_piece_that_was_made_is_read() -> None:
         "mapping: G reads T[q] under 'for p tile 1', where T has made only its piece of T[p]: read it after that loop"
     )
     assert refusal(text, fused.format(4), p=4, q=4) == ""
+
+
+def test_what_instances_make_alike_is_not_written_to_one_place() -> None:
+    above = "keep X, W, V, Z{} in dram\nspatial g tile 2 over columns\n  keep U in buffer\n"
+    nest = above + "  sequence\n    U on mac\n    Z on mac"
+    sizes = {"b": 2, "f": 3, "d": 4, "g": 4}
+    assert refusal(TWO, nest.format(""), **sizes) == ""
+    assert "'spatial g tile 2 over columns' makes the same U, for U has no g" in refusal(
+        TWO, nest.format(", U"), **sizes
+    )
+    assert refusal(TWO, nest.format(", U"), **{**sizes, "g": 2}) == ""  # a single instance
+
+
+def test_a_part_of_a_sum_is_not_added_twice() -> None:
+    nest = "keep X, W, V, U, Z in dram\nsequence\n  for {} tile 2\n    for {} tile 2\n      U on mac\n  Z on mac"
+    sizes = {"b": 2, "f": 3, "d": 4, "g": 4}
+    assert "'for g tile 2' runs U, which has no g, again within 'for d tile 2'" in refusal(
+        TWO, nest.format("d", "g"), **sizes
+    )
+    assert refusal(TWO, nest.format("g", "d"), **sizes) == ""

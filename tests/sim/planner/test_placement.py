@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from sim.planner.shape import Hardware, Shape, shape
 from workloads.transformer import model
 
 GPU = Hardware("one", 1, 16e9, 300e9, 60e12, 15e9, 12e9, 100e9, 80e9, 1e12, 500e9, 2e9, 1e9)
-TINY = Shape("tiny", 4, 64, 4, 1, 6e4, 2e4, 4e4, 1e5, 256, 128, 512, 6e4, 4e4, 256, 900)
+TINY = Shape("tiny", 4, 64, 4, 1, 6e4, 2e4, 4e4, 1e5, 256, 128, 512, 6e4, 4e4, 256, 1e5, 900)
 
 
 def flexgen(percent: tuple[float, ...], micro: int, batches: int, disk: float) -> float:
@@ -137,12 +138,25 @@ def test_moe_lens_is_its_equation_4(prompt: int, output: int, capacity: float) -
     assert processed <= most * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(("peak", "tokens"), [(150e12, 18_750), (181e12, 22_625), (312e12, 39_000)])
+def test_moe_lens_saturates_where_its_equation_2_says(peak: float, tokens: int) -> None:
+    whole = shape(model("mixtral-8x7b"), 256)
+    experts = replace(whole, weight=whole.network, linear_flops=whole.network_flops)  # table 2 counts these alone
+    where = replace(GPU, gpu_flops=peak, down=32e9)
+    found = place(experts, where, Load(1, 1), method="moe_lens", micro=1, settings={"cache_memory": "1 TB"})
+    loads = found.loads
+    assert loads["tokens"] * loads["fetch"] / loads["compute"] == pytest.approx(tokens)  # C / B x experts / chosen
+
+
 def test_what_does_not_fit_is_told_with_what_would() -> None:
     made = shape(model("opt-175b"), 544)
     with pytest.raises(Infeasible, match=r"GB of host memory instead of 90 GB, or 2\d\d GB of disk memory"):
         place(made, GPU.with_(disk_memory="100 GB"), Load(512, 32), micro=1)
     with pytest.raises(Infeasible, match="16 GB"):
         place(made, GPU, Load(512, 32), micro=1, fixed={"weights.gpu": 1.0}, settings={"gpu_share": "1"})
+    done = place(TINY, GPU, Load(6, 4), micro=1)
+    with pytest.raises(WeirError, match="1 s claimed"):
+        done.placement.check(done.fractions, 1.0)
     fixed = dict.fromkeys(method("moe_lens").fractions, 0.5)
     with pytest.raises(Infeasible, match=r"fractions of weights sum to 0\.5"):
         place(made, GPU, Load(512, 32), method="moe_lens", micro=1, fixed=fixed)

@@ -19,6 +19,7 @@ def test_opt_by_hand() -> None:
     assert (made.projections, made.network) == (8 * h**2, 16 * h**2)
     assert made.linear_flops == made.projections + made.network  # two operations and two bytes for each weight
     assert made.attention_flops == 4 * h
+    assert made.head_flops == 2 * h * 50272
     assert made.weight == pytest.approx(24 * h**2, rel=2e-4)  # biases and norms besides
 
 

@@ -23,10 +23,10 @@ from sim.mapper.tiles import Array, Key, Space, front, unbeaten, value
 from sim.model.fit import occupancy
 from sim.model.legal import check
 from sim.model.nests import Mapped
-from sim.model.spatial import MappedEstimate, evaluate
+from sim.model.spatial import MappedEstimate, evaluate, modelled
 
 OBJECTIVES = ("time", "energy", "edp")
-REFINED = 12  # best shapes of a group whose tiles are refined
+REFINED = 24  # best mappings of one Einsum whose tiles are refined; of several, as many fewer
 FINE = 24  # widths of each of two strips that are refined at once
 
 
@@ -82,23 +82,26 @@ class Found:
 
 def search(
     cascade: Cascade, device: Device | str | Path, *, objective: str = "time", space: Space | None = None,
-    tracked: Any = iter, **sizes: int,
+    technology: str | float | None = None, tracked: Any = iter, **sizes: int,
 ) -> Found:  # fmt: skip
     """The mapping of a cascade on a device with the least ``time``, ``energy`` or product of both (``edp``).
 
     Einsums are grouped as neighbours; groups follow one another through the outermost memory, those of one group share
     loops and what is between them stays on chip. Every grouping is compared (where there are more than eight Einsums:
-    all together and each alone), and in each group every nest of :mod:`sim.mapper.shapes` with every tile size of the
-    ``space``. ``tracked`` wraps the groups, to show progress. Raises :class:`WeirError` if nothing fits.
+    all together and each alone) unless bounds rule it out, and in each group every nest of :mod:`sim.mapper.shapes`
+    with every tile size of the ``space``. ``technology`` models the energies that the device does not state.
+    ``tracked`` wraps the groups, to show progress. Raises :class:`WeirError` if nothing fits.
     """
     if objective not in OBJECTIVES:
         raise WeirError(f"unknown objective {objective!r}{hint(objective, OBJECTIVES)}")
-    one = device if isinstance(device, Device) else named(device)
+    plain = device if isinstance(device, Device) else named(device)
+    one = modelled(plain, technology)
     whole = cascade.with_sizes(**sizes)
     hunt = _Hunt(whole, one, whole.bind(), objective, space or Space())
     nest = _joined(whole, one, [p.shape.closed(p.widths, hunt.sizes) for p in hunt.best(tracked).points])
-    least = bound.seconds(whole, one, hunt.sizes), bound.joules(whole, one, hunt.sizes)
-    made = evaluate(whole, nest, one, hunt.sizes)
+    every = parts.group(whole, tuple(e.name for e in whole.einsums))
+    least = bound.seconds(every, one, hunt.sizes), bound.joules(every, one, hunt.sizes)
+    made = evaluate(whole, nest, plain, hunt.sizes, technology=technology)
     return Found(objective, nest, made, float(value(objective, *least)), hunt.compared, hunt.tried)
 
 
@@ -122,6 +125,7 @@ class _Hunt:
     sizes: Values
     objective: str
     space: Space
+    share: int = 0  # of the mappings, for one group
     compared: int = 0
     tried: int = 0
 
@@ -132,11 +136,15 @@ class _Hunt:
     def best(self, tracked: Any) -> _Chain:
         """The best grouping: from the first Einsum on, the unbeaten ways to come to each."""
         pieces = parts.pieces(self.cascade)
-        found: dict[tuple[int, int], list[Point]] = {}
-        for start, stop in tracked(parts.spans(len(pieces))):
-            found[start, stop] = self.group(parts.group(self.cascade, tuple(chain(*pieces[start:stop]))))
+        groups = {(a, b): parts.group(self.cascade, tuple(chain(*pieces[a:b]))) for a, b in parts.spans(len(pieces))}
+        self.share = self.space.mappings // len(groups)
+        last = len(pieces)
+        found = {(0, last): self.group(groups.pop((0, last)))}
+        worth = self.worth(groups, last, min(map(self.value, found[0, last]), default=inf))
+        for span in tracked(worth):
+            found[span] = self.group(groups[span])
         reached: list[list[_Chain]] = [[_Chain()]]
-        for stop in range(1, len(pieces) + 1):
+        for stop in range(1, last + 1):
             ways = [
                 one.then(p) for start in range(stop) for one in reached[start] for p in found.get((start, stop), [])
             ]
@@ -148,22 +156,42 @@ class _Hunt:
             )
         return min(reached[-1], key=self.value)
 
+    def worth(self, groups: dict[tuple[int, int], Group], last: int, best: float) -> list[tuple[int, int]]:
+        """Groups that lie on a way whose bounds, summed, leave room to be better than ``best``."""
+        bounds = {
+            span: (bound.seconds(group, self.device, self.sizes), bound.joules(group, self.device, self.sizes))
+            for span, group in groups.items()
+        }
+        before, after = [(0.0, 0.0)], {last: (0.0, 0.0)}
+        for stop in range(1, last + 1):
+            before.append(_least([(before[a], one) for (a, b), one in bounds.items() if b == stop]))
+        for start in reversed(range(last)):
+            after[start] = _least([(after[b], one) for (a, b), one in bounds.items() if a == start])
+        found = []
+        for (start, stop), (seconds, joules) in bounds.items():
+            ends = before[start], after[stop]
+            least = seconds + sum(e[0] for e in ends), joules + sum(e[1] for e in ends)
+            if value(self.objective, *least) < best:
+                found.append((start, stop))
+        return found
+
     def group(self, group: Group) -> list[Point]:
         """The unbeaten mappings of one group; the best tiles of its best shapes are refined between the space's."""
         every = sorted(shapes(group, self.device, self.sizes), key=lambda s: value(self.objective, *s.least))
+        likely = [s for s in every if value(self.objective, *s.least) <= 2 * value(self.objective, *every[0].least)]
+        most = self.share // len(likely) // len(group.cascade.einsums)
         found: list[list[Point]] = []
         least = inf
         for shape in every:
             self.tried += 1
             if value(self.objective, *shape.least) >= least or (group.between and not _legal(shape)):
                 continue
-            most = self.space.mappings // len(every)
             here = [p for widths in self.space.chunks(shape, self.sizes, most) for p in self.points(shape, widths)]
             if here := unbeaten(here, self.objective):
                 found.append(here)
                 least = min(least, *map(self.value, here))
         found.sort(key=lambda here: min(map(self.value, here)))
-        refined = [self.refined(p) for p in list(chain(*found))[:REFINED]]
+        refined = [self.refined(p) for p in list(chain(*found))[: max(REFINED // len(group.cascade.einsums), 2)]]
         return unbeaten([*chain(*found), *refined], self.objective)
 
     def points(self, shape: Shape, widths: dict[Key, Array]) -> Iterable[Point]:
@@ -201,6 +229,11 @@ class _Hunt:
                 grid = dict(zip(widths, map(np.ravel, np.meshgrid(*widths.values(), indexing="ij")), strict=True))
                 best = min((best, *self.points(point.shape, grid)), key=self.value)
         return best
+
+
+def _least(ways: list[tuple[tuple[float, float], tuple[float, float]]]) -> tuple[float, float]:
+    """Least seconds and least joules of some ways with one group more each; out of reach if there is none."""
+    return min((a[0] + b[0] for a, b in ways), default=inf), min((a[1] + b[1] for a, b in ways), default=inf)
 
 
 def _fits(mapped: Mapped, device: Device, sizes: Values, tiles: dict[str, Array]) -> Any:

@@ -1,0 +1,178 @@
+"""``weir plan``: where buffers lie in memory, from a file; a model's training step is planned elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from einsum import WeirError
+from sim.cli.data import Form, plain
+from sim.cli.text import Sheet, show
+from sim.units import fmt, si
+
+SHOWN = 20  # buffers that are listed on a terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the command line puts it."""
+
+    what: str
+    on: str | None = None
+    capacity: str | None = None
+    seconds: float = 60.0
+    objective: str | None = None
+    solver: str = "highs"
+    save: str | None = None
+    plot: str | None = None
+
+
+def plan(asked: Asked, form: Form) -> None:
+    """A file is a problem of offsets; anything else names a model, whose training step is planned on a device."""
+    if _is_file(asked.what):
+        _offsets(asked, form)
+    else:
+        _model(asked, form)
+
+
+def _is_file(what: str) -> bool:
+    return what.lower().endswith(".csv") or Path(what).is_file()
+
+
+def _model(asked: Asked, form: Form) -> None:
+    raise WeirError(f"{asked.what!r:.80} is no file: give a CSV with id, lower, upper and size (docs/planning.md)")
+
+
+def _offsets(asked: Asked, form: Form) -> None:
+    if asked.on is not None:
+        raise WeirError("--on is for a model: a CSV has its capacity from --capacity")
+    if asked.objective not in (None, "peak"):
+        raise WeirError(
+            f"--objective {asked.objective!r:.40}: only peak can be asked of a CSV, which says nothing of time"
+        )
+    from sim.planner.offsets import plan as place
+    from sim.planner.tables import read
+
+    _writable(asked.save, (".json", ".csv"), "--save")
+    _writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+    problem = read(Path(asked.what), _capacity(asked.capacity))
+    minimise = None if asked.objective is None else True
+    with _progress() as progress:
+        found = place(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
+    if asked.save is not None:
+        _save(Path(asked.save), problem, found)
+    if asked.plot is not None:
+        _plot(asked.plot, problem, found)
+    if form is Form.JSON:
+        print(json.dumps(plain(summary(found))))
+    else:
+        show(*_text(problem, found))
+
+
+def _capacity(text: str | None) -> float:
+    if text is None:
+        return inf
+    value = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B")
+    if not 0 < value < 2**62:
+        raise WeirError(f"--capacity must be more than 0 bytes and less than 2^62, not {text!r:.40}")
+    return value
+
+
+def _writable(path: str | None, endings: tuple[str, ...], option: str) -> None:
+    """Refuse now what could not be written after the work is done."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in endings:
+        raise WeirError(f"{option} {path!r:.80}: end the name in {' or '.join(endings)}")
+    if not os.access(Path(path).absolute().parent, os.W_OK):
+        raise WeirError(f"{option} {path!r:.80}: no folder that can be written to")
+
+
+def addresses(found: Any) -> dict[str, int]:
+    """Each buffer's offset."""
+    return {stay.buffer: stay.offset for stay in found.stays}
+
+
+def summary(found: Any) -> dict[str, Any]:
+    """The figures of a plan under stable names."""
+    return {
+        "height": int(found.value),
+        "bound": int(found.bound),
+        "proven": found.proven,
+        "method": found.method,
+        "seconds": found.seconds,
+        "offsets": addresses(found),
+    }
+
+
+def _text(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
+    proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the best possible"
+    head = (
+        f"{problem.name}: {len(problem.buffers)} buffers in {int(found.value)} bytes ({fmt(found.value, 'B')}), {proof}"
+    )
+    bound = f"no placement is below {int(found.bound)} bytes; found by {found.method} in {found.seconds:.2f} s"
+    where = addresses(found)
+    largest = sorted(problem.buffers, key=lambda b: -b.size)[:SHOWN]
+    rows = tuple((b.name, str(where[b.name]), str(b.size), f"{b.live[0][0]:g} to {b.live[-1][1]:g}") for b in largest)
+    left = len(problem.buffers) - len(rows)
+    notes = (f"and {left} smaller ones: --json or --save has all",) if left else ()
+    return f"{head}\n{bound}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
+
+
+def _save(path: Path, problem: Any, found: Any) -> None:
+    from dataclasses import asdict
+
+    from sim.planner.tables import written
+
+    text = written(problem, addresses(found)) if path.suffix == ".csv" else json.dumps(plain(asdict(found)), indent=1)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _plot(path: str, problem: Any, found: Any) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    from sim.plot_memory import memory_map
+
+    sizes = {b.name: b.size for b in problem.buffers}
+    stays = found.stays
+    figure, axes = plt.subplots(figsize=(10, 6), layout="constrained")
+    capacity = problem.tiers[0].capacity
+    memory_map(
+        [s.start for s in stays], [s.stop for s in stays], [s.offset for s in stays], [sizes[s.buffer] for s in stays],
+        [s.buffer for s in stays], axes, capacity=None if capacity == inf else capacity,
+    )  # fmt: skip
+    axes.set_title(f"{problem.name}: {fmt(found.value, 'B')}")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+class _progress:  # noqa: N801  used as a word
+    """Height and bound on stderr, on one line, where a person is watching."""
+
+    def __enter__(self) -> Callable[[float, float, float], None] | None:
+        self.shown = False
+        return self._tell if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" else None
+
+    def _tell(self, seconds: float, height: float, bound: float) -> None:
+        gap = 1 - bound / height if 0 < height < inf else 1.0
+        line = f"{seconds:6.1f} s  height {fmt(height, 'B')}  bound {fmt(max(bound, 0), 'B')}  gap {gap:.2%}"
+        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+        self.shown = True
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,101 @@
+"""Placing buffers one after another, without looking back: first fit, best fit and skyline.
+
+Kernels only, for the placements that a search starts from, and for traces too large to search.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.planner.search import Ints, Shape, compiled
+
+
+@compiled
+def fit(shape: Shape, order: Ints, best: bool) -> Ints:
+    """Each buffer in the order given, at the lowest offset where it fits, or in the tightest hole (``best``)."""
+    n = order.size
+    offset, end = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    first, last = shape.begin[shape.at[:-1]], shape.end[shape.at[1:] - 1]
+    placed, count = np.empty(n, np.int64), 0  # in the order of their offsets
+    for i in order:
+        size, align, low, high = shape.size[i], shape.align[i], first[i], last[i]
+        top, tightest, found = np.int64(0), np.int64(1) << 62, np.int64(-1)
+        for k in range(count):
+            j = placed[k]
+            if first[j] >= high or low >= last[j] or not _together(shape, i, j):
+                continue
+            hole = top + (-top) % align
+            if offset[j] - hole >= size and offset[j] - top < tightest:
+                tightest, found = offset[j] - top, hole
+                if not best:
+                    break
+            top = max(top, end[j])
+        offset[i] = found if found >= 0 else top + (-top) % align
+        end[i] = offset[i] + size
+        k = _slot(placed, count, offset, offset[i])
+        for m in range(count, k, -1):
+            placed[m] = placed[m - 1]
+        placed[k] = i
+        count += 1
+    return offset
+
+
+@compiled
+def _slot(placed: Ints, count: int, offset: Ints, value: int) -> int:
+    """Where in the sorted list an offset goes."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if offset[placed[middle]] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _together(shape: Shape, i: int, j: int) -> bool:
+    """Whether two buffers whose first and last moments overlap are ever live at once."""
+    if shape.at[i + 1] - shape.at[i] == 1 and shape.at[j + 1] - shape.at[j] == 1:
+        return True
+    for k in range(shape.at[i], shape.at[i + 1]):
+        for m in range(shape.at[j], shape.at[j + 1]):
+            if shape.begin[k] < shape.end[m] and shape.begin[m] < shape.end[k]:
+                return True
+    return False
+
+
+@compiled
+def skyline(shape: Shape, order: Ints) -> Ints:
+    """Fill the lowest valley of the outline with the first buffer in the order that fits between its slopes.
+
+    Buffers with gaps count as live throughout.
+    """
+    n = order.size
+    offset = np.zeros(n, np.int64)
+    first, last = shape.begin[shape.at[:-1]], shape.end[shape.at[1:] - 1]
+    outline = np.zeros(shape.moments, np.int64)
+    waiting = order.copy()
+    count = n
+    while count > 0:
+        left = np.argmin(outline)
+        right = left
+        while right < shape.moments and outline[right] == outline[left]:
+            right += 1
+        ground, chosen = outline[left], -1
+        for k in range(count):
+            i = waiting[k]
+            if left <= first[i] and last[i] <= right:
+                chosen = k
+                break
+        if chosen < 0:  # nobody fits: fill up to the lower slope
+            before = outline[left - 1] if left > 0 else np.int64(1) << 62
+            after = outline[right] if right < shape.moments else np.int64(1) << 62
+            outline[left:right] = min(before, after)
+            continue
+        i = waiting[chosen]
+        waiting[chosen : count - 1] = waiting[chosen + 1 : count].copy()
+        count -= 1
+        offset[i] = ground + (-ground) % shape.align[i]
+        outline[first[i] : last[i]] = offset[i] + shape.size[i]
+    return offset

@@ -1,0 +1,167 @@
+"""Flows of pipeline-parallel training, and the orders that papers write down for them.
+
+1F1B: PipeDream-Flush / Megatron-LM (arXiv 2104.04473); GPipe (arXiv 1811.06965); V-shaped chunks: Qi et al. (arXiv
+2405.15362); vocabulary parallelism: Yeung et al. (arXiv 2411.05288), section 4 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from einsum.errors import WeirError
+from sim.planner.pipeline import Flow, Hold, Node, Orders, Schedule, timed
+from sim.planner.repeating import repeating
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Seconds of the forward and backward pass on each device, for one microbatch."""
+
+    forward: tuple[float, ...]
+    backward: tuple[float, ...]
+    lag: float = 0.0  # s, from one stage to the next
+
+    def __post_init__(self) -> None:
+        """Refuse lists of different lengths."""
+        if not self.forward or len(self.forward) != len(self.backward):
+            raise WeirError(f"{len(self.forward)} forward and {len(self.backward)} backward times; one of each a stage")
+
+
+def chain(stages: Stages) -> Flow:
+    """Forward through the devices and back; each holds a microbatch from its forward to its backward pass."""
+    last = len(stages.forward) - 1
+    nodes = [
+        Node(f"F{i}", i, t, (f"F{i - 1}",) if i else (), stages.lag if i else 0.0) for i, t in enumerate(stages.forward)
+    ]
+    for i in reversed(range(last + 1)):
+        after, lag = ((f"B{i + 1}", f"F{i}"), stages.lag) if i < last else ((f"F{i}",), 0.0)
+        nodes.append(Node(f"B{i}", i, stages.backward[i], after, lag))
+    return Flow(tuple(nodes), tuple(Hold(f"F{i}", f"B{i}") for i in range(last + 1)))
+
+
+def one_f_one_b(stages: Stages, microbatches: int, extra: int = 0) -> Schedule:
+    """1F1B: device i of p runs p - i forward passes (and ``extra``), then backward and forward by turns."""
+    flow, p = chain(stages), len(stages.forward)
+    orders = []
+    for i in range(p):
+        ahead = min(microbatches, p - i + extra)
+        f, b = flow.index[f"F{i}"], flow.index[f"B{i}"]
+        order = [(f, k) for k in range(ahead)]
+        for k in range(microbatches):
+            order.append((b, k))
+            if k + ahead < microbatches:
+                order.append((f, k + ahead))
+        orders.append(tuple(order))
+    return timed(flow, tuple(orders), method="1F1B")
+
+
+def gpipe(stages: Stages, microbatches: int) -> Schedule:
+    """All forward passes, then all backward passes, the youngest microbatch held longest."""
+    flow = chain(stages)
+    names = range(len(stages.forward))
+    orders: Orders = tuple(
+        tuple((flow.index[f"{kind}{i}"], k) for kind in "FB" for k in range(microbatches)) for i in names
+    )
+    return timed(flow, orders, method="GPipe")
+
+
+def chunks(forward: Sequence[float], backward: Sequence[float], devices: Sequence[int], lag: float = 0.0) -> Flow:
+    """Chunks of layers on the devices named, in the order a microbatch passes them; each holds its share.
+
+    Devices 0, 1, .., 0, 1, .. are interleaved 1F1B; 0, 1, .., 1, 0 the V shape. A chunk's share is one over the chunks
+    of its device.
+    """
+    if not len(forward) == len(backward) == len(devices):
+        raise WeirError("chunks need as many forward times, backward times and devices")
+    last = len(forward) - 1
+    nodes = []
+    for c, (t, where) in enumerate(zip(forward, devices, strict=True)):
+        late = lag if c and devices[c - 1] != where else 0.0
+        nodes.append(Node(f"F{c}", where, t, (f"F{c - 1}",) if c else (), late))
+    for c in reversed(range(last + 1)):
+        after = (f"B{c + 1}", f"F{c}") if c < last else (f"F{c}",)
+        late = lag if c < last and devices[c + 1] != devices[c] else 0.0
+        nodes.append(Node(f"B{c}", devices[c], backward[c], after, late))
+    share = 1 / max(1, list(devices).count(devices[0]))
+    return Flow(tuple(nodes), tuple(Hold(f"F{c}", f"B{c}", share) for c in range(last + 1)))
+
+
+def interleaved(stages: Stages, microbatches: int, ways: int = 2) -> Schedule:
+    """Interleaved 1F1B: each device has ``ways`` chunks of an equal share of its layers (Megatron-LM's order)."""
+    p = len(stages.forward)
+    if ways < 2:
+        raise WeirError(f"{ways} chunk a device; interleaving needs at least two (1F1B has one)")
+    if microbatches % p:
+        raise WeirError(f"{microbatches} microbatches are not a multiple of {p} devices, which interleaving needs")
+    forward, backward = ([t / ways for _ in range(ways) for t in each] for each in (stages.forward, stages.backward))
+    flow = chunks(forward, backward, [i for _ in range(ways) for i in range(p)], stages.lag)
+    orders = []
+    for i in range(p):
+        ahead = min(microbatches * ways, (p - i - 1) * 2 + (ways - 1) * p + 1)
+        passes = [_turn(n, p, ways) for n in range(microbatches * ways)]
+        fs = [(flow.index[f"F{c * p + i}"], k) for c, k in passes]
+        bs = [(flow.index[f"B{(ways - 1 - c) * p + i}"], k) for c, k in passes]
+        order = fs[:ahead]
+        for n, back in enumerate(bs):
+            order.append(back)
+            order += fs[ahead + n : ahead + n + 1]
+        orders.append(tuple(order))
+    return timed(flow, tuple(orders), method="interleaved 1F1B")
+
+
+def _turn(n: int, devices: int, ways: int) -> tuple[int, int]:
+    """The chunk and the microbatch of pass number ``n``: p microbatches through a chunk, then the next chunk."""
+    group, within = divmod(n, devices * ways)
+    return within // devices, group * devices + within % devices
+
+
+def v_shape(stages: Stages) -> Flow:
+    """Two chunks a device, each half of its layers, down the devices and up again."""
+    p = len(stages.forward)
+    forward, backward = ([t / 2 for t in (*each, *each[::-1])] for each in (stages.forward, stages.backward))
+    return chunks(forward, backward, [*range(p), *reversed(range(p))], stages.lag)
+
+
+def v_half(stages: Stages, microbatches: int, *, seconds: float = 20.0) -> Schedule:
+    """The V shape in the repeating pattern that holds least: about half of 1F1B's microbatches, on all devices."""
+    return repeating(v_shape(stages), seconds=seconds).unrolled(microbatches)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Seconds of the output layer's passes S and T on each device, and of an all-reduce.
+
+    ``barriers`` one: S computes what the last stage's backward pass needs, T may come later; two: T comes before too.
+    """
+
+    s: tuple[float, ...]
+    t: tuple[float, ...]
+    reduce: float = 0.0
+    barriers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse other numbers of barriers."""
+        if self.barriers not in (1, 2):
+            raise WeirError(f"{self.barriers} barriers; the output layer is divided with one or two")
+
+
+def vocabulary(stages: Stages, vocab: Vocabulary) -> Flow:
+    """The chain with the output layer divided over all devices, between forward and backward."""
+    plain = chain(stages)
+    p = len(stages.forward)
+    down, up = plain.nodes[:p], list(plain.nodes[p:])
+    outs = [Node(f"S{i}", i, vocab.s[i], (f"F{p - 1}",)) for i in range(p)]
+    every = tuple(node.name for node in outs)
+    tees = [Node(f"T{i}", i, vocab.t[i], every, vocab.reduce) for i in range(p)]
+    gate = every if vocab.barriers == 1 else tuple(node.name for node in tees)
+    up[0] = Node(up[0].name, up[0].device, up[0].seconds, gate, vocab.reduce)
+    between, after = (outs, tees) if vocab.barriers == 1 else ([*outs, *tees], [])
+    return Flow((*down, *between, *up, *after), plain.holds)
+
+
+def vocabulary_parallel(
+    stages: Stages, vocab: Vocabulary, microbatches: int, *, seconds: float = 20.0
+) -> Schedule:  # fmt: skip
+    """The vocabulary's layer on all devices, in the repeating pattern that holds least."""
+    return repeating(vocabulary(stages, vocab), seconds=seconds).unrolled(microbatches)

@@ -1,0 +1,291 @@
+"""Offsets for buffers with given live intervals: heuristics, then search, then a mixed-integer programme.
+
+Each stage starts from the best placement so far and can only improve it. A placement as low as the most that is live at
+once is optimal; else what the search or the solver exhausts proves it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from math import isfinite
+
+import numpy as np
+
+from einsum import Infeasible, WeirError
+from sim.planner import fit, orders, search
+from sim.planner.check import check
+from sim.planner.milp import SOLVERS, Progress
+from sim.planner.packing import Ints, Packing, pack
+from sim.planner.problem import Plan, Problem, validate
+
+ORDERINGS = ("TWA", "AWT", "WTA", "TAW")
+LARGEST = 3000  # buffers that are searched; the search's memory grows with their square
+SHALLOW, GROWTH = 1000, 1.05  # choices that a search may make at first, and how that grows with each round
+DEEPEST = 100_000  # choices of one search at most: a second or two, in which an interrupt has to wait
+LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
+ADVICE = 5.0  # seconds at most to find what would do when nothing fits
+PATIENCE = 50  # passes in other orders without a lower placement
+PROMOTING = 0.1  # of the time for first fit in other orders, before a search
+FADING = 0.95  # of blame from one attempt to the next
+SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
+
+
+def plan(
+    problem: Problem, *, seconds: float = 60.0, minimise: bool | None = None, solver: str = "highs",
+    progress: Progress | None = None,
+) -> Plan:  # fmt: skip
+    """Where each buffer of the first tier is, over the live intervals it comes with.
+
+    With a capacity the first placement that fits is the answer, unless ``minimise``; without one the lowest is sought.
+    ``progress`` is told seconds, height and bound whenever one of the two is better. An interrupt ends the work; what
+    was found is the answer. Raises :class:`Infeasible`, naming what would do, when nothing fits or none was found.
+    """
+    _checked(problem, seconds, solver)
+    packing = pack(problem)
+    _compile(packing)
+    capacity = problem.tiers[0].capacity
+    lowest = not isfinite(capacity) if minimise is None else minimise
+    work = _Work(packing, seconds, lowest, solver, progress)
+    if work.bound * packing.unit <= capacity:
+        _until_interrupted(work)
+    if work.bound * packing.unit > capacity:  # seen at once, or proven by the search: say what would do
+        work.lowest, work.seconds = True, min(work.elapsed + ADVICE, seconds)
+        _until_interrupted(work)
+    if work.height * packing.unit > capacity:
+        raise Infeasible(_too_small(work), work.height * packing.unit / max(capacity, 1))
+    found = packing.plan(work.best, work.bound, work.method, work.elapsed, proven=work.bound == work.height)
+    check(problem, found)
+    return found
+
+
+def _until_interrupted(work: _Work) -> None:
+    try:
+        _place(work)
+    except KeyboardInterrupt:
+        if not work.best.size:
+            raise
+        work.method += ", interrupted"
+
+
+@dataclass
+class _Work:
+    """The best placement so far and what is known of better ones, in units."""
+
+    packing: Packing
+    seconds: float
+    lowest: bool
+    solver: str
+    progress: Progress | None
+    best: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    height: int = 1 << 62
+    bound: int = field(init=False)
+    method: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.bound = self.packing.bound
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def room(self) -> int:
+        """The capacity."""
+        capacity = self.packing.problem.tiers[0].capacity
+        return int(capacity // self.packing.unit) if isfinite(capacity) else 1 << 62
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing better is wanted, or can be."""
+        decided = self.height <= self.room or self.bound > self.room
+        return self.height <= self.bound or (not self.lowest and decided)
+
+    def take(self, found: Ints, method: str) -> None:
+        """Keep a placement if it is the lowest so far."""
+        height = self.packing.height(found)
+        if height < self.height:
+            self.best, self.height, self.method = found, height, method
+            self.tell()
+
+    def raise_bound(self, bound: int) -> None:
+        """No placement is below ``bound``."""
+        if bound > self.bound:
+            self.bound = min(bound, self.height)
+            self.tell()
+
+    def tell(self) -> None:
+        if self.progress is not None:
+            self.progress(self.elapsed, self.height * self.packing.unit, self.bound * self.packing.unit)
+
+
+def _checked(problem: Problem, seconds: float, solver: str) -> None:
+    validate(problem)
+    if not (isfinite(seconds) and seconds > 0):
+        raise WeirError(f"seconds must be more than 0, not {seconds}")
+    if solver not in SOLVERS:
+        raise WeirError(f"no solver {solver!r}; there are {', '.join(SOLVERS)}")
+    for buffer in problem.buffers:
+        if not buffer.live:
+            raise WeirError(f"buffer {buffer.name!r} has no live interval: its place follows from a schedule first")
+        if buffer.tiers and problem.tiers[0].name not in buffer.tiers:
+            raise WeirError(f"buffer {buffer.name!r} may not be in {problem.tiers[0].name!r}, where offsets are sought")
+
+
+def _compile(packing: Packing) -> None:
+    """Have the kernels compiled (or loaded) before the clock starts."""
+    two = pack(replace(packing.problem, buffers=packing.problem.buffers[:1]))
+    _greedy(two)
+    if two.buffers:
+        rank = np.zeros(1, np.int64)
+        search.place(
+            two.shape,
+            search.overlaps(two.shape),
+            rank,
+            two.bound,
+            10,
+            *(np.zeros(2, np.int64), 0, True, np.zeros(two.shape.moments, np.int64)),
+        )
+
+
+def _place(work: _Work) -> None:
+    """Every stage in turn, as long as a better placement is wanted and there is time."""
+    small = len(work.packing.buffers) <= LARGEST
+    work.take(_greedy(work.packing), "greedy")
+    if work.done:
+        return
+    if not small or work.lowest:
+        _promote(work, work.seconds * (PROMOTING if small else 1.0))
+    if not small or work.done:
+        return
+    table = search.overlaps(work.packing.shape)
+    pairs = int(np.triu(table, 1).sum())
+    share = 1.0 if not work.lowest or pairs > orders.LARGEST else SHARE if pairs <= orders.SMALL else MOST
+    _search(work, table, work.seconds * share)
+    if not work.done and share < 1 and work.elapsed < work.seconds:
+        better, bound = orders.improve(
+            work.packing, table, work.best, seconds=work.seconds - work.elapsed, solver=work.solver,
+            formulation="ordering" if pairs <= orders.SMALL else "big-m", progress=_scaled(work),
+        )  # fmt: skip
+        work.take(better, f"{work.solver} from {work.method}")
+        work.raise_bound(bound)
+
+
+def _scaled(work: _Work) -> Progress | None:
+    """The solver's progress in bytes and the whole work's seconds."""
+    if work.progress is None:
+        return None
+    tell, unit = work.progress, work.packing.unit
+    return lambda _, height, bound: tell(work.elapsed, min(height, work.height) * unit, max(bound, work.bound) * unit)
+
+
+def _greedy(packing: Packing) -> Ints:
+    """The lowest of first fit, best fit and skyline in a few orders."""
+    shape, orders_by = packing.shape, ("Z", "A", "W", "TWA")
+    large = len(packing.buffers) > LARGEST
+    tries: Iterator[Callable[[], Ints]] = iter(
+        [
+            *(lambda by=by: fit.fit(shape, packing.order(by), False) for by in (orders_by[:1] if large else orders_by)),
+            *([] if large else [lambda by=by: fit.skyline(shape, packing.order(by)) for by in ("W", "A", "Z")]),
+            *([] if large else [lambda: fit.fit(shape, packing.order("Z"), True)]),
+        ]
+    )
+    return min((attempt() for attempt in tries), key=packing.height)
+
+
+def _promote(work: _Work, seconds: float) -> None:
+    """First fit again and again, what ended too high coming earlier each time, until time or patience is over."""
+    shape, size = work.packing.shape, work.packing.shape.size
+    weight, best, vain = np.ones(size.size), work.height, 0
+    while not work.done and work.elapsed < seconds and vain < PATIENCE:
+        found = fit.fit(shape, np.argsort(-weight * size, kind="stable").astype(np.int64), False)
+        work.take(found, "first fit, reordered")
+        high = found + size > work.bound
+        weight[high] *= 1.5
+        weight /= weight.max()
+        best, vain = work.height, 0 if work.height < best else vain + 1
+
+
+def _search(work: _Work, table: np.ndarray, seconds: float) -> None:
+    """Search a little under one ordering after the other, for how long one takes says little of the next.
+
+    From the second round on, what was live where things did not fit comes first: the blame of earlier attempts, which
+    slowly fades. Now and then one search goes as far as all before together, so that small problems are exhausted.
+    """
+    if not work.packing.buffers:
+        return
+    effort = _Effort(deep=0 if work.lowest else LATE)
+    for attempt in count():
+        target = _target(work, attempt)
+        if work.done or work.elapsed > seconds:
+            return
+        turn, by = divmod(attempt, len(ORDERINGS))
+        blame = effort.blame.setdefault(target <= work.bound, np.zeros(work.packing.shape.moments))
+        order = work.packing.order(ORDERINGS[by], blame if turn else None)
+        limit = int(min(SHALLOW * GROWTH**turn, effort.most))
+        effort.spend(_try(work, table, order, target, limit, blame))
+        if effort.is_due():
+            effort.spend(_try(work, table, order, _deep_target(work), min(effort.spent, DEEPEST), blame))
+
+
+@dataclass
+class _Effort:
+    """Choices made so far, and from how many on a deep search is due."""
+
+    deep: int
+    spent: int = 0
+    most: int = DEEPEST
+    blame: dict[bool, np.ndarray] = field(default_factory=dict)
+
+    def spend(self, choices: int) -> None:
+        self.spent += choices
+
+    def is_due(self) -> bool:
+        """Whether as much was spent again as when the last deep search began."""
+        if self.spent < self.deep or self.spent < SHALLOW:
+            return False
+        self.deep = 4 * self.spent
+        return True
+
+
+def _target(work: _Work, attempt: int) -> int:
+    """The height to try: the capacity, or in turn the bound and half way from it to the best."""
+    if not work.lowest:
+        return work.room
+    return work.bound if attempt // len(ORDERINGS) % 2 == 0 else (work.bound + work.height) // 2
+
+
+def _deep_target(work: _Work) -> int:
+    return work.height - 1 if work.lowest else work.room
+
+
+def _try(work: _Work, table: np.ndarray, order: Ints, target: int, limit: int, blame: np.ndarray) -> int:
+    """One search, its find or proof kept; how many choices it made."""
+    rank = np.empty(order.size, np.int64)
+    rank[order] = np.arange(order.size)
+    memory, seen = np.zeros(1 << 14, np.int64), np.zeros(blame.size, np.int64)
+    status, choices, found = search.place(work.packing.shape, table, rank, target, limit, memory, 0, True, seen)
+    blame *= FADING
+    blame += seen
+    if status == search.FOUND:
+        work.take(found, "search")
+    elif status == search.IMPOSSIBLE:
+        work.raise_bound(target + 1)
+    return int(choices)
+
+
+def _too_small(work: _Work) -> str:
+    """What to say when nothing fits, and what would."""
+    packing, problem = work.packing, work.packing.problem
+    capacity, height, least = problem.tiers[0].capacity, work.height * packing.unit, work.bound * packing.unit
+    if least > capacity:
+        moment = "at once" if work.bound == packing.bound else "in any placement"
+        why = f"nothing fits in {capacity:.0f} bytes: at least {least} are needed {moment}"
+    else:
+        why = f"no placement within {capacity:.0f} bytes was found in {work.elapsed:.1f} s, nor that there is none"
+        why += f" (at least {least} are needed)"
+    smallest = " is the smallest that" if work.bound == work.height else ""
+    return f"{problem.name}: {why}; {height}{smallest} would do"

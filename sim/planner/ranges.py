@@ -1,0 +1,324 @@
+"""Layers over unlike devices: each holds a range of them, tokens flow from the first layer to the last (Helix).
+
+A node may hand a token on to any node that holds the next layer and reaches further; what flows is limited by how fast
+nodes compute their ranges and by links. Helix (arXiv 2406.01566), section 4: the ranges with the largest flow.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import inf
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from einsum.errors import Infeasible, WeirError
+from sim.planner.milp import Progress
+
+Ranges = tuple[tuple[int, int], ...]  # by node: the first layer, and the one after the last; an empty range is unused
+SCALE = 1 << 30  # the largest capacity as an integer, for scipy's maximum flow
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A node: tokens a second through ranges of one, two, .. layers, as many as its memory holds."""
+
+    name: str
+    rates: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse nodes that hold nothing."""
+        if not self.rates or min(self.rates) < 0:
+            raise WeirError(f"{self.name}: needs its tokens a second for one layer and more, none negative")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Nodes and the tokens a second between them, by (node, node); node -1 is where tokens enter and leave.
+
+    A link that is not among ``links`` is boundless.
+    """
+
+    layers: int
+    nodes: tuple[Holder, ...]
+    links: Mapping[tuple[int, int], float]
+
+    def __post_init__(self) -> None:
+        """Refuse fewer layers than one, and nodes that together cannot hold them."""
+        if self.layers < 1 or not self.nodes:
+            raise WeirError("a network needs layers and nodes")
+        if sum(len(node.rates) for node in self.nodes) < self.layers:
+            held = sum(len(node.rates) for node in self.nodes)
+            raise Infeasible(f"all nodes together hold {held} of {self.layers} layers", self.layers / held)
+
+    def link(self, source: int, target: int) -> float:
+        """Tokens a second from one node to another."""
+        return self.links.get((source, target), inf)
+
+    @property
+    def most(self) -> float:
+        """Tokens a second that no placement beats: all nodes' layers a second over the layers, and what enters."""
+        work = sum(max(rate * (j + 1) for j, rate in enumerate(node.rates)) for node in self.nodes) / self.layers
+        return min(work, sum(self.link(-1, n) for n in range(len(self.nodes))))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The ranges found and their flow (tokens a second); no placement's is larger than ``bound``."""
+
+    network: Network
+    ranges: Ranges
+    flow: float
+    bound: float
+    proven: bool
+    method: str
+    seconds: float
+
+    @property
+    def gap(self) -> float:
+        """How far the flow may be below the best, as a fraction of it."""
+        return 0.0 if self.proven or not self.flow else self.bound / self.flow - 1
+
+    def frame(self) -> Any:
+        """A pandas DataFrame, one row a node."""
+        import pandas as pd
+
+        rows = [(n.name, s, e) for n, (s, e) in zip(self.network.nodes, self.ranges, strict=True)]
+        return pd.DataFrame(rows, columns=["node", "first", "stop"])
+
+
+def follows(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether the second range continues the first: it holds its next layer and reaches further."""
+    return one[0] < one[1] and other[0] <= one[1] < other[1]
+
+
+def flow(network: Network, ranges: Ranges) -> float:
+    """The largest flow through given ranges, by scipy's maximum flow over integers; shares nothing with the MIP."""
+    from scipy import sparse
+    from scipy.sparse.csgraph import maximum_flow
+
+    count = len(network.nodes)
+    rates = [n.rates[e - s - 1] if e > s else 0.0 for n, (s, e) in zip(network.nodes, ranges, strict=True)]
+    top = max((*rates, 1e-300))
+    edges = [(2 * n, 2 * n + 1, rate) for n, rate in enumerate(rates) if rate]
+    for n, (s, e) in enumerate(ranges):
+        edges += [(2 * count, 2 * n, network.link(-1, n))] if s == 0 and e else []
+        edges += [(2 * n + 1, 2 * count + 1, network.link(n, -1))] if e == network.layers and e > s else []
+    for a, b in product(range(count), repeat=2):
+        if a != b and follows(ranges[a], ranges[b]):
+            edges.append((2 * a + 1, 2 * b, network.link(a, b)))
+    if not edges:
+        return 0.0
+    sources, targets, rooms = zip(*edges, strict=True)
+    whole = np.array([int(min(room / top, 1.0) * SCALE / count) for room in rooms], np.int32)
+    made: Any = sparse.csr_array  # its stubs know no shape of two
+    graph = made((whole, (sources, targets)), shape=(2 * count + 2, 2 * count + 2), dtype=np.int32)
+    return float(maximum_flow(graph, 2 * count, 2 * count + 1).flow_value) * top * count / SCALE
+
+
+def templates(network: Network) -> tuple[Ranges, Ranges]:
+    """The best template of each kind: equal stages that nodes share, and chains of nodes side by side."""
+    counts = range(1, min(network.layers, len(network.nodes)) + 1)
+    cuts = ([round(i * network.layers / count) for i in range(count + 1)] for count in counts)
+    shared = max((_shared(network, cut) for cut in cuts), key=lambda ranges: flow(network, ranges))
+    return shared, max((_chains(network, count) for count in counts), key=lambda ranges: flow(network, ranges))
+
+
+def _chains(network: Network, count: int) -> Ranges:
+    """Nodes dealt to so many chains of like speed, each chain's layers given one by one to its fastest node so far.
+
+    A node's rate falls with its layers, so that this makes the slowest node of a chain as fast as can be.
+    """
+    chains: list[list[int]] = [[] for _ in range(count)]
+    work = [max(rate * (j + 1) for j, rate in enumerate(node.rates)) for node in network.nodes]
+    for n in sorted(range(len(work)), key=lambda n: -work[n]):
+        min(chains, key=lambda chain: sum(work[m] for m in chain)).append(n)
+    ranges = [(0, 0)] * len(work)
+    for chain in chains:
+        if sum(len(network.nodes[n].rates) for n in chain) < network.layers:
+            continue
+        held = dict.fromkeys(chain, 0)
+        for _ in range(network.layers):
+            free = [n for n in chain if held[n] < len(network.nodes[n].rates)]
+            held[max(free, key=lambda n: network.nodes[n].rates[held[n]])] += 1
+        first = 0
+        for n in sorted(chain):
+            ranges[n] = (first, first + held[n]) if held[n] else (0, 0)
+            first += held[n]
+    return tuple(ranges)
+
+
+def _shared(network: Network, cuts: list[int]) -> Ranges:
+    """Nodes dealt to stages, the fastest first, each to the slowest stage whose layers it holds."""
+    speed = [0.0] * (len(cuts) - 1)
+    ranges = [(0, 0)] * len(network.nodes)
+    for n in sorted(range(len(network.nodes)), key=lambda n: (len(network.nodes[n].rates), -network.nodes[n].rates[0])):
+        rates = network.nodes[n].rates
+        fits = [i for i in range(len(speed)) if cuts[i + 1] - cuts[i] <= len(rates)]
+        if fits:
+            at = min(fits, key=lambda i: speed[i])
+            ranges[n] = (cuts[at], cuts[at + 1])
+            speed[at] += rates[cuts[at + 1] - cuts[at] - 1]
+    return tuple(ranges)
+
+
+def improved(network: Network, ranges: Ranges, *, tries: int = 2000, seed: int = 0) -> Ranges:
+    """The ranges after random changes of one node at a time, each kept where the flow is no less."""
+    draw = random.Random(seed)  # noqa: S311  not for secrets
+    now, best = flow(network, ranges), ranges
+    for _ in range(tries):
+        n = draw.randrange(len(best))
+        length = draw.randint(0, min(len(network.nodes[n].rates), network.layers))
+        first = draw.randint(0, network.layers - length) if length else 0
+        changed = (*best[:n], (first, first + length), *best[n + 1 :])
+        value = flow(network, changed)
+        if value >= now:
+            now, best = value, changed
+    return best
+
+
+def place(
+    network: Network, *, seconds: float = 30.0, tries: int = 1000, seed: int = 0, solver: str = "highs",
+    progress: Progress | None = None,
+) -> Placed:  # fmt: skip
+    """The ranges with the largest flow: templates, improved, then Helix's programme started from the better.
+
+    Never worse than where it starts; :class:`Infeasible` where the nodes cannot hold all layers.
+    """
+    from sim.planner import milp
+
+    began = monotonic()
+    begun = [improved(network, ranges, tries=tries, seed=seed) for ranges in templates(network)]
+    known = max(begun, key=lambda ranges: flow(network, ranges))
+    value = flow(network, known)
+    most = network.most
+    if value >= most * (1 - 1e-6):
+        return Placed(network, known, value, max(value, most), True, "template", monotonic() - began)
+    rows = _Helix(network, milp.Model("ranges"))
+    rows.build(most)
+    start = rows.start(known) if value else None
+    try:
+        solved = rows.model.solve(seconds=seconds, start=start, solver=solver, progress=progress)
+    except Infeasible:
+        raise Infeasible(f"no ranges of {len(network.nodes)} nodes hold {network.layers} layers in a row") from None
+    found = rows.ranges(solved)
+    reached, bound = flow(network, found), min(most, -solved.bound)
+    if reached <= value * (1 + 1e-9):
+        found, reached = known, value
+    if not reached:
+        raise Infeasible(f"no ranges of {len(network.nodes)} nodes hold {network.layers} layers in a row")
+    proven = solved.proven or reached >= bound * (1 - 1e-6)
+    return Placed(network, found, reached, max(bound, reached), proven, "mip", monotonic() - began)
+
+
+class _Helix:
+    """The programme: ranges as integers, which nodes follow which as binaries, and the flow through them."""
+
+    def __init__(self, network: Network, model: Any) -> None:
+        self.network, self.model = network, model
+        nodes, layers = range(len(network.nodes)), network.layers
+        self.first = [model.integer(f"s{n}", 0, layers) for n in nodes]
+        self.length = [[model.binary(f"y{n}_{j}") for j in range(len(network.nodes[n].rates))] for n in nodes]
+        self.edges = [(-1, n) for n in nodes] + [(n, -1) for n in nodes]
+        self.edges += [(a, b) for a, b in product(nodes, repeat=2) if a != b]
+        self.open = {edge: model.binary(f"d{edge[0] + 1}_{edge[1] + 1}") for edge in self.edges}
+        self.flows = {edge: model.number(f"f{edge[0] + 1}_{edge[1] + 1}") for edge in self.edges}
+
+    def stop(self, n: int) -> Any:
+        """The layer after a node's last."""
+        return self.first[n] + sum((j + 1) * y for j, y in enumerate(self.length[n]))
+
+    def build(self, most: float) -> None:
+        """All rows; flows are in parts of the largest there can be."""
+        self.most = most
+        self.model.add("ranges", self.within())
+        self.model.add("who follows whom", self.order())
+        self.model.add("links", self.carried())
+        self.model.add("what enters leaves", self.kept())
+        self.model.add("what nodes compute", self.computed())
+        self.model.add("all layers", self.passed())
+        self.model.minimise(-most * sum(self.flows[-1, n] for n in range(len(self.network.nodes))))
+
+    def within(self) -> Iterator[Any]:
+        """A node holds one range at most, inside the model: sum of y <= 1, s + length <= L."""
+        for n in range(len(self.network.nodes)):
+            yield sum(self.length[n]) <= 1
+            yield self.stop(n) <= self.network.layers
+
+    def order(self) -> Iterator[Any]:
+        """An open edge joins ranges in order: s_b <= e_a, e_a + 1 <= e_b; it enters at layer 0 and leaves after L."""
+        layers = self.network.layers
+        for (a, b), is_open in self.open.items():
+            if a < 0:
+                yield self.first[b] <= layers * (1 - is_open)
+            elif b < 0:
+                yield self.stop(a) >= layers * is_open
+            else:
+                yield self.first[b] <= self.stop(a) + layers * (1 - is_open)
+                yield self.stop(a) + 1 <= self.stop(b) + (layers + 1) * (1 - is_open)
+
+    def carried(self) -> Iterator[Any]:
+        """An edge carries nothing unless open, and no more than its link: f <= link x d."""
+        for (a, b), is_open in self.open.items():
+            ends = [self.network.nodes[n].rates for n in (a, b) if n >= 0]
+            room = min(self.network.link(a, b), *(max(rates) for rates in ends))
+            yield self.flows[a, b] <= min(1.0, room / self.most) * is_open
+
+    def kept(self) -> Iterator[Any]:
+        """What enters a node leaves it."""
+        for n in range(len(self.network.nodes)):
+            yield self._into(n) == sum(f for (a, _), f in self.flows.items() if a == n)
+
+    def computed(self) -> Iterator[Any]:
+        """What enters a node is no more than it computes of its range: sum of f <= sum of rate x y."""
+        for n, node in enumerate(self.network.nodes):
+            yield self._into(n) <= sum(r / self.most * y for r, y in zip(node.rates, self.length[n], strict=True))
+
+    def passed(self) -> Iterator[Any]:
+        """Every token passes all layers: L x (what enters) <= sum over nodes of layers a second."""
+        entered = sum(self.flows[-1, n] for n in range(len(self.network.nodes)))
+        layers = [
+            (j + 1) * rate / self.most * y
+            for node, ys in zip(self.network.nodes, self.length, strict=True)
+            for j, (rate, y) in enumerate(zip(node.rates, ys, strict=True))
+        ]
+        yield self.network.layers * entered <= sum(layers)
+
+    def _into(self, n: int) -> Any:
+        return sum(f for (_, b), f in self.flows.items() if b == n)
+
+    def ranges(self, solved: Any) -> Ranges:
+        """The ranges of a solution."""
+        lengths = [sum((j + 1) * round(solved[y]) for j, y in enumerate(ys)) for ys in self.length]
+        firsts = [round(solved[s]) for s in self.first]
+        return tuple((s, s + size) if size else (0, 0) for s, size in zip(firsts, lengths, strict=True))
+
+    def start(self, ranges: Ranges) -> dict[str, float]:
+        """Values of the integers for known ranges; the solver finds their flow itself."""
+        values: dict[str, float] = {}
+        for n, (s, e) in enumerate(ranges):
+            values[self.first[n].name] = float(s)
+            values |= {y.name: float(j + 1 == e - s) for j, y in enumerate(self.length[n])}
+        for (a, b), is_open in self.open.items():
+            held = ranges[max(a, b) if min(a, b) < 0 else a]
+            if a < 0:
+                joined = held[0] == 0 and held[1] > 0
+            elif b < 0:
+                joined = held[1] == self.network.layers and held[1] > held[0]
+            else:
+                joined = follows(ranges[a], ranges[b])
+            values[is_open.name] = float(joined)
+        return values
+
+
+def network(
+    layers: int, nodes: Sequence[Holder], *, token: float, bandwidth: Mapping[tuple[int, int], float]
+) -> Network:  # fmt: skip
+    """A network of nodes whose links carry ``token`` bytes a token, at bytes a second by (node, node)."""
+    if token <= 0:
+        raise WeirError(f"{token:g} bytes a token; something must be sent")
+    return Network(layers, tuple(nodes), {edge: rate / token for edge, rate in bandwidth.items()})

@@ -1,0 +1,408 @@
+"""The search for a placement below a given height, after MiniMalloc (Moffitt, doi 10.1145/3623278.3624752, 2023).
+
+Buffers are placed one after another at offsets that never decrease, each as low as what lies below it allows: any
+placement can be pressed down into such a one. Of all placements within the capacity, the one with the least sum of
+offsets is never cut off, whence the rules:
+
+* *order*: of two at one offset, the one earlier in the ordering goes first; a buffer that was passed over has to wait
+  until something is put below it;
+* *dominance*: nothing is placed at or above the end that another could have where it would lie now;
+* *bound*: stacking what remains at a moment from each one's lowest offset must end below the capacity;
+* *no waste*: where what remains would just fill a moment from its lowest offset up, somebody has to lie there, so that
+  nothing higher comes before;
+* *components*: where no remaining buffer is live across a moment, the parts before and after are placed on their own;
+* *memory*: parts that were found impossible are recognised by a hash of what remains and how low it can go.
+
+Kernels only: arrays in, arrays out, no recursion (a frame for each part being worked on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+F = TypeVar("F", bound=Callable[..., object])
+
+FOUND, IMPOSSIBLE, UNDECIDED = 1, 0, -1
+FAR = np.int64(1) << 62  # higher than any offset
+
+# Columns of a frame. MEMBER, CHOICE, PART: places in the pool, from and to; PART holds the ends of the parts.
+(MEMBER_AT, MEMBER_END, CHOICE_AT, CHOICE_END, CHOICE, PART_AT, PART_END, PART, TRAIL) = range(9)
+(FLOOR, LAST, FRESH, KEY, CHECK) = range(9, 14)  # offset and place in the order of the last one placed; hashes
+FRAME = 14
+POOL, TRAILED, NODES, SALT = range(4)  # rows of ``now``: pool and trail in use; choices made; start of hashes
+ENTER, NEXT, DONE, FAILED = range(4)  # what the machine does next
+
+
+class Shape(NamedTuple):
+    """Buffers as the kernels see them: sizes in units, moments numbered; live over ``begin[k]`` to ``end[k]``."""
+
+    size: Ints  # (n)
+    align: Ints  # (n)
+    at: Ints  # (n + 1): the intervals of buffer i are at[i] to at[i + 1]
+    begin: Ints  # (intervals)
+    end: Ints  # (intervals)
+    moments: int
+
+
+class _State(NamedTuple):
+    low: Ints  # (n) the lowest offset that those placed leave to each
+    offset: Ints  # (n) -1 where not placed yet
+    rank: Ints  # (n) place in the ordering
+    frames: Ints  # (n + 2, FRAME)
+    pool: Ints
+    trail: Ints  # (pairs, 2) which low was changed, and what it was
+    now: Ints
+    keys: Ints  # (n) scratch
+    tops: Ints  # (moments) scratch, zero between uses
+    total: Ints  # (moments) scratch, zero between uses
+    floor: Ints  # (moments) scratch
+    cross: Ints  # (moments + 1) scratch, zero between uses
+    memory: Ints  # hashes of impossible parts: a power of two of them
+    blame: Ints  # (moments) how often something did not fit then
+
+
+def compiled(function: F) -> F:
+    """The function as machine code, kept for the next process where a folder for it can be written."""
+    try:
+        return cast(F, njit(cache=True, error_model="numpy", nogil=True)(function))
+    except RuntimeError:  # nowhere to keep it
+        return cast(F, njit(cache=False, error_model="numpy", nogil=True)(function))
+
+
+@compiled
+def overlaps(shape: Shape) -> NDArray[np.bool_]:  # (n, n)
+    """Which buffers are live at once."""
+    n = shape.size.size
+    table = np.zeros((n, n), np.bool_)
+    for i in range(n):
+        for j in range(i):
+            table[i, j] = table[j, i] = _meet(shape, i, j)
+    return table
+
+
+@compiled
+def _meet(shape: Shape, i: int, j: int) -> bool:
+    for k in range(shape.at[i], shape.at[i + 1]):
+        for m in range(shape.at[j], shape.at[j + 1]):
+            if shape.begin[k] < shape.end[m] and shape.begin[m] < shape.end[k]:
+                return True
+    return False
+
+
+@compiled
+def place(
+    shape: Shape, table: NDArray[np.bool_], rank: Ints, capacity: int, limit: int, memory: Ints, salt: int,
+    lowest_first: bool, blame: Ints,
+) -> tuple[int, int, Ints]:  # fmt: skip
+    """FOUND with offsets, IMPOSSIBLE, or UNDECIDED after ``limit`` choices; and how many choices were made.
+
+    ``rank`` is each buffer's place in the ordering, ``memory`` a power of two of zeros (or what a call before with the
+    same ordering and ``salt`` left), ``blame`` counts by moment how often what remained did not fit there.
+    """
+    n = shape.size.size
+    pairs = table.sum() // 2
+    state = _State(
+        np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, np.zeros((n + 2, FRAME), np.int64),
+        np.empty(3 * (n + 2) * (n + 4) // 2 + 8 * n + 64, np.int64), np.empty((pairs + n + 1, 2), np.int64),
+        np.zeros(4, np.int64), np.zeros(n, np.int64), np.zeros(shape.moments, np.int64),
+        np.zeros(shape.moments, np.int64), np.zeros(shape.moments, np.int64), np.zeros(shape.moments + 1, np.int64),
+        memory, blame,
+    )  # fmt: skip
+    state.pool[:n] = np.argsort(rank)
+    state.now[POOL], state.now[SALT] = n, salt
+    state.frames[0, MEMBER_END] = n
+    state.frames[0, LAST] = -1
+    state.frames[0, FRESH] = 1
+    return _run(shape, table, state, capacity, limit, lowest_first), state.now[NODES], state.offset
+
+
+@compiled
+def _run(shape: Shape, table: NDArray[np.bool_], state: _State, capacity: int, limit: int, lowest_first: bool) -> int:
+    depth, doing = 0, ENTER
+    while depth >= 0:
+        frame = state.frames[depth]
+        if doing == ENTER:
+            if state.now[NODES] >= limit:
+                return UNDECIDED
+            doing = NEXT if _enter(shape, table, state, frame, capacity, lowest_first) else FAILED
+            depth -= doing == FAILED
+        elif doing == FAILED:
+            _undo(state, frame)
+            doing = NEXT
+        elif doing == DONE:  # with one part: on to the next, if there is one
+            frame[PART] += 1
+            if frame[PART] < frame[PART_END]:
+                _open_part(state, depth)
+                doing, depth = ENTER, depth + 1
+            else:
+                depth -= 1
+        elif frame[CHOICE] == frame[CHOICE_END]:
+            state.memory[frame[KEY] & (state.memory.size - 1)] = frame[CHECK]
+            doing, depth = FAILED, depth - 1
+        elif _choose(shape, table, state, frame, capacity):
+            doing = DONE
+    return FOUND if doing == DONE else IMPOSSIBLE
+
+
+@compiled
+def _open_part(state: _State, depth: int) -> None:
+    """The frame for the part of the time that comes next."""
+    frame, inner = state.frames[depth], state.frames[depth + 1]
+    part, one = frame[PART], state.pool[frame[CHOICE] - 1]
+    inner[MEMBER_AT] = frame[CHOICE_END] if part == frame[PART_AT] else state.pool[part - 1]
+    inner[MEMBER_END] = state.pool[part]
+    inner[FLOOR], inner[LAST] = state.offset[one], state.rank[one]
+    inner[FRESH] = frame[PART_END] - frame[PART_AT] > 1  # else its bound was looked at already
+    state.now[POOL] = frame[PART_END]
+
+
+@compiled
+def _lowest(state: _State, shape: Shape, i: int, least: int) -> int:
+    """The lowest offset of a buffer that is not below ``least``."""
+    low = max(state.low[i], least)
+    return int(low + (-low) % shape.align[i])
+
+
+@compiled
+def _eligible(state: _State, frame: Ints, i: int) -> bool:
+    """Whether a buffer may come next: it was not passed over."""
+    low = state.low[i]
+    return bool(low > frame[FLOOR] or (low == frame[FLOOR] and state.rank[i] > frame[LAST]))
+
+
+@compiled
+def _lifted(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, i: int) -> int:
+    """The lowest offset of a buffer that was passed over: on top of something that is yet to be placed below it."""
+    support = FAR
+    for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
+        j = state.pool[k]
+        if table[i, j]:
+            support = min(support, max(state.low[j], frame[FLOOR]) + shape.size[j])
+    return _lowest(state, shape, i, int(support))
+
+
+@compiled
+def _bounded(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int) -> bool:
+    """Whether what remains can be stacked below the capacity at each moment, from each one's lowest offset."""
+    start, stop = frame[MEMBER_AT], frame[MEMBER_END]
+    pool, keys = state.pool, state.keys
+    for k in range(start, stop):
+        i = pool[k]
+        key = state.low[i] if _eligible(state, frame, i) else _lifted(shape, table, state, frame, i)
+        if key + shape.size[i] > capacity:
+            state.blame[shape.begin[shape.at[i]]] += 1
+            return False
+        keys[i] = key
+    for k in range(start + 1, stop):
+        i, m = pool[k], k
+        while m > start and keys[pool[m - 1]] > keys[i]:
+            pool[m] = pool[m - 1]
+            m -= 1
+        pool[m] = i
+    fits, last = True, start
+    while fits and last < stop:
+        i = pool[last]
+        for interval in range(shape.at[i], shape.at[i + 1]):
+            for s in range(shape.begin[interval], shape.end[interval]):
+                top = max(state.tops[s], keys[i]) + shape.size[i]
+                state.tops[s] = top
+                if top > capacity:
+                    fits = False
+                    state.blame[s] += 1
+        last += 1
+    for k in range(start, last):
+        i = pool[k]
+        for interval in range(shape.at[i], shape.at[i + 1]):
+            state.tops[shape.begin[interval] : shape.end[interval]] = 0
+    return fits
+
+
+@compiled
+def _enter(
+    shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int, lowest_first: bool
+) -> bool:
+    """Look at a part: False if it cannot be placed, else its choices are listed in the order to try them."""
+    if frame[FRESH] and not _bounded(shape, table, state, frame, capacity):
+        return False
+    key, check = _hashes(state, frame)
+    frame[KEY], frame[CHECK] = key, check
+    if state.memory[key & (state.memory.size - 1)] == check:
+        return False
+    most, rank = _no_waste(shape, state, frame, capacity)
+    for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
+        i = state.pool[k]
+        most = min(most, state.low[i] + shape.size[i] - 1)
+    top = state.now[POOL]
+    frame[CHOICE_AT] = frame[CHOICE] = top
+    for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
+        i = state.pool[k]
+        before = state.low[i] < most or (state.low[i] == most and state.rank[i] <= rank)
+        if before and _eligible(state, frame, i):
+            m = top
+            while m > frame[CHOICE_AT] and _before(state, i, state.pool[m - 1], lowest_first):
+                state.pool[m] = state.pool[m - 1]
+                m -= 1
+            state.pool[m] = i
+            top += 1
+    frame[CHOICE_END] = state.now[POOL] = top
+    return True
+
+
+@compiled
+def _no_waste(shape: Shape, state: _State, frame: Ints, capacity: int) -> tuple[int, int]:
+    """The highest offset, and there the last place in the ordering, that the next buffer may have."""
+    total, floor, last = state.total, state.floor, state.tops
+    members = state.pool[frame[MEMBER_AT] : frame[MEMBER_END]]
+    for i in members:
+        key = state.keys[i]
+        rank = state.rank[i] if _eligible(state, frame, i) else FAR
+        for interval in range(shape.at[i], shape.at[i + 1]):
+            for s in range(shape.begin[interval], shape.end[interval]):
+                if total[s] == 0:
+                    floor[s], last[s] = FAR, -1
+                total[s] += shape.size[i]
+                if key < floor[s]:
+                    floor[s], last[s] = key, rank
+                elif key == floor[s]:
+                    last[s] = max(last[s], rank)
+    most, rank = FAR, FAR
+    for i in members:
+        for interval in range(shape.at[i], shape.at[i + 1]):
+            for s in range(shape.begin[interval], shape.end[interval]):
+                highest = capacity - total[s]
+                latest = last[s] if floor[s] == highest else FAR
+                if highest < most or (highest == most and latest < rank):
+                    most, rank = highest, latest
+    for i in members:
+        for interval in range(shape.at[i], shape.at[i + 1]):
+            total[shape.begin[interval] : shape.end[interval]] = 0
+            last[shape.begin[interval] : shape.end[interval]] = 0
+    return int(most), int(rank)
+
+
+@compiled
+def _before(state: _State, i: int, j: int, lowest_first: bool) -> bool:
+    if lowest_first and state.low[i] != state.low[j]:
+        return bool(state.low[i] < state.low[j])
+    return bool(state.rank[i] < state.rank[j])
+
+
+@compiled
+def _mixed(value: np.uint64) -> np.uint64:
+    """Scattered bits (the finaliser of SplitMix64)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@compiled
+def _hashes(state: _State, frame: Ints) -> tuple[int, int]:
+    """Two hashes of what decides whether a part can be placed: who, how low, and who was passed over."""
+    one = np.uint64(state.now[SALT])
+    two = one
+    for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
+        i = state.pool[k]
+        word = np.uint64(2 * state.low[i] + (1 if _eligible(state, frame, i) else 0))
+        bits = _mixed(_mixed(np.uint64(i) + np.uint64(0x9E3779B97F4A7C15)) ^ word)
+        one += bits
+        two += _mixed(bits + np.uint64(0x632BE59BD9B4E019))
+    return int(one >> np.uint64(1)), int(two >> np.uint64(1)) | 1
+
+
+@compiled
+def _choose(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int) -> bool:
+    """Place the next choice; list the parts that remain. False, and undone, if they cannot fit."""
+    one = state.pool[frame[CHOICE]]
+    frame[CHOICE] += 1
+    state.now[NODES] += 1
+    frame[TRAIL] = state.now[TRAILED]
+    state.now[POOL] = frame[CHOICE_END]
+    state.offset[one] = state.low[one]
+    end, trailed = state.low[one] + shape.size[one], state.now[TRAILED]
+    left = frame[CHOICE_END]  # where those that remain are listed
+    for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
+        i = state.pool[k]
+        if i == one:
+            continue
+        state.pool[left] = i
+        left += 1
+        if table[one, i] and state.low[i] < end:
+            state.trail[trailed, 0], state.trail[trailed, 1] = i, state.low[i]
+            trailed += 1
+            state.low[i] = end + (-end) % shape.align[i]
+    state.now[TRAILED] = trailed
+    rest = state.frames[-1]  # what remains as one part, for the bound
+    rest[MEMBER_AT], rest[MEMBER_END] = frame[CHOICE_END], left
+    rest[FLOOR], rest[LAST] = state.low[one], state.rank[one]
+    if not _bounded(shape, table, state, rest, capacity):
+        _undo_one(state, frame, one)
+        return False
+    _divide(shape, state, frame, left)
+    return True
+
+
+@compiled
+def _undo_one(state: _State, frame: Ints, one: int) -> None:
+    state.offset[one] = -1
+    for k in range(state.now[TRAILED] - 1, frame[TRAIL] - 1, -1):
+        state.low[state.trail[k, 0]] = state.trail[k, 1]
+    state.now[TRAILED] = frame[TRAIL]
+
+
+@compiled
+def _undo(state: _State, frame: Ints) -> None:
+    """Take back the choice last made, and all that was placed after it."""
+    _undo_one(state, frame, state.pool[frame[CHOICE] - 1])
+    for k in range(frame[CHOICE_END], frame[PART_AT]):
+        state.offset[state.pool[k]] = -1
+
+
+@compiled
+def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
+    """Order what remains by the parts of time that nothing crosses; the ends of the parts follow in the pool."""
+    start, cross, pool = frame[CHOICE_END], state.cross, state.pool
+    low, high = shape.moments, 0
+    for k in range(start, left):
+        begin, end = _hull(shape, pool[k])
+        cross[begin + 1] += 1
+        cross[end] -= 1
+        low, high = min(low, begin), max(high, end)
+    parts, crossing = 0, 0
+    for s in range(low, high):  # from here on ``cross`` is the number of the part that a moment is in
+        crossing += cross[s]
+        parts += crossing == 0
+        cross[s] = parts - 1
+    frame[PART_AT], frame[PART_END], frame[PART] = left, left + parts, left - 1
+    pool[left : left + parts] = 0
+    for k in range(start, left):
+        pool[left + cross[_hull(shape, pool[k])[0]]] += 1
+    _sort_by_part(shape, state, start, left)
+    end, kept = start, 0
+    for part in range(parts):  # moments without a buffer make parts of their own, which are dropped
+        end += pool[left + part]
+        if pool[left + part] > 0:
+            pool[left + kept] = end
+            kept += 1
+    frame[PART_END] = left + kept
+    cross[low : high + 1] = 0
+
+
+@compiled
+def _hull(shape: Shape, i: int) -> tuple[int, int]:
+    return shape.begin[shape.at[i]], shape.end[shape.at[i + 1] - 1]
+
+
+@compiled
+def _sort_by_part(shape: Shape, state: _State, start: int, left: int) -> None:
+    """A counting sort by the part that ``cross`` says each buffer is in."""
+    pool, cross = state.pool, state.cross
+    members = pool[start:left].copy()
+    order = np.argsort(np.array([cross[_hull(shape, i)[0]] for i in members]), kind="mergesort")
+    for k in range(left - start):
+        pool[start + k] = members[order[k]]

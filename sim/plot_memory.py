@@ -1,0 +1,62 @@
+"""A memory map: what lies where over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.units import fmt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+NAMED = 80  # no more rectangles than this have their names written in them
+
+
+def memory_map(
+    start: ArrayLike, stop: ArrayLike, offset: ArrayLike, size: ArrayLike, label: Sequence[str] = (),
+    ax: Axes | None = None, *, capacity: float | None = None, live: bool = True,
+) -> Axes:  # fmt: skip
+    """Rectangles of time (``start`` to ``stop``) by address (``offset`` and up, bytes), one for each stay.
+
+    ``live`` adds the sum of what is live as a line: where it meets the top, no placement is lower.
+    """
+    from matplotlib import colormaps
+    from matplotlib.collections import PolyCollection
+
+    from sim.plot import _axes
+
+    low, high, base, bytes_ = (np.asarray(a, float) for a in (start, stop, offset, size))
+    axes = _axes(ax)
+    sides = ((low, base), (high, base), (high, base + bytes_), (low, base + bytes_))
+    corners = np.stack([np.stack(side, 1) for side in sides], 1)
+    colours = colormaps["tab20"](np.arange(low.size) * 7 % 20)
+    thin = 0.4 if low.size < 2000 else 0.0
+    axes.add_collection(PolyCollection(list(corners), facecolors=colours, edgecolors="white", linewidths=thin))
+    axes.set_xlim(low.min(initial=0), high.max(initial=1))
+    top = max((base + bytes_).max(initial=1), capacity or 0)
+    axes.set_ylim(0, top * 1.03)
+    if live and low.size:
+        times, sums = _live(low, high, bytes_)
+        axes.step(times, sums, where="post", color="black", linewidth=1, label=f"live (at most {fmt(sums.max(), 'B')})")
+    if capacity is not None:
+        axes.axhline(capacity, color="#D55E00", linestyle="--", label=f"capacity {fmt(capacity, 'B')}")
+    if (live and low.size) or capacity is not None:
+        axes.legend(loc="lower right")
+    if len(label) <= NAMED:
+        for name, x, y in zip(label, (low + high) / 2, base + bytes_ / 2, strict=False):
+            axes.text(x, y, name, ha="center", va="center", fontsize=6, clip_on=True)
+    axes.set(xlabel="time", ylabel="address (B)")
+    return axes
+
+
+def _live(low: np.ndarray, high: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes live from each moment on."""
+    times = np.unique(np.concatenate([low, high]))
+    change = np.zeros(times.size)
+    np.add.at(change, np.searchsorted(times, low), size)
+    np.add.at(change, np.searchsorted(times, high), -size)
+    return times, np.cumsum(change)

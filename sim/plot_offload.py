@@ -1,0 +1,64 @@
+"""Pictures of pipelines and placements, each drawn on the Axes it is given, or on a new one, which it returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from einsum.errors import WeirError
+from sim.planner.pipeline import Schedule
+from sim.planner.policy import Policy
+from sim.plot import COLOURS, HATCHES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST = 4000  # passes that a picture still shows
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    return plt.subplots()[1]
+
+
+def pipeline(found: Schedule, ax: Axes | None = None) -> Axes:
+    """Every pass as a bar on its device's line, coloured by the kind of node (the letters its name begins with)."""
+    if len(found.start) > MOST:
+        raise WeirError(f"{len(found.start)} passes; at most {MOST} can be seen, schedule fewer microbatches")
+    ax = _axes(ax)
+    kinds = list(dict.fromkeys(node.name.rstrip("0123456789") for node in found.flow.nodes))
+    for place, kind in enumerate(kinds):
+        own = [n for n, node in enumerate(found.flow.nodes) if node.name.rstrip("0123456789") == kind]
+        passes = [(n, k) for n, k in found.start if n in own]
+        ax.barh(
+            [found.flow.nodes[n].device for n, _ in passes],
+            [found.flow.nodes[n].seconds for n, _ in passes],
+            left=[found.start[one] for one in passes],
+            color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)], edgecolor="white", label=kind,
+        )  # fmt: skip
+    held = ", ".join(f"{most:g}" for most in found.held)
+    ax.set(xlabel="time (s)", ylabel="device", title=f"{found.method}: {found.idle:.1%} idle; most held {held}")
+    ax.set_yticks(range(found.flow.devices))
+    ax.invert_yaxis()
+    ax.legend(loc="upper right")
+    return ax
+
+
+def placement(found: Policy, ax: Axes | None = None) -> Axes:
+    """Where each tensor class lies: a bar a class, divided by tier."""
+    ax = _axes(ax)
+    classes = found.placement.method.classes
+    tiers = list(dict.fromkeys(tier for _, own in classes for tier in own))
+    left = [0.0] * len(classes)
+    for place, tier in enumerate(tiers):
+        shares = [found.fractions.get(f"{name}.{tier}", 0.0) for name, _ in classes]
+        ax.barh(
+            [name for name, _ in classes], shares, left=left, label=tier, color=COLOURS[place], hatch=HATCHES[place],
+            edgecolor="white",
+        )  # fmt: skip
+        left = [a + b for a, b in zip(left, shares, strict=True)]
+    ax.set(xlim=(0, 1), xlabel="fraction", title=f"{found.model}: {found.tokens_per_second:.3g} tokens/s")
+    ax.legend(loc="lower right")
+    return ax

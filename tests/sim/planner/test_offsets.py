@@ -1,0 +1,228 @@
+"""Placements against brute force, against a second solver, and against what must hold of every plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations, product
+from math import inf
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from einsum import Infeasible, WeirError
+from sim.planner import fit, milp, offsets, orders, search
+from sim.planner.packing import Packing, pack
+from sim.planner.problem import Buffer, Problem, Tier
+
+
+@st.composite
+def problems(draw: st.DrawFn, most: int = 6, aligned: bool = True) -> Problem:
+    """A few buffers, some with gaps, some aligned."""
+    buffers = []
+    for name in range(draw(st.integers(1, most))):
+        a, b, c, d = sorted(draw(st.sets(st.integers(0, 9), min_size=4, max_size=4)))
+        live = draw(st.sampled_from([((a, b), (c, d)), ((a, d),), ((a, c),)]))
+        align = draw(st.sampled_from([1, 1, 2, 4])) if aligned else 1
+        buffers.append(Buffer(str(name), draw(st.integers(0, 6)) * (1 if aligned else 1024), live, align))
+    return Problem("drawn", tuple(buffers), (Tier("memory"),))
+
+
+def lowest(problem: Problem) -> int:
+    """The least height by trying every order of piling up: some order gives the best placement."""
+    buffers = [b for b in problem.buffers if b.size]
+    best = sum(b.size + b.align for b in buffers)
+    for order in permutations(buffers):
+        ends: dict[Buffer, tuple[int, int]] = {}
+        for b in order:
+            below = max((end for other, (_, end) in ends.items() if together(b, other)), default=0)
+            start = below + -below % b.align
+            ends[b] = start, start + b.size
+        best = min(best, max((end for _, end in ends.values()), default=0))
+    return best
+
+
+def together(one: Buffer, other: Buffer) -> bool:
+    return any(a[0] < b[1] and b[0] < a[1] for a, b in product(one.live, other.live))
+
+
+def within(problem: Problem, capacity: float) -> Problem:
+    return replace(problem, tiers=(replace(problem.tiers[0], capacity=capacity),))
+
+
+@settings(max_examples=60, deadline=None)
+@given(problem=problems())
+def test_small_problems_reach_the_height_of_brute_force(problem: Problem) -> None:
+    best = lowest(problem)
+    found = offsets.plan(problem, seconds=20)
+    assert (found.value, found.proven) == (best, True)
+    assert offsets.plan(within(problem, best)).value <= best
+    if best > 1:
+        with pytest.raises(
+            Infeasible, match=f"nothing fits in {best - 1} bytes.*; {best} is the smallest that would do"
+        ):
+            offsets.plan(within(problem, best - 1), seconds=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(problem=problems(), lowest_first=st.booleans(), data=st.data())
+def test_the_search_decides_under_any_ordering(problem: Problem, lowest_first: bool, data: st.DataObject) -> None:
+    packing, best = pack(problem), lowest(problem)
+    rank = np.array(data.draw(st.permutations(range(len(packing.buffers)))), np.int64)
+    table = search.overlaps(packing.shape)
+    for capacity in range(best // packing.unit - 1, best // packing.unit + 2):
+        memory, blame = np.zeros(64, np.int64), np.zeros(packing.shape.moments, np.int64)
+        status, _, found = search.place(packing.shape, table, rank, capacity, 10**6, memory, 0, lowest_first, blame)
+        if packing.buffers:
+            assert status == (search.FOUND if capacity * packing.unit >= best else search.IMPOSSIBLE)
+        if status == search.FOUND:
+            assert packing.height(found) <= capacity
+
+
+@pytest.mark.parametrize("formulation", orders.FORMULATIONS)
+@pytest.mark.parametrize("solver", ["highs", "cbc"])
+@settings(max_examples=8, deadline=None)
+@given(problem=problems(5))
+def test_the_programmes_reach_the_height_of_brute_force(solver: str, formulation: str, problem: Problem) -> None:
+    packing = pack(problem)
+    start = np.cumsum([0, *(b.size + 8 for b in packing.buffers)])[:-1].astype(np.int64)
+    start = -(-start // 8) * 8
+    best = lowest(problem) // packing.unit
+    found, bound = orders.improve(
+        packing, search.overlaps(packing.shape), start, seconds=20, solver=solver, formulation=formulation
+    )
+    assert packing.height(found) == best
+    assert bound <= best
+    if solver == "highs":
+        assert bound == best
+
+
+def second_opinion(packing: Packing) -> float:
+    """The same height by scipy's interface to its own HiGHS, the big-M rows written out as a matrix."""
+    from scipy import optimize
+
+    n, size = len(packing.buffers), packing.shape.size.astype(float)
+    pairs = [(i, j) for i in range(n) for j in range(i) if search.overlaps(packing.shape)[i, j]]
+    most, columns = size.sum(), n + len(pairs) + 1
+    rows, least = [], []
+    for k, (i, j) in enumerate(pairs):
+        for low, high, sign in ((i, j, 1.0), (j, i, -1.0)):  # A_high - A_low - S_low >= -M z, or -M (1 - z)
+            row = np.zeros(columns)
+            row[high], row[low], row[n + k] = 1, -1, sign * most
+            rows.append(row)
+            least.append(size[low] - (most if sign < 0 else 0))
+    for i in range(n):
+        row = np.zeros(columns)
+        row[-1], row[i] = 1, -1
+        rows.append(row)
+        least.append(size[i])
+    whole = np.r_[np.zeros(n), np.ones(len(pairs)), 0]
+    upper = np.r_[np.full(n, most), np.ones(len(pairs)), most]
+    cost = np.r_[np.zeros(columns - 1), 1]
+    rules = optimize.LinearConstraint(np.array(rows), least)
+    found = optimize.milp(cost, constraints=rules, integrality=whole, bounds=optimize.Bounds(0, upper))
+    assert found.fun is not None
+    return float(found.fun)
+
+
+@settings(max_examples=10, deadline=None)
+@given(problem=problems(9, aligned=False))
+def test_a_second_solver_agrees(problem: Problem) -> None:
+    packing = pack(problem)
+    if packing.buffers:
+        assert offsets.plan(problem, seconds=20).value == pytest.approx(second_opinion(packing) * packing.unit)
+
+
+@settings(max_examples=30, deadline=None)
+@given(problem=problems(30))
+def test_every_heuristic_gives_a_right_plan(problem: Problem) -> None:
+    from sim.planner.check import check
+
+    packing = pack(problem)
+    for by in ("Z", "A", "W", "TWA"):
+        order = packing.order(by)
+        for found in (
+            fit.fit(packing.shape, order, False),
+            fit.fit(packing.shape, order, True),
+            fit.skyline(packing.shape, order),
+        ):
+            check(problem, packing.plan(found, packing.bound, by, 0, proven=False))
+
+
+def tower(count: int, size: int = 1024) -> Problem:
+    """Buffers that are all live at once: any pile is as good as any other."""
+    return Problem("tower", tuple(Buffer(str(i), size, ((0, 1),)) for i in range(count)), (Tier("memory"),))
+
+
+def test_a_height_equal_to_what_is_live_is_proof_at_once() -> None:
+    found = offsets.plan(tower(500))
+    assert (found.value, found.bound, found.proven, found.method) == (500 * 1024, 500 * 1024, True, "greedy")
+
+
+def test_the_unit_divides_sizes_and_agrees_with_alignments() -> None:
+    buffers = (Buffer("a", 4096, ((0, 1),), 64), Buffer("b", 6144, ((0, 1),), 4096))
+    packing = pack(Problem("p", buffers, (Tier("m"),)))
+    assert packing.unit == 2048
+    assert list(packing.shape.align) == [1, 2]
+
+
+def test_gaps_are_used_and_one_address_is_kept() -> None:
+    buffers = (Buffer("on and off", 4, ((0, 2), (5, 8))), Buffer("meanwhile", 4, ((2, 5),)))
+    found = offsets.plan(Problem("p", buffers, (Tier("m"),)))
+    assert found.value == 4
+    assert {s.offset for s in found.stays} == {0}
+
+
+def test_orders_that_go_round_are_not_a_placement() -> None:
+    packing = pack(tower(3))
+    assert orders.recomputed(packing, {(0, 1): True, (1, 2): True, (0, 2): False}) is None
+    found = orders.recomputed(packing, {(0, 1): True, (1, 2): True, (0, 2): True})
+    assert found is not None
+    assert found.tolist() == [0, 1, 2]
+
+
+def test_live_sets_are_the_largest() -> None:
+    buffers = tuple(Buffer(str(i), 1, (live,)) for i, live in enumerate([(0, 3), (1, 2), (2, 3), (3, 4)]))
+    sets = {tuple(s) for s in orders.live_sets(pack(Problem("p", buffers, (Tier("m"),))))}
+    assert sets == {(0, 1), (0, 2), (3,)}
+
+
+def test_a_solver_that_finds_nothing_leaves_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object, **__: object) -> Any:
+        raise milp.Unfinished("no time")
+
+    monkeypatch.setattr(milp.Model, "solve", late)
+    packing, start = pack(tower(3)), np.array([0, 5, 9])
+    assert orders.improve(packing, search.overlaps(packing.shape), start, seconds=1)[0] is start
+
+
+def interrupted(work: Any) -> None:
+    work.take(np.arange(len(work.packing.buffers)) * 7, "half way")
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offsets, "_place", interrupted)
+    found = offsets.plan(tower(3, 7))
+    assert (found.proven, found.method) == (False, "half way, interrupted")
+
+
+@pytest.mark.parametrize(
+    ("problem", "options", "why"),
+    [
+        (tower(2), {"seconds": 0}, "seconds must be more than 0"),
+        (tower(2), {"seconds": inf}, "seconds must be more than 0"),
+        (tower(2), {"solver": "cplex"}, "no solver 'cplex'"),
+        (Problem("p", (Buffer("a", 1),), (Tier("m"),)), {}, "no live interval"),
+        (Problem("p", (Buffer("a", 1, ((0, 1),), tiers=("h",)),), (Tier("m"), Tier("h"))), {}, "may not be in 'm'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(problem: Problem, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(WeirError, match=why):
+        offsets.plan(problem, **options)
+
+
+def test_without_buffers_there_is_nothing_to_place() -> None:
+    assert offsets.plan(Problem("p", (), (Tier("m"),))).value == 0
