@@ -31,22 +31,32 @@ class Asked:
     solver: str = "highs"
     save: str | None = None
     plot: str | None = None
+    sequence: str | None = None
+    batch: int = 1
+    strategy: str | None = None
+    split: str = "tensor"
+    host: str | None = None
+    link: str | None = None
 
 
 def plan(asked: Asked, form: Form) -> None:
-    """A file is a problem of offsets; anything else names a model, whose training step is planned on a device."""
-    if _is_file(asked.what):
+    """A CSV is a problem of offsets, a JSON a graph of tasks; anything else names a model in training."""
+    if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
+        _training().graphed(asked, form, _progress("length", "plain passes"))
+    elif _is_file(asked.what) and asked.sequence is None:
         _offsets(asked, form)
     else:
-        _model(asked, form)
+        _training().trained(asked, form)
+
+
+def _training() -> Any:
+    from sim.cli import plans_training
+
+    return plans_training
 
 
 def _is_file(what: str) -> bool:
     return what.lower().endswith(".csv") or Path(what).is_file()
-
-
-def _model(asked: Asked, form: Form) -> None:
-    raise WeirError(f"{asked.what!r:.80} is no file: give a CSV with id, lower, upper and size (docs/planning.md)")
 
 
 def _offsets(asked: Asked, form: Form) -> None:
@@ -59,8 +69,8 @@ def _offsets(asked: Asked, form: Form) -> None:
     from sim.planner.offsets import plan as place
     from sim.planner.tables import read
 
-    _writable(asked.save, (".json", ".csv"), "--save")
-    _writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+    writable(asked.save, (".json", ".csv"), "--save")
+    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     problem = read(Path(asked.what), _capacity(asked.capacity))
     minimise = None if asked.objective is None else True
     with _progress() as progress:
@@ -84,7 +94,7 @@ def _capacity(text: str | None) -> float:
     return value
 
 
-def _writable(path: str | None, endings: tuple[str, ...], option: str) -> None:
+def writable(path: str | None, endings: tuple[str, ...], option: str) -> None:
     """Refuse now what could not be written after the work is done."""
     if path is None:
         return
@@ -161,7 +171,10 @@ def _plot(path: str, problem: Any, found: Any) -> None:
 
 
 class _progress:  # noqa: N801  used as a word
-    """Height and bound on stderr, on one line, where a person is watching."""
+    """The best value and its bound on stderr, on one line, where a person is watching."""
+
+    def __init__(self, what: str = "height", unit: str = "B") -> None:
+        self.what, self.unit = what, unit
 
     def __enter__(self) -> Callable[[float, float, float], None] | None:
         self.shown = False
@@ -169,7 +182,8 @@ class _progress:  # noqa: N801  used as a word
 
     def _tell(self, seconds: float, height: float, bound: float) -> None:
         gap = 1 - bound / height if 0 < height < inf else 1.0
-        line = f"{seconds:6.1f} s  height {fmt(height, 'B')}  bound {fmt(max(bound, 0), 'B')}  gap {gap:.2%}"
+        found, least = fmt(height, self.unit), fmt(max(bound, 0), self.unit)
+        line = f"{seconds:6.1f} s  {self.what} {found}  bound {least}  gap {gap:.2%}"
         print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
         self.shown = True
 

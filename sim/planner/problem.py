@@ -102,8 +102,8 @@ class Plan:
     """An answer: who stays where, what runs and what moves when, its value, and how good it is known to be.
 
     ``objective`` is ``peak`` (bytes of the first tier), ``time`` (seconds to the end of the last run or move) or
-    ``dollars``. No plan has a lower value than ``bound``; ``proven`` says that this one is optimal, by a finished
-    search or because it meets the bound, never because a solver said so at its time limit.
+    ``dollars``. No plan of the kind that ``method`` names is below ``bound``; ``proven`` says that this one is optimal,
+    by a finished search or because it meets the bound, never because a solver said so at its time limit.
     """
 
     problem: str

@@ -1,0 +1,292 @@
+"""Reverse-mode differentiation: a cascade's backward pass, as a cascade that is derived Einsum by Einsum.
+
+For ``Z[...] = sum of f(A, B, ...)`` each operand's gradient is ``DA[...] += DZ[...] * df/dA``, summed over the ranks
+that the operand does not have: an Einsum again, whose output is indexed as the operand was read (so that a gather's
+gradient is a scatter). Where a derivative is simpler in the Einsum's own result (exp, a quotient, tanh), it reads that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from einsum.cascade import Access, Call, Cascade, Const, Einsum, Expr, Tensor, accesses, ranks_of
+from einsum.errors import WeirError, hint
+from einsum.ops import OPERATORS
+from einsum.patterns import inferred
+from einsum.sparsity import Band
+
+ONE, ZERO = Const(1.0), Const(0.0)
+
+
+def adjoint(
+    cascade: Cascade, *, outputs: Iterable[str] = (), constants: Iterable[str] = (), recompute: Iterable[str] = ()
+) -> Cascade:
+    """Gradients ``DA`` of every floating-point tensor ``A``, from those of ``outputs`` (by default, of all).
+
+    ``constants`` carry no gradient (a softmax's maximum, which cancels); tensors to ``recompute`` are computed anew, as
+    ``A_R``, from what they were made of, instead of being read. Raises :class:`WeirError` where an Einsum on the way
+    has no derivative here: an iterative rank, an operator such as top-k, a reduction other than sum and max.
+    """
+    sources = tuple(outputs) or tuple(n for n in cascade.outputs if _real(cascade, n))
+    for name in (*sources, *constants, *recompute):
+        cascade.tensor(name)  # or says which is near
+    taken = {t.name for t in cascade.tensors}
+    for tensor in cascade.tensors:
+        if f"D{tensor.name}" in taken:
+            raise WeirError(f"{cascade.name}: the gradient of {tensor.name} would be called D{tensor.name}, "
+                            "which is a tensor already")  # fmt: skip
+    if cascade.iterative:
+        raise WeirError(f"{cascade.name}: no derivative along the iterative rank {cascade.iterative[0]!r}")
+    backward = _Backward(cascade, frozenset(constants), {name: [f"D{name}"] for name in sources})
+    for einsum in reversed(cascade.einsums):
+        backward.through(einsum)
+    backward.finish()
+    return _again(cascade, backward.made, tuple(recompute), sources)
+
+
+def _real(cascade: Cascade, name: str) -> bool:
+    return not cascade.tensor(name).dtype.startswith(("int", "u"))
+
+
+@dataclass
+class _Backward:
+    """A backward pass being written: its Einsums, and each tensor's gradients so far by the names of their tensors."""
+
+    cascade: Cascade
+    constants: frozenset[str]
+    parts: dict[str, list[str]]
+    made: list[Einsum] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
+
+    def through(self, einsum: Einsum) -> None:
+        """Add the gradients of one Einsum's operands, if its result has one."""
+        name = einsum.output.tensor
+        if name not in self.parts or name in self.constants:
+            return
+        _differentiable(self.cascade, einsum)
+        above = Access(self._whole(name, einsum.output), einsum.output.indices)
+        for access, slope in _slopes(einsum):
+            if slope != ZERO and _real(self.cascade, access.tensor) and access.tensor not in self.constants:
+                self._add(einsum, access, _product(above, slope))
+
+    def _whole(self, name: str, output: Access) -> str:
+        """The tensor with all of a gradient, its parts summed once."""
+        parts = self.parts[name]
+        if len(parts) > 1 and name not in self.done:
+            reads = [Access(part, output.indices) for part in parts]
+            total: Expr = reads[0]
+            for more in reads[1:]:
+                total = Call("add", (total, more))
+            self.made.append(Einsum(f"D{name}", Access(f"D{name}", output.indices), total))
+        self.done.add(name)
+        return f"D{name}" if len(parts) > 1 else parts[0]
+
+    def _add(self, einsum: Einsum, access: Access, slope: Expr) -> None:
+        uses = [a for e in self.cascade.einsums for a in accesses(e.expr) if a.tensor == access.tensor]
+        parts = self.parts.setdefault(access.tensor, [])
+        name = f"D{access.tensor}" if len(uses) == 1 and not parts else f"D{access.tensor}_{len(parts) + 1}"
+        lost = [r for r in einsum.reduced if r not in ranks_of(slope) and r not in access.ranks]
+        for rank in lost:  # each of its places adds the same
+            slope = _product(slope, Const(0.0, rank))
+        self.made.append(Einsum(name, Access(name, access.indices), slope))
+        parts.append(name)
+
+    def finish(self) -> None:
+        """Sum the parts of the gradients of what comes in."""
+        for name, parts in self.parts.items():
+            if len(parts) > 1 and name not in self.done:
+                reads = [a for e in self.cascade.einsums for a in (*e.reads, e.output) if a.tensor == name]
+                self._whole(name, reads[0])
+
+
+def _differentiable(cascade: Cascade, einsum: Einsum) -> None:
+    if einsum.operator and not OPERATORS[einsum.operator].integer:
+        raise WeirError(f"{cascade.name}: line {einsum.line}: {einsum.operator} has no derivative here")
+    if einsum.reduced and einsum.reduction not in ("sum", "max"):
+        raise WeirError(f"{cascade.name}: line {einsum.line}: a {einsum.reduction} has no derivative here")
+
+
+def _slopes(einsum: Einsum) -> Iterator[tuple[Access, Expr]]:
+    """Each access of an Einsum's expression with the derivative of the result by it."""
+    if einsum.operator:
+        return
+    outer: Expr = ONE
+    if einsum.reduction == "max" and einsum.reduced:
+        outer = Call("equal", (einsum.expr, einsum.output))  # of equal values each counts: they have measure zero
+    own = einsum.output if not einsum.reduced else None
+    yield from _inner(einsum.expr, outer, own)
+
+
+def _inner(expr: Expr, outer: Expr, own: Access | None) -> Iterator[tuple[Access, Expr]]:
+    if isinstance(expr, Access):
+        yield expr, outer
+    elif isinstance(expr, Call):
+        if expr.op not in SLOPES:
+            raise WeirError(f"{expr.op} has no derivative here{hint(expr.op, SLOPES)}")
+        result = own if own is not None else expr
+        for arg, slope in zip(expr.args, SLOPES[expr.op](result, *expr.args), strict=True):
+            if slope != ZERO:
+                yield from _inner(arg, _product(outer, slope), None)
+
+
+def _product(a: Expr, b: Expr) -> Expr:
+    if ZERO in (a, b):
+        return ZERO
+    if a == ONE:
+        return b
+    return a if b == ONE else Call("mul", (a, b))
+
+
+def _times(*factors: Any) -> Expr:
+    total: Expr = ONE
+    for factor in factors:
+        total = _product(total, Const(float(factor)) if isinstance(factor, int | float) else factor)
+    return total
+
+
+def _less(a: Expr, b: Any) -> Expr:
+    return Call("sub", (a, Const(float(b)) if isinstance(b, int | float) else b))
+
+
+def _plus(a: Any, b: Expr) -> Expr:
+    return Call("add", (Const(float(a)) if isinstance(a, int | float) else a, b))
+
+
+def _over(a: Any, b: Expr) -> Expr:
+    return Call("div", (Const(float(a)) if isinstance(a, int | float) else a, b))
+
+
+def _gelu(_: Expr, x: Expr) -> tuple[Expr]:
+    """Of 0.5 x (1 + tanh(g)), g = sqrt(2 / pi) (x + 0.044715 x^3): 0.5 (1 + t) + 0.5 x (1 - t^2) dg/dx."""
+    c = 0.7978845608028654  # sqrt(2 / pi)
+    t = Call("tanh", (_times(c, x, _plus(1.0, _times(0.044715, Call("square", (x,))))),))
+    rise = _times(c, _plus(1.0, _times(3 * 0.044715, Call("square", (x,)))))
+    return (_plus(_times(0.5, _plus(1.0, t)), _times(0.5, x, _less(ONE, Call("square", (t,))), rise)),)
+
+
+def _silu(_: Expr, x: Expr) -> tuple[Expr]:
+    s = Call("sigmoid", (x,))
+    return (_times(s, _plus(1.0, _times(x, _less(ONE, s)))),)
+
+
+# For each map: its derivative by each operand, given its result and its operands.
+SLOPES: dict[str, Callable[..., tuple[Expr, ...]]] = {
+    "add": lambda _, a, b: (ONE, ONE),
+    "sub": lambda _, a, b: (ONE, Const(-1.0)),
+    "mul": lambda _, a, b: (b, a),
+    "div": lambda z, a, b: (_over(1.0, b), _times(-1.0, _over(z, b))),
+    "max": lambda _, a, b: (Call("greater_equal", (a, b)), Call("less", (a, b))),
+    "min": lambda _, a, b: (Call("less_equal", (a, b)), Call("greater", (a, b))),
+    "pow": lambda z, a, b: (_times(b, Call("pow", (a, _less(b, 1.0)))), _times(z, Call("log", (a,)))),
+    "less": lambda _, a, b: (ZERO, ZERO),
+    "less_equal": lambda _, a, b: (ZERO, ZERO),
+    "greater": lambda _, a, b: (ZERO, ZERO),
+    "greater_equal": lambda _, a, b: (ZERO, ZERO),
+    "equal": lambda _, a, b: (ZERO, ZERO),
+    "where": lambda _, c, a, b: (ZERO, Call("where", (c, ONE, ZERO)), Call("where", (c, ZERO, ONE))),
+    "neg": lambda _, a: (Const(-1.0),),
+    "abs": lambda _, a: (Call("where", (Call("less", (a, ZERO)), Const(-1.0), ONE)),),
+    "exp": lambda z, a: (z,),
+    "log": lambda _, a: (_over(1.0, a),),
+    "sqrt": lambda z, a: (_over(0.5, z),),
+    "rsqrt": lambda z, a: (_times(-0.5, _over(z, a)),),
+    "tanh": lambda z, a: (_less(ONE, Call("square", (z,))),),
+    "sin": lambda _, a: (Call("cos", (a,)),),
+    "cos": lambda _, a: (_times(-1.0, Call("sin", (a,))),),
+    "square": lambda _, a: (_times(2.0, a),),
+    "relu": lambda _, a: (Call("greater", (a, ZERO)),),
+    "sigmoid": lambda z, a: (_times(z, _less(ONE, z)),),
+    "silu": _silu,
+    "gelu": _gelu,
+    "copy": lambda _, a: (ONE,),
+    "one": lambda _, a: (ZERO,),
+}
+
+
+def _again(cascade: Cascade, backward: list[Einsum], names: tuple[str, ...], sources: tuple[str, ...]) -> Cascade:
+    """The backward Einsums with what is to be recomputed in front of its first use, under a name of its own."""
+    writers: dict[str, list[Einsum]] = {}
+    for einsum in cascade.einsums:
+        if einsum.output.tensor in names:
+            writers.setdefault(einsum.output.tensor, []).append(einsum)
+    order: list[Einsum] = []
+    there: set[str] = set()
+
+    def need(einsum: Einsum) -> None:
+        for name in einsum.inputs:
+            if name in writers and name not in there:
+                there.add(name)
+                for writer in writers[name]:
+                    need(writer)
+                    order.append(_renamed(replace(writer, name=f"{writer.name}_R"), writers))
+
+    for einsum in backward:
+        need(einsum)
+        order.append(_renamed(einsum, writers))
+    return _assembled(cascade, tuple(order), sources)
+
+
+def _renamed(einsum: Einsum, again: Iterable[str]) -> Einsum:
+    """An Einsum that reads and writes the recomputed copies of the tensors ``again``."""
+    names = set(again)
+
+    def walk(expr: Any) -> Any:
+        if isinstance(expr, Access):
+            inner = tuple(walk(i) if isinstance(i, Access) else i for i in expr.indices)
+            return Access(f"{expr.tensor}_R" if expr.tensor in names else expr.tensor, inner)
+        return Call(expr.op, tuple(map(walk, expr.args))) if isinstance(expr, Call) else expr
+
+    return replace(einsum, output=walk(einsum.output), expr=walk(einsum.expr))
+
+
+def _assembled(cascade: Cascade, einsums: tuple[Einsum, ...], sources: tuple[str, ...]) -> Cascade:
+    """A cascade of the Einsums, its tensors like those they are gradients or copies of."""
+    own = {t.name: t for t in cascade.tensors}
+    found: dict[str, Tensor] = {}
+    for einsum in einsums:
+        for access in (*einsum.reads, einsum.output):
+            if access.tensor not in found:
+                found[access.tensor] = _like(access.tensor, own)
+    written = {e.output.tensor for e in einsums}
+    tensors = tuple(t if t.name not in written else replace(t, kind="stream") for t in found.values())
+    ranks = {r for e in einsums for r in _symbols(e)}
+    named = {n for r, s in cascade.sizes if r in ranks and not isinstance(s, int) for t in s.terms for n in t.extents}
+    band = {p.offset for t in tensors for p in t.patterns if isinstance(p, Band)}
+    tables = {r for t in tensors for r in t.ranks if r}
+    sizes = tuple((r, s) for r, s in cascade.sizes if r in ranks | named | band | tables)
+    made = Cascade(einsums, tensors, sizes, f"{cascade.name}_backward")
+    return replace(made, tensors=inferred(made))
+
+
+def _like(name: str, own: dict[str, Tensor]) -> Tensor:
+    """The tensor of that name, or that of which it is the gradient, a part of it, or a copy computed anew."""
+    if name in own:
+        return own[name]
+    if name.endswith("_R") and name[:-2] in own:
+        return replace(own[name[:-2]], name=name)
+    base = name[1:]
+    base = base if base in own else base.rpartition("_")[0]
+    origin = own[base]
+    # A gradient is needed where its tensor is present; a random pattern would be drawn anew, so only bands carry over.
+    bands = tuple(p for p in origin.patterns if isinstance(p, Band))
+    return replace(origin, name=name, kind="stream", patterns=bands, derived=False)
+
+
+def _symbols(einsum: Einsum) -> Iterator[str]:
+    """Every rank and size an Einsum mentions."""
+    yield from einsum.ranks
+
+    def consts(expr: Expr) -> Iterator[str]:
+        if isinstance(expr, Const) and expr.size:
+            yield expr.size
+        elif isinstance(expr, Call):
+            for arg in expr.args:
+                yield from consts(arg)
+
+    yield from consts(einsum.expr)
+    for access in (einsum.output, *einsum.reads):
+        for index in access.indices:
+            if not isinstance(index, Access):
+                yield from (name for term in index.terms for name in term.extents)

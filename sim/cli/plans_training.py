@@ -1,0 +1,235 @@
+"""``weir plan`` for graphs of tasks in JSON files, and for models in training."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+from einsum import Infeasible, WeirError, hint
+from sim.cli.data import Form, plain
+from sim.cli.plans import Asked, writable
+from sim.cli.text import Sheet, show
+from sim.units import fmt, si
+
+POINTS = 7  # budgets of a curve
+K = 1024
+OBJECTIVES = ("time", "peak")
+
+
+def tokens(text: str) -> int:
+    """Tokens of a sequence: a number, with K or M for 1024 or 1024 times 1024 of them.
+
+    >>> tokens("1M"), tokens("640K"), tokens("4096")
+    (1048576, 655360, 4096)
+    """
+    number, factor = text.strip().replace("_", ""), 1
+    if number[-1:].upper() in ("K", "M"):
+        factor, number = {"K": K, "M": K * K}[number[-1].upper()], number[:-1]
+    if not (number.isascii() and number.isdigit() and 0 < int(number[:9]) * factor <= 2**30):
+        raise WeirError(f"--sequence must be tokens such as 65536, 640K or 1M, at most 1024M, not {text!r:.40}")
+    return int(number) * factor
+
+
+def graphed(asked: Asked, form: Form, progress: AbstractContextManager[Any]) -> None:
+    """Schedule the graph of a JSON file: recompute, and page where there is a second tier."""
+    from sim.planner.graphs import load
+    from sim.planner.paging import page
+    from sim.planner.rematerialise import rematerialise
+
+    if asked.objective not in (None, "time"):
+        raise WeirError(f"--objective {asked.objective!r:.40}: a graph is scheduled for time within its budget")
+    _files(asked)
+    problem = load(Path(asked.what))
+    problem = replace(problem, tiers=_tiers(asked, problem.tiers))
+    made = page if len(problem.tiers) > 1 else rematerialise
+    with progress as heard:
+        found = made(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
+    _save(asked.save, {"schema": "weir.plan/1", **asdict(found)})
+    _draw(asked.plot, problem, found, asked.seconds)
+    if form is Form.JSON:
+        print(json.dumps(plain(_figures(problem, found)), allow_nan=False))
+    else:
+        show(*_scheduled(problem, found))
+
+
+def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The file's tiers, a device's in their place, and a budget in place of the first one's capacity."""
+    from sim.arch import device
+    from sim.planner.problem import Tier
+
+    if asked.on is not None:
+        one = device(asked.on)
+        link = one.link("host")
+        own = (Tier("device", one.memory.capacity),)
+        if link is not None and asked.host is not None:
+            rate = si(asked.link, "B/s", "--link") if asked.link else link.bandwidth
+            own = (*own, Tier("host", si(asked.host, "B", "--host"), rate, rate))
+    if asked.capacity is not None:
+        text = asked.capacity
+        budget = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B", "--budget")
+        own = (replace(own[0], capacity=budget), *own[1:])
+    return own
+
+
+def _figures(problem: Any, found: Any) -> dict[str, Any]:
+    """A schedule's figures under stable names."""
+    from sim.planner.graph import graph
+
+    made = graph(problem)
+    return {
+        "schema": "weir.plan/1",
+        "problem": problem.name,
+        "seconds": found.value,
+        "overhead": found.value / made.once - 1 if made.once else 0.0,
+        "bound": found.bound,
+        "proven": found.proven,
+        "method": found.method,
+        "solve_seconds": found.seconds,
+        "budget": problem.tiers[0].capacity,
+        "everything_kept": made.full,
+        "runs": [run.task for run in found.runs],
+        "moves": [[m.buffer, m.source, m.target, m.start] for m in found.moves],
+    }
+
+
+def _scheduled(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
+    figures = _figures(problem, found)
+    proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the bound"
+    count = {name: figures["runs"].count(name) for name in dict.fromkeys(figures["runs"])}
+    again = sorted(((n, c) for n, c in count.items() if c > 1), key=lambda item: -item[1])
+    budget = fmt(problem.tiers[0].capacity, "B") if isfinite(problem.tiers[0].capacity) else "unlimited memory"
+    head = (
+        f"{problem.name}: {len(problem.tasks)} tasks in {budget} ({fmt(figures['everything_kept'], 'B')} would keep "
+        f"everything)\n{fmt(found.value, 's')}, {figures['overhead']:.2%} over one plain pass, {proof}; "
+        f"{len(found.moves)} copies between tiers\nfound by {found.method} in {found.seconds:.1f} s"
+    )
+    rows = tuple((name, str(times)) for name, times in again[:20])
+    if not rows:
+        return (f"{head}\nnothing is computed twice",)
+    left = (f"and {len(again) - 20} more: --json or --save has all",) if len(again) > 20 else ()
+    return f"{head}\n", Sheet("", ("computed again", "runs"), rows, right=(1,), notes=left)
+
+
+def trained(asked: Asked, form: Form) -> None:
+    """Plan a model's training step on a cluster: what each layer's activations do, what fits, how fast."""
+    from sim.cli.patience import patience
+    from sim.planner.training import STRATEGIES
+
+    if asked.on is None or asked.sequence is None:
+        missing = "--on CLUSTER" if asked.on is None else "--sequence N"
+        raise WeirError(f"{asked.what!r:.80} is no file, so it names a model in training: give {missing} too")
+    if asked.strategy is not None and asked.strategy not in STRATEGIES:
+        raise WeirError(f"--strategy {asked.strategy!r:.40}{hint(asked.strategy, STRATEGIES)}")
+    if asked.objective not in (None, *OBJECTIVES):
+        raise WeirError(f"--objective {asked.objective!r:.40}{hint(asked.objective, OBJECTIVES)}")
+    _files(asked)
+    setting = _setting(asked)
+    with patience(f"planning {asked.what}"):
+        found = _best(asked, setting)
+    _save(asked.save, {"schema": "weir.plan/1", **found.summary(), **asdict(found.plan)})
+    _draw(asked.plot, found.problem, found.plan, asked.seconds)
+    if form is Form.JSON:
+        print(json.dumps(plain({"schema": "weir.plan/1", **found.summary()}), indent=2, allow_nan=False))
+    else:
+        show(*_step(found))
+
+
+def _files(asked: Asked) -> None:
+    writable(asked.save, (".json",), "--save")
+    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+
+
+def _best(asked: Asked, setting: Any) -> Any:
+    """The plan of the strategy asked for, or of the one with the least seconds (or bytes) of those that fit."""
+    from sim.planner.training import STRATEGIES, plan
+
+    if asked.strategy is not None:
+        return plan(setting, asked.strategy, seconds=asked.seconds)
+    plans, refusals = [], []
+    for strategy in STRATEGIES:
+        try:
+            plans.append(plan(setting, strategy, seconds=asked.seconds))
+        except Infeasible as why:
+            refusals.append(why)
+    if not plans:
+        raise min(refusals, key=lambda why: why.miss)
+    return min(plans, key=lambda p: p.bytes if asked.objective == "peak" else p.seconds)
+
+
+def _setting(asked: Asked) -> Any:
+    from sim.model.estimate import placed
+    from sim.planner.passes import Setting
+    from workloads.transformer import from_config
+
+    return Setting(
+        from_config(asked.what).spec,
+        placed(str(asked.on)),
+        tokens(str(asked.sequence)),
+        batch=asked.batch,
+        split=asked.split,
+        host=si(asked.host, "B", "--host") if asked.host else inf,
+        link=si(asked.link, "B/s", "--link") if asked.link else 0.0,
+    )
+
+
+def _step(found: Any) -> tuple[Sheet | str, ...]:
+    s = found.setting
+    how = f"{found.strategy}, alpha {found.alpha:.4f}" if found.strategy == "memo" else found.strategy
+    head = (
+        f"{s.spec.name} on {s.cluster.name}, {s.batch} x {s.sequence:,} tokens, {how}, divided by {s.split}\n"
+        f"{fmt(found.seconds, 's')} a step, {fmt(found.stalled, 's')} of it waiting for copies; "
+        f"{found.mfu:.1%} of the peak, {found.tokens:.1f} tokens/s a device\n"
+    )
+    rows = [(name, fmt(size, "B")) for name, size in found.memory if size]
+    rows += [("all together", fmt(found.bytes, "B")), ("device has", fmt(found.capacity, "B"))]
+    notes = (
+        "what is kept comes from the live ranges of the derived backward pass; weights, gradients and Adam take "
+        f"{s.state_bytes:g} bytes a weight",
+        f"assumed: tier {s.tier}; host memory {'unlimited' if s.host == inf else fmt(s.host, 'B')}, "
+        f"{fmt(s.rate, 'B/s')} a device",
+        *(f"unverified: {s.spec.unverified}" for _ in range(bool(s.spec.unverified))),
+    )
+    return head, Sheet("", ("on one device", ""), tuple(rows), right=(1,), notes=notes)
+
+
+def _save(path: str | None, content: dict[str, Any]) -> None:
+    """Write a plan as JSON, whole or not at all."""
+    if path is None:
+        return
+    target = Path(path)
+    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(json.dumps(plain(content), indent=1), encoding="utf-8")
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:
+    """Draw the plan: streams and bytes over time, and overhead against budget where there is no second tier."""
+    if path is None:
+        return
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    from sim import plot_plans
+    from sim.planner.graph import graph
+    from sim.planner.rematerialise import curve
+
+    count = 2 if len(problem.tiers) > 1 else 3
+    figure, axes = plt.subplots(count, 1, figsize=(9, 3 * count), layout="constrained")
+    plot_plans.streams(problem, found, axes[0])
+    plot_plans.resident(problem, found, axes[1])
+    if count == 3:
+        made = graph(problem)
+        budgets = [made.least + i * (made.full - made.least) / (POINTS - 1) for i in range(POINTS)]
+        plot_plans.overhead(curve(problem, budgets, seconds=seconds), axes[2])
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,210 @@
+"""What a layer and the loss of a model in training do on one device of a cluster: bytes kept, seconds, operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import inf
+
+from einsum import Cascade, Einsum, WeirError, hint
+from einsum.counts import operations
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
+from sim.arch import Cluster, tier
+from sim.model.estimate import Estimate, estimate
+from sim.planner.skeleton import Layer
+from workloads.spec import Spec
+from workloads.training import forward, loss
+from workloads.transformer import Transformer
+
+SPLITS = ("tensor", "ulysses")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One model on one cluster, a batch of whole sequences at a time.
+
+    ``split`` divides every layer by ``tensor`` (heads, hidden and vocabulary ranks, the sequence between them) or, as
+    DeepSpeed-Ulysses, by the sequence (attention by heads, weights gathered layer by layer). ``state_bytes`` are of
+    weights, gradients and optimiser a parameter (mixed-precision Adam: 2 + 2 + 12, ZeRO, arXiv 1910.02054). ``host`` is
+    bytes of host memory for all devices together, ``link`` bytes a second of each device to it.
+    """
+
+    spec: Spec
+    cluster: Cluster
+    sequence: int
+    batch: int = 1
+    split: str = "tensor"
+    host: float = inf
+    link: float = 0.0
+    state_bytes: float = 16.0
+    tier: str = "physical"
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise WeirError(f"unknown split {self.split!r}{hint(self.split, SPLITS)}")
+        if len(self.spec.layers) > 1:
+            raise WeirError(f"{self.spec.name}: layers of several kinds cannot be planned yet; one kind can")
+        if len(self.cluster.pools) > 1:
+            raise WeirError(f"{self.cluster.name}: training is planned on one pool of like devices")
+
+    @property
+    def ways(self) -> int:
+        """Devices that share every layer."""
+        return self.cluster.devices
+
+    @property
+    def layers(self) -> int:
+        """Layers of the model."""
+        return self.spec.layers[0].times
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second between a device and the host."""
+        if self.link:
+            return self.link
+        found = self.cluster.pools[0].device.link("host")
+        if found is None:
+            raise WeirError(f"{self.cluster.pools[0].device.name} has no host link; give its bytes a second")
+        return float(found.bandwidth)
+
+    def place(self, cascade: Cascade) -> Layout:
+        """How a pass is divided over the devices."""
+        pool, ways = self.cluster.pools[0].name, self.ways
+        if self.split == "ulysses":
+            heads = tuple(e.name for e in cascade.einsums if {"p", "m"} & set(e.ranks) and "g" in e.ranks and _core(e))
+            loops = [Spatial("g", ways, only=heads)] if heads else []
+            loops.append(Spatial("p", ways))
+        else:
+            divided = [rank for rank in ("g", "f", "v", "p") if rank in cascade.ranks]
+            loops = [Spatial(rank, ways) for rank in divided]
+        return Layout((Place(pool, ways, tuple(loops)),), name=self.split)
+
+
+def _core(einsum: Einsum) -> bool:
+    """Whether an Einsum is attention's own, between the projections."""
+    return "d" not in einsum.ranks
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a layer and the loss do on one device: bytes and seconds."""
+
+    setting: Setting
+
+    @cached_property
+    def layer(self) -> Layer:
+        """The layer's two passes."""
+        s = self.setting
+        return Layer(forward(s.spec, batch=s.batch, sequence=s.sequence))
+
+    @cached_property
+    def loss(self) -> Layer:
+        """The classifier's two passes."""
+        s = self.setting
+        return Layer(loss(s.spec, batch=s.batch, sequence=s.sequence))
+
+    def timed(self, cascade: Cascade) -> Estimate:
+        """A pass on the cluster."""
+        s = self.setting
+        return estimate(cascade, s.cluster, layout=s.place(cascade), tier=tier(s.tier))
+
+    @cached_property
+    def ahead(self) -> Estimate:
+        """The layer's forward pass."""
+        return self.timed(self.layer.forward)
+
+    @cached_property
+    def behind(self) -> Estimate:
+        """The layer's backward pass."""
+        return self.timed(self.layer.backward)
+
+    @cached_property
+    def classify(self) -> float:
+        """Seconds of the classifier and the loss, both ways."""
+        return float(self.timed(self.loss.forward).seconds + self.timed(self.loss.backward).seconds)
+
+    @cached_property
+    def input(self) -> float:
+        """Bytes of a layer's input."""
+        return sum(live.bytes for live in self.layer.wide if live.tensor in self.layer.streams) / self.setting.ways
+
+    @cached_property
+    def anchors(self) -> float:
+        """Bytes from which the rest is computed anew without attention."""
+        return sum(live.bytes for live in self.layer.anchors) / self.setting.ways
+
+    @cached_property
+    def others(self) -> float:
+        """Bytes of all other skeletal tensors, statistics apart."""
+        return sum(live.bytes for live in self.layer.wide) / self.setting.ways - self.anchors
+
+    @cached_property
+    def statistics(self) -> float:
+        """Bytes of sums and maxima."""
+        return sum(live.bytes for live in self.layer.skeletal) / self.setting.ways - self.anchors - self.others
+
+    @cached_property
+    def recomputed(self) -> float:
+        """Seconds to compute all other tensors of one layer anew from the anchors."""
+        layer = self.layer
+        anchors = {live.tensor for live in layer.anchors}
+        others = {live.tensor for live in layer.wide} - anchors
+        needed = _makers(layer.forward, others, anchors)
+        total = 0.0
+        for _, found in self.ahead.step.rows:
+            for one in found:
+                tensor = one.task.name.rpartition(" ")[2]
+                kernel = one.task.kind == "kernel" and bool(needed & set(one.task.einsums))
+                if kernel or (one.task.kind != "kernel" and _between(layer.forward, tensor, needed)):
+                    total += float(one.seconds)
+        return total
+
+    @cached_property
+    def parameters(self) -> int:
+        """Weights of the whole model."""
+        return Transformer(self.setting.spec).parameters
+
+    @cached_property
+    def model_operations(self) -> float:
+        """Multiply-adds of a step, two operations each: those of the forward pass three times, nothing recomputed."""
+        once = self.setting.layers * _products(self.layer.forward) + _products(self.loss.forward)
+        return 3 * once
+
+    def alpha(self) -> float:
+        """MEMO's equation: the largest fraction of tokens whose other tensors are swapped, such that a layer's
+        transfer hides behind its forward pass, (anchors + alpha others) / link <= seconds, and all layers but two fit
+        the host, (n - 2) (anchors + alpha others) <= host; from 0 to 1. Statistics stay on the device."""
+        s = self.setting
+        hidden = float(self.ahead.seconds) * s.rate
+        fits = s.host / s.ways / max(s.layers - 2, 1)
+        return max(0.0, min(1.0, (min(hidden, fits) - self.anchors) / self.others))
+
+
+def _makers(cascade: Cascade, wanted: set[str], there: set[str]) -> set[str]:
+    """Names of the Einsums that make the ``wanted`` tensors from those that are ``there``."""
+    found: set[str] = set()
+    missing = set(wanted)
+    for einsum in reversed(cascade.einsums):
+        if einsum.output.tensor in missing:
+            found.add(einsum.name)
+            missing |= set(einsum.inputs) - there
+    return found
+
+
+def _between(cascade: Cascade, tensor: str, needed: set[str]) -> bool:
+    """Whether a tensor passes from one needed Einsum (or from outside) to another."""
+    makers = {e.name for e in cascade.einsums if e.output.tensor == tensor}
+    readers = {e.name for e in cascade.einsums if tensor in e.inputs}
+    return bool(readers & needed) and (not makers or bool(makers & needed))
+
+
+def _products(cascade: Cascade) -> float:
+    sizes = cascade.bind()
+    return float(sum(operations(cascade, e, sizes).get("mac", 0.0) for e in cascade.einsums if e.contraction))
+
+
+@lru_cache(maxsize=64)
+def work(setting: Setting) -> Work:
+    """The work of a setting, computed once."""
+    return Work(setting)

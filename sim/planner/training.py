@@ -1,0 +1,254 @@
+"""A training step of a transformer in too little memory: what each layer's activations do until the backward pass.
+
+``memo`` swaps them to the host and recomputes what does not fit through the link (Zhao et al., SIGMOD 2025, arXiv
+2407.12117), ``recompute`` keeps only layers' inputs (Megatron-LM's full recomputation), ``keep`` keeps all. Sizes and
+seconds come from the layer's cascade, its derived backward pass and the cluster; times of transfers and recomputation
+from the schedule, which the independent checker replays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from einsum import Cascade, Infeasible, WeirError, hint
+from sim.model.estimate import Estimate
+from sim.planner.check import check
+from sim.planner.passes import Setting, Work, work
+from sim.planner.problem import Buffer, Plan, Problem, Task, Tier
+from sim.planner.skeleton import Groups, Layer, fused, transient
+from sim.planner.timeline import Step, timed
+
+STRATEGIES = ("memo", "recompute", "keep")
+GRAIN = 64 * 1024  # tokens: sequences are tried in multiples of this
+
+
+def requests(made: Work, layer: Layer, backward: bool) -> list[Buffer]:
+    """A pass's transient tensors on one device as buffers over its kernels, collectives' gathered copies with them."""
+    s = made.setting
+    cascade = layer.backward if backward else layer.forward
+    groups = fused(cascade, layer.weights)
+    stored = {live.tensor for live in layer.skeletal} if layer is made.layer else set()
+    stored |= {f"D{name}" for name in layer.weights}
+    found = [
+        Buffer(live.tensor, round(live.bytes), ((live.first, live.last + 1),))
+        for live in transient(cascade, groups, stored, s.ways) if live.bytes >= 1
+    ]  # fmt: skip
+    return found + list(_gathered(made.timed(cascade), cascade, groups))
+
+
+def _gathered(found: Estimate, cascade: Cascade, groups: Groups) -> Iterator[Buffer]:
+    """What each collective makes whole on every device: an operand while it is read, a partial sum as it is written."""
+    for row in found.rows:
+        if row.kind == "kernel" or row.name.startswith("all-reduce"):
+            continue
+        tensor = row.name.rpartition(" ")[2]
+        made = [i for i, g in enumerate(groups) if any(e.output.tensor == tensor for e in g)]
+        used = [i for i, g in enumerate(groups) if any(tensor in e.inputs for e in g)]
+        spans = made[:1] if row.kind == "reduce-scatter" else used
+        if tensor[1:] in {t.name for t in cascade.tensors if t.kind == "weight"} or not spans:
+            continue
+        yield Buffer(f"{row.name}", round(float(row.bytes)), ((min(spans), max(spans) + 1),))
+
+
+def height(name: str, buffers: list[Buffer], seconds: float) -> int:
+    """Bytes that buffers with live ranges need at once, placed without overlap."""
+    if not buffers:
+        return 0
+    from sim.planner.offsets import plan as placed  # the search is compiled when it is first wanted
+
+    return round(placed(Problem(name, tuple(buffers), (Tier("memory"),)), seconds=seconds).value)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One strategy's step: the plan, its memory on one device by what it is for, and what it comes to."""
+
+    setting: Setting
+    strategy: str
+    alpha: float
+    memory: tuple[tuple[str, float], ...]
+    problem: Problem
+    plan: Plan
+    operations: float
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of one device at the peak."""
+        return sum(size for _, size in self.memory)
+
+    @property
+    def capacity(self) -> float:
+        """Bytes that one device has."""
+        return float(self.setting.cluster.pools[0].device.memory.capacity)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of one step."""
+        return self.plan.value
+
+    @property
+    def mfu(self) -> float:
+        """Model operations over what the devices could do at their peak: model FLOPs utilisation."""
+        peak = self.setting.cluster.pools[0].device.rate("mac", self.setting.spec.dtype)
+        return self.operations / (self.seconds * self.setting.ways * peak)
+
+    @property
+    def tokens(self) -> float:
+        """Tokens a second and device."""
+        return self.setting.batch * self.setting.sequence / self.seconds / self.setting.ways
+
+    def summary(self) -> dict[str, object]:
+        """The figures, SI units."""
+        return {
+            "model": self.setting.spec.name, "cluster": self.setting.cluster.name, "strategy": self.strategy,
+            "split": self.setting.split, "sequence": self.setting.sequence, "batch": self.setting.batch,
+            "alpha": self.alpha, "seconds": self.seconds, "mfu": self.mfu, "tokens_per_second": self.tokens,
+            "bytes": self.bytes, "capacity": self.capacity, "memory": dict(self.memory),
+            "stalled": self.stalled,
+        }  # fmt: skip
+
+    @property
+    def stalled(self) -> float:
+        """Seconds in which the devices wait for a transfer."""
+        return self.seconds - sum(run.stop - run.start for run in self.plan.runs)
+
+
+def plan(setting: Setting, strategy: str = "memo", *, seconds: float = 10.0) -> Training:
+    """The step that a strategy makes of a setting.
+
+    Raises :class:`Infeasible` with the bytes short and the longest sequence that fits, where one device or the host is
+    too small.
+    """
+    made, fraction, memory = _memory(setting, strategy, seconds)
+    capacity = float(setting.cluster.pools[0].device.memory.capacity)
+    total = sum(size for _, size in memory)
+    if total > capacity:
+        raise Infeasible(_short(setting, strategy, total, capacity), total / capacity)
+    problem, steps = schedule(made, strategy, fraction)
+    method = f"{strategy}, alpha {fraction:.4f}" if strategy == "memo" else strategy
+    found = timed(problem, steps, method, sum(task.seconds for task in problem.tasks))
+    check(problem, found)
+    return Training(setting, strategy, fraction, memory, problem, found, made.model_operations)
+
+
+def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[Work, float, tuple[tuple[str, float], ...]]:
+    if strategy not in STRATEGIES:
+        raise WeirError(f"unknown strategy {strategy!r}{hint(strategy, STRATEGIES)}")
+    made = work(setting)
+    fraction = made.alpha() if strategy == "memo" else 0.0
+    layer, n = made.anchors + made.others, setting.layers
+    if strategy == "memo":
+        least = (n - 2) * made.anchors * setting.ways
+        if least > setting.host:
+            raise Infeasible(f"{setting.spec.name}: the host needs {least:,.0f} bytes for inputs and attention outputs "
+                             f"of {n - 2} layers; it has {setting.host:,.0f}", least / setting.host)  # fmt: skip
+    kept = {"memo": 2 * layer, "recompute": n * made.input + layer, "keep": n * layer}[strategy]
+    gathered = 2 * 2 * made.parameters / n if setting.split == "ulysses" else 0.0
+    states = setting.state_bytes * made.parameters / setting.ways
+    return made, fraction, (
+        ("weights, gradients, optimiser", states),
+        ("weights gathered", gathered),
+        ("activations", kept + (1 if strategy == "recompute" else n) * made.statistics),
+        ("transient", float(_transients(setting, seconds))),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _transients(setting: Setting, seconds: float) -> int:
+    """Bi-level placement: each kind of pass first, then the step with one request for each pass."""
+    made, n = work(setting), setting.layers
+    heights = {
+        (name, back): height(name, requests(made, layer, back), seconds / 5)
+        for name, layer in (("layer", made.layer), ("loss", made.loss))
+        for back in (False, True)
+    }
+    order = [("layer", False)] * n + [("loss", False), ("loss", True)] + [("layer", True)] * n
+    whole = [Buffer(f"{name} {place}", heights[name, back], ((place, place + 1),))
+             for place, (name, back) in enumerate(order) if heights[name, back]]  # fmt: skip
+    return height("step", whole, seconds / 5)
+
+
+def _short(setting: Setting, strategy: str, total: float, capacity: float) -> str:
+    where = f"{setting.spec.name} on {setting.cluster.name}, {strategy} at {setting.sequence:,} tokens"
+    most = longest(setting, strategy, top=setting.sequence)
+    would = f"{most:,} tokens would do" if most else "not even the shortest sequence fits"
+    return f"{where}: {total:,.0f} bytes a device, {capacity:,.0f} there are; {would}"
+
+
+def fits(setting: Setting, strategy: str) -> bool:
+    """Whether a device and the host are large enough."""
+    try:
+        _, _, memory = _memory(setting, strategy, 10.0)
+    except Infeasible:
+        return False
+    return sum(size for _, size in memory) <= setting.cluster.pools[0].device.memory.capacity
+
+
+def longest(setting: Setting, strategy: str, *, top: int = 4096 * 1024) -> int:
+    """The longest sequence that fits, in multiples of 64 K tokens (none: 0)."""
+    low, high = 0, top // GRAIN + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        good = fits(replace(setting, sequence=middle * GRAIN), strategy)
+        low, high = (middle, high) if good else (low, middle)
+    return low * GRAIN
+
+
+def schedule(made: Work, strategy: str, fraction: float) -> tuple[Problem, list[Step]]:
+    """The step as a problem of whole layers, and the order of its runs and moves.
+
+    A layer's buffers are its input ``X``, what is swapped or kept (``W``), and rows computed anew: written forward
+    (``R``) and again before the backward pass (``A``).
+    """
+    s = made.setting
+    n, x = s.layers, round(made.input)
+    all_ = made.anchors + made.others - made.input
+    lost = {"memo": (1 - fraction) * made.others, "keep": 0.0, "recompute": all_}[strategy]
+    rest = round(all_ - lost)
+    swapped = n - 2 if strategy == "memo" else 0
+    anew = [i for i in range(n) if lost and (strategy == "recompute" or i < swapped)]
+    again = float(made.ahead.seconds) if strategy == "recompute" else (1 - fraction) * made.recomputed
+    buffers = [Buffer(f"X{i}", x) for i in range(n + 1)] + [Buffer(f"G{i}", x) for i in range(n + 1)]
+    buffers += [Buffer(f"{kind}{i}", round(size)) for i in range(n) for kind, size in (("W", rest), ("R", lost))]
+    buffers += [Buffer(f"A{i}", round(lost)) for i in anew]
+    tasks = [Task(f"forward {i}", float(made.ahead.seconds), (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
+             for i in range(n)]  # fmt: skip
+    tasks.append(Task("loss", made.classify, (f"X{n}",), (f"G{n}",)))
+    for i in reversed(range(n)):
+        if i in anew:
+            tasks.append(Task(f"again {i}", again, (f"X{i}", f"W{i}"), (f"A{i}",)))
+        rows = f"A{i}" if i in anew else f"R{i}"
+        tasks.append(
+            Task(f"backward {i}", float(made.behind.seconds), (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",))
+        )
+    room = {"memo": 2, "recompute": 1, "keep": n}[strategy] * (x + rest + round(lost))
+    room += (n * x if strategy == "recompute" else 0) + 2 * x  # and a gradient on its way through a layer
+    tiers = (Tier("device", room), Tier("host", s.host / s.ways, s.rate, s.rate))
+    problem = Problem(f"{s.spec.name} {strategy}", tuple(buffers), tiers, tuple(tasks), ("X0",), ("G0",))
+    return problem, list(_steps(n, swapped, anew))
+
+
+def _steps(n: int, swapped: int, anew: list[int]) -> Iterator[Step]:
+    """Forward, copying out what is swapped; backward, fetching each layer's once the layer two above it is done."""
+    for i in range(n):
+        yield Step("run", f"forward {i}")
+        if i in anew:
+            yield Step("drop", f"R{i}")
+        for name in (f"X{i}", f"W{i}") if i < swapped else ():
+            yield Step("out", name, "host")
+            yield Step("drop", name)
+    yield Step("run", "loss")
+    yield Step("drop", f"X{n}")
+    for i in reversed(range(n)):
+        if i in anew:
+            yield Step("run", f"again {i}")
+        yield Step("run", f"backward {i}")
+        rows = f"A{i}" if i in anew else f"R{i}"
+        for name in (f"X{i}", f"W{i}", rows, f"G{i + 1}"):
+            yield Step("drop", name)
+        fetched = i - 2
+        for name in (f"X{fetched}", f"W{fetched}") if 0 <= fetched < swapped else ():
+            yield Step("in", name, "host")
+            yield Step("forget", name, "host")

@@ -1,0 +1,77 @@
+"""Pictures of memory plans: what runs and what moves over time, bytes in use, and overhead against bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sim.planner.problem import Plan, Problem
+from sim.plot import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def streams(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
+    """Runs on their units, and copies beneath them on each direction of each link, over time."""
+    axes = _axes(ax)
+    units = {t.name: t.unit for t in problem.tasks}
+    rows: dict[str, list[tuple[float, float, str]]] = {}
+    for run in plan.runs:
+        rows.setdefault(units[run.task], []).append((run.start, run.stop - run.start, run.task))
+    for move in plan.moves:
+        rows.setdefault(f"{move.source} to {move.target}", []).append((move.start, move.stop - move.start, move.buffer))
+    for place, spans in enumerate(rows.values()):
+        kinds = [name.split()[0].rstrip("0123456789") for _, _, name in spans]
+        colours = {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(dict.fromkeys(kinds))}
+        bars = [(start, length) for start, length, _ in spans]
+        edge = 0.3 if min(length for _, length in bars) > 0.004 * plan.value else 0.0  # or there is nothing but edges
+        axes.broken_barh(bars, (-place - 0.4, 0.8), facecolors=[colours[k] for k in kinds], edgecolor="white", lw=edge)
+    axes.set_yticks([-i for i in range(len(rows))], list(rows))
+    axes.set_xlabel("s")
+    axes.set_title(f"{plan.problem}: {plan.value:.4g} s ({plan.method})", fontsize="medium")
+    return axes
+
+
+def resident(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
+    """Bytes of each tier in use over time, with the first tier's capacity."""
+    axes = _axes(ax)
+    sizes = {b.name: b.size for b in problem.buffers}
+    for tier in problem.tiers:
+        stays = [s for s in plan.stays if s.tier == tier.name]
+        if stays:
+            times, held = _held([(s.start, s.stop, sizes[s.buffer]) for s in stays])
+            axes.step(times, held / 2**30, where="post", label=tier.name)
+    if np.isfinite(problem.tiers[0].capacity):
+        axes.axhline(problem.tiers[0].capacity / 2**30, color="grey", ls=":", label=f"{problem.tiers[0].name} capacity")
+    axes.set_xlabel("s")
+    axes.set_ylabel("GiB")
+    axes.legend(fontsize="small")
+    return axes
+
+
+def overhead(table: Any, ax: Axes | None = None) -> Axes:
+    """Overhead against budget, and the bound beneath it: the table of :func:`sim.planner.rematerialise.curve`."""
+    axes = _axes(ax)
+    axes.plot(table.share * 100, table.overhead * 100, marker="o", label="schedule found")
+    axes.plot(table.share * 100, table.bound * 100, ls=":", label="bound")
+    axes.set_xlabel("budget, % of what keeping everything takes")
+    axes.set_ylabel("recomputation, % of one pass")
+    axes.legend(fontsize="small")
+    return axes
+
+
+def _held(spans: list[tuple[float, float, int]]) -> tuple[Any, Any]:
+    """Moments of change and the bytes in use from each of them on."""
+    changes = sorted([(start, size) for start, _, size in spans] + [(stop, -size) for _, stop, size in spans])
+    times = np.array([t for t, _ in changes])
+    return times, np.cumsum([float(c) for _, c in changes])
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(9, 3))[1]

@@ -1,0 +1,98 @@
+"""Training steps on a toy cluster: memory, times and fractions by hand; the schedule by the checker."""
+
+from dataclasses import replace
+
+import pytest
+from scipy.optimize import linprog
+
+from einsum import Infeasible, WeirError
+from sim.arch import cluster
+from sim.planner.check import check
+from sim.planner.passes import Setting, work
+from sim.planner.training import STRATEGIES, fits, longest, plan
+from workloads.pieces import Norm
+from workloads.spec import Attention, FeedForward, Layer, Spec
+from workloads.transformer import model
+
+NORM = Norm("layer", 1e-5, True)
+ATTENTION = Attention(8, 8, 16, 0.25, rotary=False, bias=True, out_bias=True)
+GPT = Spec(
+    "gpt", 128, 1000, (Layer("layer", 6, ATTENTION, FeedForward(512, "gelu", False, True), NORM),), NORM, True, 0
+)
+SETTING = Setting(GPT, cluster("4xa800_sxm_80gb"), 64 * 1024, host=1e12, link=5e9)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("split", ["tensor", "ulysses"])
+def test_every_strategy_passes_the_checker(strategy: str, split: str) -> None:
+    found = plan(replace(SETTING, split=split), strategy)
+    check(found.problem, found.plan)
+    assert 0 < found.mfu < 1
+    assert found.bytes < found.capacity
+    busy = sum(run.stop - run.start for run in found.plan.runs)
+    assert found.seconds == pytest.approx(busy + found.stalled)
+
+
+def test_seconds_are_those_of_the_passes() -> None:
+    made = work(SETTING)
+    ahead, behind = float(made.ahead.seconds), float(made.behind.seconds)
+    assert plan(SETTING, "keep").seconds == pytest.approx(6 * (ahead + behind) + made.classify)
+    assert plan(SETTING, "recompute").seconds == pytest.approx(6 * (2 * ahead + behind) + made.classify)
+
+
+def test_operations_are_six_per_weight_and_token_and_attention() -> None:
+    """6 s P + 6 n h s^2 (a causal mask's half; the diagonal adds a token), and each word's own logit."""
+    made = work(SETTING)
+    s, h, n = SETTING.sequence, 128, 6
+    weights = 12 * h * h * n + 1000 * h + h
+    assert made.model_operations == pytest.approx(6 * s * weights + 6 * n * h * s * (s + 1))
+
+
+def test_the_fraction_is_the_linear_programme_s() -> None:
+    for link, host in ((5e9, 1e12), (2e8, 1e12), (5e9, 4e8), (1e12, 1e15)):
+        made = work(replace(SETTING, link=link, host=host))
+        rows = [[made.others / link], [4 * made.others * 4]]
+        limits = [float(made.ahead.seconds) - made.anchors / link, host - 4 * made.anchors * 4]
+        best = linprog([-1.0], A_ub=rows, b_ub=limits, bounds=[(0, 1)])
+        expected = float(best.x[0]) if best.x is not None else 0.0
+        assert made.alpha() == pytest.approx(expected, abs=1e-9)
+
+
+def test_swapping_alone_recomputes_nothing_and_the_last_two_layers_stay() -> None:
+    found = plan(replace(SETTING, link=1e12), "memo")
+    assert found.alpha == 1.0
+    assert not [run for run in found.plan.runs if run.task.startswith("again")]
+    assert {move.buffer for move in found.plan.moves} == {f"{k}{i}" for k in "XW" for i in range(4)}
+
+
+def test_a_slow_link_stalls_and_says_so() -> None:
+    found = plan(replace(SETTING, link=2e7), "memo")
+    assert found.alpha == 0.0
+    assert found.stalled > 0
+    check(found.problem, found.plan)
+
+
+def test_longer_with_less_kept() -> None:
+    deep = replace(SETTING, spec=replace(GPT, layers=(replace(GPT.layers[0], times=40),)), host=1e14)
+    most = {s: longest(deep, s, top=96 * 1024 * 1024) for s in ("keep", "recompute", "memo")}
+    assert 0 < most["keep"] < most["recompute"] < most["memo"]
+    assert fits(replace(deep, sequence=most["keep"]), "keep")
+    assert not fits(replace(deep, sequence=most["keep"] + 65536), "keep")
+    with pytest.raises(Infeasible, match=f"{most['keep']:,} tokens would do"):
+        plan(replace(deep, sequence=most["keep"] + 65536), "keep")
+
+
+def test_a_host_too_small_for_the_anchors() -> None:
+    with pytest.raises(Infeasible, match="the host needs"):
+        plan(replace(SETTING, host=1e6), "memo")
+
+
+def test_what_is_not_planned_says_so() -> None:
+    with pytest.raises(WeirError, match="unknown split 'tensors'; did you mean 'tensor'"):
+        replace(SETTING, split="tensors")
+    with pytest.raises(WeirError, match="unknown strategy 'swap'"):
+        plan(SETTING, "swap")
+    with pytest.raises(WeirError, match="several kinds"):
+        replace(SETTING, spec=model("gemma-2-2b").spec)
+    with pytest.raises(WeirError, match="one pool"):
+        replace(SETTING, cluster=cluster("2xh100_4xh20"))

@@ -1,0 +1,94 @@
+"""``weir plan`` for graphs and training steps: what is printed, saved, drawn and refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim.cli import main
+from sim.cli.plans_training import tokens
+
+GRAPH: dict[str, Any] = {
+    "buffers": [{"name": n, "bytes": 10} for n in ("x", "a", "b", "c", "g", "h", "i")],
+    "tasks": [
+        {"name": "f0", "seconds": 1, "reads": ["x"], "writes": ["a"]},
+        {"name": "f1", "seconds": 1, "reads": ["a"], "writes": ["b"]},
+        {"name": "f2", "seconds": 1, "reads": ["b"], "writes": ["c"]},
+        {"name": "b2", "seconds": 2, "reads": ["b", "c"], "writes": ["g"]},
+        {"name": "b1", "seconds": 2, "reads": ["a", "g"], "writes": ["h"]},
+        {"name": "b0", "seconds": 2, "reads": ["x", "h"], "writes": ["i"]},
+    ],
+    "given": ["x"],
+    "kept": ["i"],
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """The graph as a file."""
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(GRAPH), encoding="utf-8")
+    return str(path)
+
+
+def test_a_graph_within_its_budget(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", file, "--budget", "50 B"]) == 0
+    assert "nothing is computed twice" in capsys.readouterr().out
+    assert main(["plan", file, "--budget", "40", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["overhead"] == pytest.approx(1 / 9)
+    assert found["proven"]
+    assert found["runs"].count("f0") == 2
+
+
+def test_nothing_fits(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", file, "--budget", "20"]) == 3
+    assert "one task alone needs 30 bytes, 20 are given; 40 would do" in capsys.readouterr().err
+
+
+def test_a_host_to_page_to(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save, plot = tmp_path / "plan.json", tmp_path / "plan.png"
+    argv = ["plan", file, "--on", "a100", "--budget", "40", "--host", "1MiB", "--link", "100 B/s"]
+    assert main([*argv, "--save", str(save), "--plot", str(plot)]) == 0
+    assert "copies between tiers" in capsys.readouterr().out
+    saved = json.loads(save.read_text(encoding="utf-8"))
+    assert saved["value"] == pytest.approx(9.0)
+    assert saved["moves"]
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_training_step(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "opt-6.7b", "--on", "8xa800", "--sequence", "64K", "--strategy"]
+    assert main([*argv, "memo", "--host", "2TiB"]) == 0
+    out = capsys.readouterr().out
+    assert "alpha 1.0000" in out
+    assert "weights, gradients, optimiser" in out
+    assert main([*argv, "recompute", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0 < found["mfu"] < 1
+    assert found["bytes"] == pytest.approx(sum(found["memory"].values()))
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["llama-2-7b"], 2, "names a model in training: give --on CLUSTER too"),
+        (["llama-2-7b", "--on", "8xa800"], 2, "give --sequence N too"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "1G"], 2, "--sequence must be tokens such as"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "1M", "--strategy", "memos"], 2, "did you mean 'memo'"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "1M", "--objective", "dollars"], 2, "known: peak, time"),
+        (["lama-2-7b", "--on", "8xa800", "--sequence", "1M"], 2, "did you mean 'llama-2-7b'"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "1M", "--strategy", "keep"], 3, "64 K tokens would do|tokens"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--save", "x.csv"], 2, "end the name in .json"),
+    ],
+)
+def test_mistakes(argv: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *argv]) == code
+    error = capsys.readouterr().err
+    assert any(part in error for part in message.split("|"))
+    assert error.count("\n") == 1
+
+
+def test_tokens() -> None:
+    assert [tokens(t) for t in ("1M", "640k", "4_096")] == [2**20, 640 * 1024, 4096]
