@@ -52,11 +52,11 @@ function asks(column, wanted) {
 }
 
 /** Rows that pass every filter, in the order of the sorted column; what has no value comes last. */
-function select() {
+function select(again = true) {
   const tests = [...state.filters].map(([name, wanted]) => asks(byName.get(name), wanted));
   const rows = [];
   for (let row = 0; row < total; row++) if (tests.every((test) => test(row))) rows.push(row);
-  state.front = front(rows);
+  if (again) state.front = front(rows); // an order changes none of it
   if (state.sort) {
     const { values, number } = byName.get(state.sort), turn = state.down ? -1 : 1;
     const none = number ? (v) => Number.isNaN(v) : (v) => v === null;

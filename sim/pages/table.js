@@ -33,7 +33,7 @@ function sort(column) {
     th.setAttribute("aria-sort", own ? (state.down ? "descending" : "ascending") : "none");
     th.querySelector(".mark").textContent = own ? (state.down ? " ▼" : " ▲") : "";
   }
-  select();
+  select(false);
   frame.scrollTop = 0;
   rows();
 }
