@@ -67,7 +67,7 @@ def _text(one: Difference) -> list[Sheet | str]:
 
 
 def _row(term: Term, whole: float) -> tuple[str, ...]:
-    share = f"{term.log / whole:.1%}" if abs(whole) > 1e-12 else ""
+    share = f"{round(term.log / whole, 3) + 0.0:.1%}" if abs(whole) > 1e-12 else ""
     name = "  " * term.depth + _clean(term.name)
     return name, _figure(term.before), _figure(term.after), term.unit, f"{exp(term.log):.3f} x", share
 
