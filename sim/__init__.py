@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sim.arch import cluster, device, tier
     from sim.mapper.hunt import search
     from sim.model.estimate import estimate
+    from sim.pages.page import report
     from sim.planner.offsets import plan
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
@@ -28,6 +29,7 @@ _WHERE = {
     "estimate": "sim.model.estimate",
     "pareto": "sim.space.pareto",
     "plan": "sim.planner.offsets",
+    "report": "sim.pages.page",
     "search": "sim.mapper.hunt",
     "serve": "sim.serving.answer",
     "spgemm": "sim.sparse",
@@ -43,6 +45,7 @@ __all__ = [
     "estimate",
     "pareto",
     "plan",
+    "report",
     "search",
     "serve",
     "spgemm",

@@ -22,6 +22,9 @@ from sim.model.timing import Timed
 from sim.model.trace import Timeline
 from sim.model.trace import timeline as drawn
 from sim.plot_memory import memory_map as memory_map  # noqa: PLC0414  drawn there, asked for here
+from sim.plot_tables import heat_map as heat_map  # noqa: PLC0414  drawn there, asked for here
+from sim.plot_tables import stacked as stacked  # noqa: PLC0414
+from sim.plot_tables import tornado as tornado  # noqa: PLC0414
 from sim.space.pareto import nondominated
 from sim.units import fmt
 

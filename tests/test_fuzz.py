@@ -6,6 +6,7 @@ files of each format are tried (2,500 for each of the eight formats make the 20,
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -21,8 +22,12 @@ from mappings import attention_arrays
 from mappings.text import parse as parse_nest
 from sim.arch import cluster, device
 from sim.arch.prices import book
+from sim.cli.differences import parsed
 from sim.interop.timeloop import convert
+from sim.pages.page import page
+from sim.pages.tables import read
 from sim.published.figures import paper
+from sim.serving.difference import differences
 from sim.units import si
 from workloads import attention, transformer
 
@@ -128,6 +133,24 @@ def _cascade(text: str, _: Path) -> object:
     return parse(text, **{r: 4 for r in RANKS if re.search(rf"\b{r}\b", text)})
 
 
+ROWS = [{"on": "4xh100", "batch": 2**n, "seconds": 0.1 * n, "ttft": {"p95": 1.5}, "fits": n > 1} for n in range(4)]
+TABLES = [
+    json.dumps(ROWS),
+    json.dumps({"rows": ROWS, "units": {"batch": "requests"}, "manifest": {"seed": 1}}, indent=1),
+]
+SWEEP = "on,batch,seconds,energy [J],fits\n" + "".join(f'"4xh100, a",{n},{n / 7},1e{n},True\n' for n in range(9))
+RESULT = """{"schema": "weir.estimate/1", "model": "m", "cluster": "2xa", "layout": "tp=2", "batch": 10,
+"tokens_per_second": 100.5, "usd_per_hour": 6.0, "tpot": {"mean": 0.08, "p95": 0.1}, "ttft": {"mean": 1.0},
+"devices": {"a": 2}, "prices": {"a": 3.0}, "price_book": "book", "notes": ["same"]}"""
+
+
+def _compared(text: str, folder: Path) -> object:
+    """A result beside a good one."""
+    path = folder / "broken.json"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    return [one.summary() for one in differences(json.loads(RESULT), parsed(str(path)))]
+
+
 FORMATS: dict[str, tuple[Callable[[], list[str]], Callable[[str, Path], object]]] = {
     "cascade": (_cascades, _cascade),
     "mapping": (lambda: [str(n) for n in NESTS], lambda text, _: parse_nest(text)),
@@ -139,6 +162,9 @@ FORMATS: dict[str, tuple[Callable[[], list[str]], Callable[[str, Path], object]]
     "trace of lines": (lambda: [MOONCAKE], on_file(sim.trace, ".jsonl")),
     "figures": (lambda: _texts("published/data/traces.toml", "published/data/moe_lens.toml"), on_file(paper, ".toml")),
     "architecture": (lambda: [example("interop", "yaml")], lambda text, _: convert(text)),
+    "table of rows": (lambda: TABLES, on_file(lambda p: page(read(p)), ".json")),
+    "table": (lambda: [SWEEP], on_file(lambda p: page(read(p)), ".csv")),
+    "result": (lambda: [RESULT], _compared),
     "quantity": (lambda: ["80 GiB", "3.35 TB", "1_024 B"], lambda text, _: si(text, "B")),
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import planning, products, sweeping, tuning
+from sim.cli import planning, products, showing, sweeping, tuning
 
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
@@ -408,6 +408,7 @@ def check(
 planning.add(app)
 products.add(app)
 sweeping.add(app)
+showing.add(app)
 tuning.add(app)
 
 

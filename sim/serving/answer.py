@@ -106,10 +106,18 @@ class Answer:
             "bound": self.bound,
             "limit_tokens_per_second": self.limit_tokens_per_second,
             "sensitivities": [{"parameter": s.parameter, "elasticity": s.elasticity} for s in self.sensitivities],
+            "devices": self._devices(),
             "prices": {p.device: p.usd_per_hour for p in self.prices.prices},
             "price_book": self.prices.book,
             "notes": list(self.notes),
         }
+
+    def _devices(self) -> dict[str, int]:
+        """How many of each device the cluster has."""
+        counts: dict[str, int] = {}
+        for pool in self.cluster.pools:
+            counts[pool.device.name] = counts.get(pool.device.name, 0) + pool.count
+        return counts
 
     def frame(self) -> Any:
         """The summary as a one-row pandas DataFrame, percentiles flattened (``ttft_p95``)."""
