@@ -27,6 +27,7 @@ CLASSES = {  # operation: the classes of kernels whose constants it determines
     "collectives": ("collective",),
     "elementwise_vidur": ("map", "reduce", "curve", "turn"),
 }  # fmt: skip
+FRACTIONS = ("compute", "memory", "issued", "hit", "overlap", "peak")  # of a peak or of a whole: at most 1
 SPREAD = 0.07  # of a kernel's logarithmic error that is not yet an outlier
 HOLD = 0.002  # residual, for each kernel fitted, that one spread of a constant from its prior costs
 
@@ -99,7 +100,9 @@ def fit(sample: Sample, hold: float = HOLD) -> Table:
 
     first = np.zeros(int(free.sum()))
     step = np.full(first.shape, 1e-2)
-    found = least_squares(residuals, first, loss="soft_l1", f_scale=SPREAD, diff_step=step, max_nfev=20)
+    most = np.where([key in FRACTIONS for _, key in names], np.log(1 / np.maximum(start, 1e-9)), np.inf)[free]
+    limits = (-np.inf, most / spread[free])
+    found = least_squares(residuals, first, bounds=limits, loss="soft_l1", f_scale=SPREAD, diff_step=step, max_nfev=20)
     return table(found.x)
 
 
