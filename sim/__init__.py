@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sim.planner.offsets import plan
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
+    from sim.space.explore import explore
     from sim.space.pareto import pareto
     from sim.space.sweep import sweep
     from sim.sparse import spgemm
@@ -27,6 +28,7 @@ _WHERE = {
     "compare": "sim.serving.answer",
     "device": "sim.arch",
     "estimate": "sim.model.estimate",
+    "explore": "sim.space.explore",
     "pareto": "sim.space.pareto",
     "plan": "sim.planner.offsets",
     "report": "sim.pages.page",
@@ -43,6 +45,7 @@ __all__ = [
     "compare",
     "device",
     "estimate",
+    "explore",
     "pareto",
     "plan",
     "report",

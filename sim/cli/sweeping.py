@@ -51,13 +51,16 @@ def sweep(
     status: Annotated[bool, typer.Option("--status", help="Say how much the store has; compute nothing.")] = False,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a .csv, .json or .parquet.")] = None,
     processes: Annotated[int, typer.Option(metavar="N", help="Processes to share the points.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler's workers instead, as tcp://host:8786.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:  # fmt: skip
     from sim.cli import sweeps
 
     asked = sweeps.Asked(
-        model, tuple(on), tuple(axis or ()), tuple(zipped or ()), where, serve, store, processes
+        model, tuple(on), tuple(axis or ()), tuple(zipped or ()), where, serve, store, processes, scheduler
     )  # fmt: skip
     if status:
         return sweeps.status(asked)

@@ -31,6 +31,7 @@ class Asked:
     serve: bool
     store: str | None
     processes: int
+    scheduler: str | None = None
 
 
 def sweep(
@@ -69,7 +70,7 @@ def _made(asked: Asked) -> pd.DataFrame:
         raise WeirError(f"axis {both[0]!r} is given with --axis and with --zip; one is enough")
     what, axes = _what(asked, axes)
     terms: dict[str, Any] = {"on": list(asked.on), "zips": zips, "where": asked.where, "store": asked.store, **axes}
-    with _pool(asked.processes) as executor:
+    with _pool(asked.processes, asked.scheduler) as executor:
         return swept(what, executor=executor, **terms)
 
 
@@ -82,10 +83,14 @@ def _what(asked: Asked, axes: dict[str, list[Any]]) -> tuple[Any, dict[str, Any]
     return serve, {"model": [asked.model], "sensitive": [False], **axes}
 
 
-def _pool(processes: int) -> Any:
-    """Processes started afresh: a forked one would share locks with threads that it does not have."""
+def _pool(processes: int, address: str | None) -> Any:
+    """Processes started afresh: a forked one would share locks with threads that it does not have; or a scheduler's."""
     from contextlib import nullcontext
 
+    if address is not None:
+        from sim.space.cluster import scheduler
+
+        return scheduler(address)
     if processes == 1:
         return nullcontext()
     if not 1 <= processes <= 256:
