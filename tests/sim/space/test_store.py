@@ -164,8 +164,10 @@ for turn in range(100):
     if not child:
         sweep(slow, x=list(range(many)), store=path)
         os._exit(0)
-    if turn % 2:  # at work for a while; else while it starts, most often
-        os.read(started, 1)
+    if turn % 2:  # until it has made some points; else while it starts, most often
+        wanted = draw.randint(2, 30)
+        while wanted > 0 and select.select([started], [], [], 20)[0]:
+            wanted -= len(os.read(started, wanted))
     time.sleep(draw.uniform(0.0, 0.03))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
