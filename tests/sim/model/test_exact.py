@@ -6,18 +6,12 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 
-from einsum import Cascade, Infeasible, WeirError, parse
+from einsum import Infeasible, WeirError, parse
 from mappings import text
-from mappings.tree import Nest
 from sim.model.actions import Counts
-from sim.model.counts import counts
 from sim.model.exact import simulate
-from sim.model.flat import Present
-from tests.strategies import fused, single, sparse
 
 GEMM = "Z[m, n] = A[m, k] * B[k, n]"
 
@@ -214,94 +208,6 @@ def test_an_instance_that_is_not_visited_holds_what_it_held() -> None:
     assert found["registers", "O", "fills"] == 2
 
 
-FUSED = """
-U[b, f] = X[b, d] * W[d, f]
-H[b, f] = relu(U[b, f])
-Z[b, g] = H[b, f] * V[f, g]
-"""
-
-
-def test_an_intermediate_that_never_leaves() -> None:
-    nest = """
-    keep X, W, V, Z in dram
-    for b tile 1
-      keep U, H in buffer
-      sequence
-        U on mac
-        H on alu
-        Z on mac
-    """
-    found = run(FUSED, nest, b=2, f=3, d=4, g=5)
-    table = found.table()
-    assert {key: n for key, n in table.items() if key[1] == "U"} == {
-        ("buffer", "U", "updates"): 24,
-        ("buffer", "U", "reads"): 24 - 6 + 6,  # sums, then one for each H
-    }
-    assert {key: n for key, n in table.items() if key[1] == "H"} == {
-        ("buffer", "H", "updates"): 6,
-        ("buffer", "H", "reads"): 2 * 3 * 5,
-    }
-    assert [found.points(name) for name in "UHZ"] == [24, 6, 30]
-
-
-def test_an_intermediate_that_is_spilled() -> None:
-    nest = """
-    keep X, W, V, U, H, Z in dram
-    sequence
-      for b tile 1
-        keep U in buffer
-        U on mac
-      for b tile 1
-        keep U in buffer
-        H on alu
-      Z on mac
-    """
-    found = run(FUSED, nest, b=2, f=3, d=4, g=5).table()
-    assert found["buffer", "U", "drains"] == found["dram", "U", "updates"] == 6
-    assert found["buffer", "U", "fills"] == found["dram", "U", "reads"] == 6
-
-
-def test_recomputation_is_made_afresh() -> None:
-    nest = """
-    keep X, W, V, Z in dram
-    for g tile 2
-      keep U, H in buffer
-      sequence
-        U on mac
-        H on alu
-        Z on mac
-    """
-    found = run(FUSED, nest, b=2, f=3, d=4, g=5)  # three pieces of g: U and H are made three times
-    assert [found.points(name) for name in "UHZ"] == [3 * 24, 3 * 6, 30]
-    assert found.get("buffer", "U", "reads") == 3 * (24 - 6) + 3 * 6
-
-
-RUNNING = """
-S[0, p] = 0
-L[m, p] = X[k, m, p]
-S[m + 1, p] = S[m, p] + L[m, p]
-"""
-
-
-def test_a_running_sum_slides_along_its_rank() -> None:
-    nest = """
-    keep X, S in dram
-    keep L in buffer
-    sequence
-      S.init on alu
-      L on alu
-      for m tile 1
-        keep S in buffer
-        S on alu
-    """
-    found = run(RUNNING, nest, k=2, m=3, p=4)
-    # S[m] and S[m + 1] are held: 2 places of 4, then one more for each step; a place leaves when the window has passed
-    assert found.get("buffer", "S", "drains") == 4 * 4
-    assert found.get("buffer", "S", "fills") == 0
-    assert found.get("dram", "S", "updates") == 4 + 16  # the initial values, then what is drained
-    assert found.get("buffer", "S", "reads") == 12
-
-
 def test_state_is_there_before_the_run() -> None:
     nest = "keep X, S in dram\nfor p tile 1\n  keep S in buffer\n  S on mac"
     line = "S[p] = X[p, k]"
@@ -368,62 +274,3 @@ def test_without_the_compiler() -> None:
 
 
 NEST = "keep A, B, Z in dram\nfor k tile 2\n  spatial k tile 1 over rows\n    keep A, Z in registers\n    Z on mac"
-
-
-COPIES = """
-keep X, W, V, U, H, Z in dram
-sequence
-  spatial g tile 2 over columns
-    keep U, H in buffer
-    sequence
-      U on mac
-      H on mac
-  Z on mac
-"""
-
-
-def test_copies_over_a_rank_that_an_einsum_lacks_are_not_sums() -> None:
-    found = run(FUSED, COPIES, b=2, f=3, d=4, g=4)  # two instances make U and H, and each hands its copy over
-    assert found.get("dram", "U", "updates") == found.get("buffer", "U", "drains") == 2 * 6
-    assert found.get("buffer", "U", "fills") == 0  # each instance's first
-    assert [c.reductions for c in found.computes] == [0, 0, 0]
-
-
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(fused())
-def test_the_closed_form_counts_the_same_for_fused_nests(mapped: tuple[Cascade, Nest]) -> None:
-    cascade, nest = mapped
-    assert simulate(cascade, nest).table() == counts(cascade, nest).table()
-
-
-@settings(max_examples=1200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(single())
-def test_the_closed_form_counts_the_same(mapped: tuple[Cascade, Nest]) -> None:
-    cascade, nest = mapped
-    assert simulate(cascade, nest).table() == counts(cascade, nest).table()
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sparse())
-def test_the_closed_form_expects_what_sparse_operands_cost_on_average(
-    drawn: tuple[Cascade, Nest, tuple[Present, ...]],
-) -> None:
-    cascade, nest, present = drawn
-    expected = counts(cascade, nest).table()
-    tables = [simulate(cascade, nest, present=one).table() for one in present]
-    for key in {*expected, *(key for one in tables for key in one)}:
-        seen = np.array([one.get(key, 0) for one in tables], float)
-        error = 5 * seen.std() / np.sqrt(len(seen)) + 20 / len(seen)  # five standard errors; what is rare may be unseen
-        assert seen.mean() == pytest.approx(expected.get(key, 0), rel=0.03, abs=error)
-
-
-def test_what_is_absent_is_not_moved() -> None:
-    cascade = parse("A[m, k]: uniform(0.5)\nZ[m, n] = A[m, k] * B[k, n]", m=2, n=3, k=2)
-    there = np.array([[True, False], [False, False]])
-    points = np.broadcast_to(there[:, None, :], (2, 3, 2))
-    nest = text.parse("keep A, B, Z in dram\nspatial k tile 1 over rows\n  keep A, Z in registers\n  Z on mac")
-    found = simulate(cascade, nest, present=Present({"A": there, "Z": points.any(axis=2)}, {"Z": points})).table()
-    assert found["registers", "A", "fills"] == 1
-    assert found["registers", "A", "reads"] == found["registers", "Z", "updates"] == 3
-    assert found["registers", "Z", "drains"] == 2 * 3  # both instances hand over the row that has anything
-    assert found["dram", "Z", "updates"] == 3
