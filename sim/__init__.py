@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sim.serving.trace import trace
     from sim.space.pareto import pareto
     from sim.space.sweep import sweep
+    from sim.sparse import spgemm
 
 _WHERE = {
     "cluster": "sim.arch",
@@ -31,6 +32,7 @@ _WHERE = {
     "report": "sim.pages.page",
     "search": "sim.mapper.hunt",
     "serve": "sim.serving.answer",
+    "spgemm": "sim.sparse",
     "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
@@ -46,6 +48,7 @@ __all__ = [
     "report",
     "search",
     "serve",
+    "spgemm",
     "sweep",
     "tier",
     "trace",

@@ -96,6 +96,22 @@ def test_the_page_names_every_number_of_a_component() -> None:
     assert [name for name in (*names, *OPERATIONS) if not re.search(rf"\b{name}\b", text)] == []
 
 
+def test_the_sparse_mapping_reads(tmp_path: Path) -> None:
+    from mappings.sparse import read
+
+    made = read(example("sparse", "toml", tmp_path, "mine.toml"))
+    assert made.work == {"Z": ("merge", 64)}
+
+
+def test_the_example_of_sparse_products_runs(tmp_path: Path) -> None:
+    script = example("sparse", "python", tmp_path, "sparse.py")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.stderr.decode() == ""
+    assert "piuma_row" in done.stdout.decode()
+
+
 def test_the_cluster_reads(tmp_path: Path) -> None:
     made = cluster(example("clusters", "toml", tmp_path, "example.toml"))
     assert made.get("attention.hbm.bandwidth") == 4.8e12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -161,7 +162,8 @@ class Device:
             for op, dtype, _ in unit.rates
         ]
         energies = [f"{unit.name}.energy.{op}.{dtype}" for unit in self.computes for op, dtype, _ in unit.energies]
-        return (*plain, *rates, *energies)
+        contexts = [f"{unit.name}.contexts" for unit in self.computes if unit.contexts < math.inf]
+        return (*plain, *rates, *energies, *contexts)
 
     def _parts(self) -> dict[str, Memory | Fanout | Compute | Link | Power]:
         """Components by the name a path begins with; ``memory`` is the outermost one whatever it is called."""
@@ -185,6 +187,8 @@ class Device:
         part = self._parts()[name]
         if not isinstance(part, Compute):
             return float(getattr(part, attribute))
+        if attribute == "contexts":
+            return part.contexts
         table = part.energies if attribute == "energy" else part.rates
         scale = self.instances(name) if attribute == "device_rate" else 1
         return scale * next(value for op, dtype, value in table if [op, dtype] == row)
@@ -202,7 +206,9 @@ class Device:
         return self._replaced(part, replace(part, **change))
 
     def _with_row(self, unit: Compute, attribute: str, row: list[str], value: str | float, where: str) -> Compute:
-        """The compute unit with one entry of its rates or energies changed."""
+        """The compute unit with one entry of its rates or energies, or its contexts, changed."""
+        if attribute == "contexts":
+            return replace(unit, contexts=quantity(value, Compute.CONTEXTS, where))
         if attribute == "energy":
             number = quantity(value, ENERGY, where)
             return replace(unit, energies=_changed(unit.energies, row, number))

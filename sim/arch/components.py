@@ -40,7 +40,12 @@ class Memory:
     write_energy: float | None = None  # J/B written; as for reading unless given
     area: float = 0.0  # mm^2 of one instance
     leakage: float = 0.0  # W of one instance, whatever it does
+    banks: int = 0  # that atomic updates fall on at random, one at a time each; 0: without limit
+    hold: float = 0.0  # s that an atomic update holds its bank
+    replacement: str = ""  # "lru" for a cache; else it holds what the mapping keeps there
+    interleaved: bool = False  # its instances are one address space, whose addresses go round them in turn
 
+    REPLACEMENTS: ClassVar[tuple[str, ...]] = ("", "lru")
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "capacity": Quantity("B", positive=True),
         "bandwidth": Quantity("B/s", positive=True),
@@ -52,6 +57,8 @@ class Memory:
         "write_energy": Quantity("J/B"),
         "area": Quantity("mm^2"),
         "leakage": Quantity("W"),
+        "banks": Quantity("1", positive=True, whole=True),
+        "hold": Quantity("s"),
     }
 
     @property
@@ -79,6 +86,13 @@ class Memory:
         out, into = read / self.rate, written / self.write_bandwidth
         return np.maximum(out, into) if isinstance(out, np.ndarray) else max(out, into)
 
+    def atomics(self, updates: float, collisions: float) -> float:
+        """Seconds of one instance's atomic updates: spread over the banks, those of one place after one another.
+
+        ``collisions`` is the sum over places of the square of their share of the updates: the chance that two meet.
+        """
+        return updates * self.hold * max(1.0 / self.banks, collisions) if self.banks else 0.0
+
     def joules(self, size: Amount, written: bool = False) -> Amount:
         """Joules to read, or to write, ``size`` bytes."""
         each = self.write_energy if written and self.write_energy is not None else self.energy
@@ -90,7 +104,8 @@ class Compute:
     """A unit that executes operations: rows of (operation class, data type, operations per second) per instance.
 
     A multiply-accumulate is the class ``mac`` and counts as two operations; ``exp`` is every transcendental function;
-    ``map`` stands for the elementwise classes that no unit of the device lists by name.
+    ``map`` stands for the elementwise classes that no unit of the device lists by name. A unit of several ``contexts``
+    (hardware threads of a barrel, or the requests that an engine keeps in flight) has each wait for its own request.
     """
 
     name: str
@@ -99,6 +114,18 @@ class Compute:
     energies: tuple[tuple[str, str, float], ...] = ()  # J per operation
     chained: bool = False  # operations of one point run in a chain, so that a point takes as long as the slowest
     area: float = 0.0  # mm^2 of one instance
+    contexts: float = inf  # requests of one instance that may be in flight, one each; without limit unless given
+
+    CONTEXTS: ClassVar[Quantity] = Quantity("1", positive=True)
+
+    def elapsed(self, busy: Amount, waited: Amount) -> Amount:
+        """Seconds of one instance that works for ``busy`` and whose contexts together wait ``waited`` for memory.
+
+        In-order threads issue in turn: the unit is never quicker than its work, nor than one thread's share of work and
+        waiting (Little's law, with one request outstanding a thread).
+        """
+        shared = (busy + waited) / self.contexts
+        return np.maximum(busy, shared) if isinstance(shared, np.ndarray) else max(busy, shared)
 
     def rate(self, op: str, dtype: str) -> float | None:
         """Operations per second of one instance, or None where the unit does not list the pair."""
@@ -114,7 +141,7 @@ class Fanout:
     """``count`` copies of whatever stands under it; ``skew`` is how much later the last one starts than the first.
 
     What stays in the copies while other operands pass (a systolic array's weights) is handed on from one to the next:
-    ``shift`` is how long that takes.
+    ``shift`` is how long that takes. Memory interleaved over the copies is reached over their ``network``.
     """
 
     name: str
@@ -122,12 +149,34 @@ class Fanout:
     count: int = 1
     skew: float = 0.0  # s, the wavefront's way along a systolic row or column
     shift: float = 0.0  # s, to hand a new operand on to all copies
+    network: str = ""  # "mesh" (two-dimensional) or "hyperx" (all in a row or column are neighbours); "" for none
+    hop: float = 0.0  # s, one way, from a copy to its neighbour
+    port: float = inf  # B/s, one direction, into or out of one copy
 
+    NETWORKS: ClassVar[tuple[str, ...]] = ("", "mesh", "hyperx")
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "count": Quantity("1", positive=True, whole=True),
         "skew": Quantity("s"),
         "shift": Quantity("s"),
+        "hop": Quantity("s"),
+        "port": Quantity("B/s", positive=True),
     }
+
+    @property
+    def crossing(self) -> float:
+        """Share of requests that leave their copy, destinations being random."""
+        return 1 - 1 / self.count
+
+    @property
+    def hops(self) -> float:
+        """Mean hops, one way, to a random copy: of a mesh, a third of each side; of a HyperX, one a dimension."""
+        high = int(np.sqrt(self.count))
+        while self.count % high:
+            high -= 1
+        sides = (high, self.count // high)
+        if self.network == "mesh":
+            return sum((side * side - 1) / (3 * side) for side in sides)
+        return sum(1 - 1 / side for side in sides) if self.network == "hyperx" else 0.0
 
 
 @dataclass(frozen=True, slots=True)

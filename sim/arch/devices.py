@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ _KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes"
 _PARTS = ("memory", "fanout", "compute", "link", "power", "technology")
 FILE_KEYS = (*_KEYS, *_PARTS)
 _RATES = ("rate", "device_rate", "energy")
+_MEMORY = ("replacement", "interleaved")
 Rows = tuple[tuple[str, str, float], ...]
 Part = TypeVar("Part", Memory, Fanout)
 
@@ -78,9 +80,9 @@ def _catalogued(name: str) -> Device:
 def load(path: Path) -> Device:
     """The device a file describes; all of the file's problems are reported together."""
     top = Table(read(path, "device"), path.name, FILE_KEYS, [])
-    memories = tuple(_part(Memory, entry) for entry in top.tables("memory", _known(Memory.QUANTITIES)))
-    fanouts = tuple(_part(Fanout, entry) for entry in top.tables("fanout", _known(Fanout.QUANTITIES)))
-    entries = top.tables("compute", ("name", "under", "chained", "area", *_RATES))
+    memories = tuple(_memory(entry) for entry in top.tables("memory", (*_known(Memory.QUANTITIES), *_MEMORY)))
+    fanouts = tuple(_fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network")))
+    entries = top.tables("compute", ("name", "under", "chained", "area", "contexts", *_RATES))
     links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)
     made = Device(
@@ -113,6 +115,16 @@ def _part(kind: type[Part], entry: Table) -> Part:
     return kind(name=entry.text("name"), under=entry.text("under", ""), **entry.numbers(kind.QUANTITIES))
 
 
+def _memory(entry: Table) -> Memory:
+    replacement = entry.one_of("replacement", Memory.REPLACEMENTS) if "replacement" in entry.raw else ""
+    return replace(_part(Memory, entry), replacement=replacement, interleaved=entry.flag("interleaved"))
+
+
+def _fanout(entry: Table) -> Fanout:
+    network = entry.one_of("network", Fanout.NETWORKS) if "network" in entry.raw else ""
+    return replace(_part(Fanout, entry), network=network)
+
+
 def _link(entry: Table) -> Link:
     stated: dict[str, Any] = {"bandwidth": entry.number("bandwidth", Link.QUANTITIES["bandwidth"])}
     stated |= entry.numbers({name: kind for name, kind in Link.QUANTITIES.items() if name != "bandwidth"})
@@ -125,7 +137,8 @@ def _compute(entry: Table) -> Compute:
     rates = _rows(entry, "rate", RATE) or _rows(entry, "device_rate", RATE)
     name, under, energies = entry.text("name"), entry.text("under", ""), _rows(entry, "energy", ENERGY)
     area = entry.number("area", Memory.QUANTITIES["area"], 0.0)
-    return Compute(name, under, rates, energies, entry.flag("chained"), area)
+    contexts = entry.number("contexts", Compute.CONTEXTS, math.inf)
+    return Compute(name, under, rates, energies, entry.flag("chained"), area, contexts)
 
 
 def _rows(entry: Table, key: str, kind: Quantity) -> Rows:

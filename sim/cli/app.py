@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import planning, showing
+from sim.cli import planning, products, showing, sweeping
 
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
@@ -114,6 +114,7 @@ VALIDATE = """Recompute published figures and print theirs, ours and the deviati
 \b
 weir validate
 weir validate step3
+weir validate sparse_accelerators --data path/to/matrices
 """
 
 
@@ -381,10 +382,13 @@ def validate(
         str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.", autocompletion=_papers)
     ] = None,
     json: Json = False,
+    data: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Matrices that figures are about and weir does not bring.")
+    ] = None,
 ) -> None:
     from sim.cli import verdicts
 
-    raise typer.Exit(verdicts.validate(paper, json))
+    raise typer.Exit(verdicts.validate(paper, json, data))
 
 
 @app.command(help=CHECK, short_help="Kernels against the interpreter.")
@@ -400,7 +404,9 @@ def check(
 
 
 planning.add(app)
+products.add(app)
 showing.add(app)
+sweeping.add(app)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from sim.cli.text import Sheet
 from sim.units import fmt
 
 # Modules of workloads whose functions build cascades.
-FAMILIES = ("attention", "approximate", "ffn", "moe", "lookup", "merging", "vocabulary")
+FAMILIES = ("attention", "approximate", "ffn", "moe", "lookup", "merging", "sparse", "vocabulary")
 DEGREES = {
     "tp": "tensor: heads, hidden and vocabulary ranks divided over so many devices",
     "pp": "pipeline: the layers cut into so many stages",

@@ -137,7 +137,7 @@ def _numbers(one: Device) -> Iterator[tuple[str, str]]:
         if part is None or (row and attribute == "rate"):
             continue  # the outermost memory's other name; one instance's share of a device's rate
         unit = (
-            ("J/op" if attribute == "energy" else "op/s")
+            {"energy": "J/op", "contexts": "1"}.get(attribute, "op/s")
             if isinstance(part, Compute)
             else part.QUANTITIES[attribute].unit
         )

@@ -9,12 +9,12 @@ from sim.cli.patience import patience
 from sim.cli.text import show
 
 
-def validate(paper: str | None, as_json: bool) -> int:
+def validate(paper: str | None, as_json: bool, data: str | None = None) -> int:
     """Print the report on one paper or all of them; the exit code says whether every row that should hold does."""
     from sim.published import validate as recompute
 
     with patience(f"recomputing {paper or 'every paper'}") as advance:
-        report = recompute(paper, progress=advance)
+        report = recompute(paper, data=data, progress=advance)
     if as_json:
         emit(Form.JSON, report.summary(), [])
     else:

@@ -14,7 +14,7 @@ from einsum.errors import WeirError, hint
 from sim.arch.architecture import ENERGY, RATE
 from sim.arch.clusters import FILE_KEYS as CLUSTER_KEYS
 from sim.arch.clusters import POOL_KEYS
-from sim.arch.components import OPERATIONS, Fanout, Link, Memory, Power, Quantity
+from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Quantity
 from sim.arch.devices import FILE_KEYS as DEVICE_KEYS
 from sim.arch.prices import FILE_KEYS as BOOK_KEYS
 from sim.arch.prices import HOURLY, PRICE_KEYS
@@ -71,8 +71,12 @@ def _device() -> Schema:
     named = {"name": TEXT, "under": {"type": "string"}}
     unit: dict[str, Schema] = {
         **named, "rate": rows, "device_rate": rows, "energy": joules, "chained": {"type": "boolean"},
-        "area": quantity(Memory.QUANTITIES["area"]),
+        "area": quantity(Memory.QUANTITIES["area"]), "contexts": quantity(Compute.CONTEXTS),
     }  # fmt: skip
+    memory: dict[str, Schema] = {
+        "replacement": {"enum": [one for one in Memory.REPLACEMENTS if one]}, "interleaved": {"type": "boolean"},
+    }  # fmt: skip
+    network: dict[str, Schema] = {"network": {"enum": [one for one in Fanout.NETWORKS if one]}}
     link: dict[str, Schema] = {"name": TEXT, "scope": {"enum": list(Link.SCOPES)}, **_quantities(Link.QUANTITIES)}
     node = {"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]}
     process: dict[str, Schema] = {
@@ -83,8 +87,8 @@ def _device() -> Schema:
     known = {
         "title": TEXT, "vendor": TEXT, "architecture": TEXT, "year": quantity(COUNT), "source": TEXT, "aliases": TEXTS,
         "notes": {"type": "string"}, "unverified": TEXTS,
-        "memory": tables(table({**named, **_quantities(Memory.QUANTITIES)}, ["name"])),
-        "fanout": tables(table({**named, **_quantities(Fanout.QUANTITIES)}, ["name"])),
+        "memory": tables(table({**named, **_quantities(Memory.QUANTITIES), **memory}, ["name"])),
+        "fanout": tables(table({**named, **_quantities(Fanout.QUANTITIES), **network}, ["name"])),
         "compute": tables(table(unit, ["name"])),
         "link": tables(table(link, ["name", "scope", "bandwidth"])),
         "power": table(_quantities(Power.QUANTITIES), ["tdp"]),

@@ -6,21 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sim.published.figures import Figure, Paper, paper, papers
+from sim.published.matrices import folder
 from sim.published.report import Report, Row, row
 
 __all__ = ["Figure", "Paper", "Report", "Row", "paper", "papers", "validate"]
 
 
-def validate(name: str | Path | None = None, *, progress: Callable[[int, int], None] | None = None) -> Report:
+def validate(
+    name: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
     """The figures of one paper (by name, or a file of figures by path), or of all, beside what the model gives.
 
+    ``data`` is a folder of matrices that do not come with weir; figures about a matrix that is not there are "absent".
     ``progress`` is called with the number of figures done and of all.
     """
     found = tuple(paper(each) for each in ([name] if name is not None else papers()))
     todo = [(source, figure) for source in found for figure in source.figures]
     rows = []
-    for done, (source, figure) in enumerate(todo, start=1):
-        rows.append(row(source, figure))
-        if progress is not None:
-            progress(done, len(todo))
+    with folder(data):
+        for done, (source, figure) in enumerate(todo, start=1):
+            rows.append(row(source, figure))
+            if progress is not None:
+                progress(done, len(todo))
     return Report(found, tuple(rows))

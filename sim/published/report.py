@@ -9,6 +9,7 @@ from typing import Any
 
 from einsum.errors import WeirError
 from sim.published.figures import Figure, Paper
+from sim.published.matrices import Absent
 
 WIDTH = 100  # columns of the printed table
 _QUANTITY = 47
@@ -26,7 +27,7 @@ class Row:
     unit: str
     tolerance: float  # in the same unit
     relation: str  # how ours should stand to theirs: equal, at most, at least
-    verdict: str  # holds, fails, cannot (the published physics does not give it), input, unverified
+    verdict: str  # holds, fails, cannot (the published physics does not give it), input, unverified, absent
     why: str
 
     @property
@@ -57,12 +58,14 @@ def agree(theirs: float, ours: float, tolerance: float, relation: str) -> bool:
 def row(paper: Paper, figure: Figure) -> Row:
     """The figure asked of the general model and judged."""
     try:
-        ours = figure.call()
+        ours, verdict, why = figure.call(), "", figure.why
+    except Absent as problem:
+        ours, verdict, why = math.nan, "absent", str(problem)
     except WeirError as problem:
         raise WeirError(f"{paper.name} {figure.id}: {problem}") from None
     return Row(
         paper.name, figure.id, figure.quantity, figure.value, ours, figure.unit, figure.tolerance, figure.relation,
-        judge(figure, ours, paper.known), figure.why,
+        verdict or judge(figure, ours, paper.known), why,
     )  # fmt: skip
 
 
@@ -97,7 +100,7 @@ class Report:
         """Plain values for JSON; a deviation that is not finite is None."""
         rows = [
             {name: getattr(row, name) for name in Row.__dataclass_fields__}
-            | {"deviation": row.deviation if math.isfinite(row.deviation) else None}
+            | {name: value if math.isfinite(value) else None for name, value in _figures(row)}
             for row in self.rows
         ]
         return {"schema": "weir.validate/1", "ok": self.ok, "counts": self.counts, "rows": rows}
@@ -114,12 +117,17 @@ class Report:
         return "\n".join([*head, columns, *map(_line, rows), *_reasons(paper, rows)])
 
 
+def _figures(row: Row) -> tuple[tuple[str, float], ...]:
+    return ("ours", row.ours), ("deviation", row.deviation)
+
+
 def _line(row: Row) -> str:
     sign = {"equal": "", "at most": "<=", "at least": ">="}[row.relation]
     quantity = _label(row)
     off = "0" if row.deviation == 0 else f"{row.deviation:+.2%}"
     theirs = f"{sign}{_number(row.theirs)}"
-    return f"{row.id:<8} {quantity:<{_QUANTITY}} {theirs:>10} {_number(row.ours):>10} {off:>8} {row.verdict}"
+    ours, off = (_number(row.ours), off) if math.isfinite(row.ours) else ("-", "-")
+    return f"{row.id:<8} {quantity:<{_QUANTITY}} {theirs:>10} {ours:>10} {off:>8} {row.verdict}"
 
 
 def _label(row: Row) -> str:

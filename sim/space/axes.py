@@ -15,6 +15,7 @@ from einsum.errors import WeirError
 from sim.arch import Cluster, Fanout, Link, Memory, Power
 from sim.units import si
 
+REFUSED = "refused"  # column of a sweep in the making: the point is a mistake, not merely too large
 MOST = 100_000_000  # points of one sweep
 
 

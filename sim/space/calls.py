@@ -12,28 +12,30 @@ from sim.arch import Device, Prices
 from sim.arch.prices import prices
 from sim.model.estimate import placed
 from sim.serving.answer import flat
-from sim.space.axes import Axis, changed, dotted, label, points, repriced, size
+from sim.space.axes import REFUSED, Axis, changed, dotted, label, points, repriced, size
 from sim.space.progress import tracked
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def calls(function: Callable[..., Any], axes: Sequence[Axis]) -> pd.DataFrame:
-    """One row a point: the axes' values, then what the function answers; ``fits`` is False where it cannot."""
+def calls(
+    function: Callable[..., Any], axes: Sequence[Axis], devices: tuple[Device, ...] | None = None
+) -> pd.DataFrame:
+    """One row a point: the axes' values, then what the function answers; ``fits`` is False where it cannot.
+
+    All are priced from one book that has the ``devices`` (those of all clusters unless given).
+    """
     import pandas as pd
 
-    _check(function, axes)
+    checked(function, axes)
     total = size(axes)
-    priced = _priced(function, axes)
+    priced = priced_of(function, axes) if devices is None else devices
     frame = pd.DataFrame([_row(function, point, priced) for point in tracked(points(axes), total)])
     names = [a.name for a in axes]
-    first = [*names, "fits"]
-    return frame[[*first, *(c for c in frame.columns if c not in (*first, "reason")), *_last(frame)]]
-
-
-def _last(frame: pd.DataFrame) -> list[str]:
-    return [c for c in frame.columns if c == "reason"]
+    first, last = [*names, "fits"], ("reason", REFUSED)
+    ends = [c for c in frame.columns if c in last]
+    return frame[[*first, *(c for c in frame.columns if c not in (*first, *last)), *ends]]
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
@@ -41,7 +43,7 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _priced(function: Callable[..., Any], axes: Sequence[Axis]) -> tuple[Device, ...]:
+def priced_of(function: Callable[..., Any], axes: Sequence[Axis]) -> tuple[Device, ...]:
     """Devices of all clusters, where the function takes prices: all are then priced from one book."""
     places = [one for a in axes if a.name == "on" for one in a.values]
     if not places or not {"on", "prices"} <= set(_parameters(function)):
@@ -49,7 +51,7 @@ def _priced(function: Callable[..., Any], axes: Sequence[Axis]) -> tuple[Device,
     return tuple(p.device for one in places for p in placed(one).pools)
 
 
-def _check(function: Callable[..., Any], axes: Sequence[Axis]) -> None:
+def checked(function: Callable[..., Any], axes: Sequence[Axis]) -> None:
     """Refuse axes that are not parameters of the function, and those that need one it does not have."""
     named = _parameters(function)
     free = any(p.kind == p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
@@ -68,8 +70,8 @@ def _row(function: Callable[..., Any], point: dict[str, Any], priced: tuple[Devi
     given = {name: label(value) for name, value in point.items()}
     try:
         answer = _figures(function(**_arguments(point, priced)))
-    except Infeasible as reason:
-        return given | {"fits": False, "reason": str(reason)}
+    except WeirError as reason:  # a point that cannot be is a row; that none can be, the sweep finds out
+        return given | {"fits": False, "reason": str(reason), REFUSED: not isinstance(reason, Infeasible)}
     return given | {k: v for k, v in answer.items() if given.get(k) is None} | {"fits": True}
 
 

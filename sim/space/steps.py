@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from mappings.parallel import read
 from sim.arch import Cluster, Device, Tier, tier
 from sim.arch.prices import prices
 from sim.serving.deploy import Deployment, Model, filled, filled_joules
-from sim.space.axes import Axis, changed, column, dotted, points, repriced, size
+from sim.space.axes import REFUSED, Axis, changed, column, dotted, points, repriced, size
 from sim.space.progress import tracked
 from sim.units import si
 
@@ -76,8 +76,8 @@ def space(axes: Sequence[Axis]) -> Space:
     return Space(phase, tuple(cells), tuple(costs), tuple(sizes))
 
 
-def steps(axes: Sequence[Axis]) -> pd.DataFrame:
-    """One row a point, in the order of the axes' product."""
+def steps(axes: Sequence[Axis], devices: tuple[Device, ...] = ()) -> pd.DataFrame:
+    """One row a point, in the order of the axes' product; priced from one book that has all ``devices`` as well."""
     import pandas as pd
 
     whole = space(axes)
@@ -85,17 +85,23 @@ def steps(axes: Sequence[Axis]) -> pd.DataFrame:
     shape = (size(whole.cells), size(whole.costs), size(whole.sizes))
     found = {name: np.full(shape, np.nan) for name in (*FIGURES, *COSTS)}
     labels = {"layout": np.full(shape, "", object), "bound": np.full(shape, "", object)}
-    hourly = _hourly(whole)
-    for cell, chunk, figures, laid in tracked(_figures(whole), total // max(1, shape[1])):
+    why = {"reason": np.full(shape, "", object), REFUSED: np.zeros(shape, bool)}
+    hourly = _hourly(whole, devices)
+    for cell, chunk, figures, laid, reason in tracked(_figures(whole), total // max(1, shape[1])):
         for name, values in figures.items():
             (labels if name == "bound" else found)[name][cell, :, chunk] = values
         labels["layout"][cell] = laid
+        if reason is not None:
+            why["reason"][cell] = str(reason)
+            why[REFUSED][cell] = not isinstance(reason, Infeasible)
     found["usd_per_hour"][:] = hourly[:, :, None]
     _price(found)
     given = {a.name: column(whole.axes, a.name) for a in whole.axes}
     results = {"fits": ~np.isnan(found["seconds"]), **found, "bound": labels["bound"]}
     if "layout" not in given:
         results = {"layout": labels["layout"], **results}
+    if (why["reason"] != "").any():
+        results |= why
     return pd.DataFrame(given | {name: values.reshape(total) for name, values in results.items()}, copy=False)
 
 
@@ -105,7 +111,7 @@ def _price(found: dict[str, Array]) -> None:
     np.divide(1e6, found["tokens_per_dollar"], out=found["usd_per_million_tokens"])
 
 
-def _figures(whole: Space) -> Iterator[tuple[int, slice, dict[str, Any], str]]:
+def _figures(whole: Space) -> Iterator[tuple[int, slice, dict[str, Any], str, WeirError | None]]:
     """Chunk by chunk of the sizes, cell by cell, so that what is counted for a chunk serves every cell."""
     axes = [a.numbers(least=1) for a in whole.sizes]
     grid = dict(zip((a.name for a in whole.sizes), (g.ravel() for g in np.meshgrid(*axes, indexing="ij")), strict=True))
@@ -114,13 +120,15 @@ def _figures(whole: Space) -> Iterator[tuple[int, slice, dict[str, Any], str]]:
         chunk = slice(start, min(start + CHUNK, many))
         counted: dict[tuple[str, Layout], Deployment] = {}
         for cell, point in enumerate(points(whole.cells)):
-            option = _deployment(point, counted)
             batch, tokens = (grid[name][chunk] for name in SIZES[whole.phase])
+            laid, why = "", None
             try:
+                option = _deployment(point, counted)
+                laid = option.layout.name
                 figures = timed(option, whole.phase, batch, tokens)
-            except Infeasible:
-                figures = {}
-            yield cell, chunk, figures, option.layout.name
+            except WeirError as reason:
+                figures, why = {}, reason
+            yield cell, chunk, figures, laid, why
 
 
 def _deployment(point: dict[str, Any], counted: dict[tuple[str, Layout], Deployment]) -> Deployment:
@@ -162,10 +170,15 @@ def timed(option: Deployment, phase: str, batch: Array, tokens: Array) -> dict[s
     }
 
 
-def _hourly(whole: Space) -> Array:
+def priced(clusters: Iterable[Cluster]) -> tuple[Device, ...]:
+    """Every device of the clusters once, as prices are looked up for them."""
+    return tuple({p.device.name: p.device for c in clusters for p in c.pools}.values())
+
+
+def _hourly(whole: Space, devices: tuple[Device, ...]) -> Array:
     """USD an hour of every cell at every point of the prices (cell, price), all clusters priced from one book."""
     clusters = [changed(point["on"], point) for point in points(whole.cells)]
-    devices: tuple[Device, ...] = tuple({p.device.name: p.device for c in clusters for p in c.pools}.values())
+    devices = devices or priced(clusters)
     books = [prices(devices, point.get("prices"), repriced(point)) for point in points(whole.costs)]
     shape = (len(clusters), len(books))
     return np.array([book.usd_per_hour(where) for where, book in product(clusters, books)]).reshape(shape)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einsum.errors import WeirError
-from sim.arch import Cluster, Device, cluster
+from sim.arch import Cluster, Device, book, books, cluster, tier
 from sim.serving.deploy import Model
-from sim.space.axes import Axis, axis, dotted, unit_of
-from sim.space.calls import calls
-from sim.space.steps import steps
+from sim.space.axes import REFUSED, Axis, axis, dotted, label, unit_of
+from sim.space.blocks import Sweep, done_of, run, total
+from sim.space.calls import calls, checked, priced_of
+from sim.space.identity import digest, identity, version
+from sim.space.steps import priced, space, steps
+from sim.space.store import Kept, opened
+from sim.space.where import mask
 
 if TYPE_CHECKING:
     import pandas as pd
 
+BLOCK = 1 << 14  # points of steps worked on, and kept, at once
+SHOWN = 20  # values of an axis, and products of a sweep, that a store notes
 UNITS = {
     "context": "tokens", "prompt": "tokens", "output": "tokens", "batch": "requests", "host": "s", "seconds": "s",
     "tokens_per_second": "tokens/s", "joules_per_token": "J/token", "joules": "J", "usd_per_hour": "USD/h",
@@ -25,8 +34,10 @@ UNITS = {
 
 
 def sweep(
-    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, on: Any = None, **axes: Any
-) -> pd.DataFrame:
+    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, on: Any = None,
+    zips: Mapping[str, Any] | None = None, where: str | None = None, store: str | Path | None = None,
+    executor: Executor | None = None, **axes: Any,
+) -> pd.DataFrame:  # fmt: skip
     """A tidy table, one row for every combination of the axes' values, the last axis moving fastest.
 
     ``what`` is a model (or several, or their names): then each row is one decode step (axes ``batch`` and ``context``)
@@ -35,17 +46,133 @@ def sweep(
     such as :func:`sim.serve`, whose parameters are the axes: it is called point by point.
 
     A dotted name reaches into the clusters (``**{"model.hbm.bandwidth": ["2 TB/s", "4 TB/s"]}``) or into the prices
-    (``**{"price.h100_sxm": [2, 3]}``). What does not fit is a row with ``fits`` False. ``frame.attrs["units"]`` names
-    the units.
+    (``**{"price.h100_sxm": [2, 3]}``). The axes of ``zips`` move together, as :func:`zip` does, and slowest. ``where``
+    keeps the rows for which it holds (``"batch * context <= 1e6 and tokens_per_second > 100"``).
+
+    What does not fit, or is no legal point, is a row with ``fits`` False and its reason; if no point at all is legal,
+    that is a :class:`WeirError`. With a ``store`` (the path of a file), answers are kept as they are made and the same
+    sweep goes on where it stopped. An ``executor`` of :mod:`concurrent.futures` (of processes started with ``spawn``,
+    or a Dask client's) works on several blocks at once. ``frame.attrs["units"]`` names the units.
     """
-    made = [axis(name, values) for name, values in axes.items()]
-    front = [] if on is None else [axis("on", on)]
-    for one in front:
-        one.check((str, Path, Cluster, Device) if callable(what) else (str, Path, Cluster))
-    if callable(what):
-        frame = calls(what, [*front, *made])
+
+    asked = _asked(what, on, zips, axes)
+    if store is None and executor is None:
+        frame = _joined([one.make(made) for one, made in asked])
     else:
-        frame = steps([Axis("model", _models(what)), _clusters(front), *made])
+        frame = _kept(asked, store, executor)
+    return _finished(frame, where)
+
+
+def state(
+    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, store: str | Path, on: Any = None,
+    zips: Mapping[str, Any] | None = None, **axes: Any,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Of a sweep's points: how many a store has, how many there are, and the answers there of other sources."""
+    asked = _asked(what, on, zips, axes)
+    with opened(store, create=False) as kept:
+        done = sum(done_of(one, made, kept) for one, made in asked)
+        older = sum(count for name, count in kept.versions().items() if name != asked[0][0].version)
+    return done, total([made for _, made in asked]), older
+
+
+def _asked(
+    what: Any, on: Any, zips: Mapping[str, Any] | None, axes: Mapping[str, Any]
+) -> list[tuple[Sweep, list[Axis]]]:
+    """The products of the sweep, each with what answers it; refused where no table could hold them."""
+    spaces = zipped(zips or {}, {"on": on} if on is not None else {}, axes)
+    asked = [(_functional(what, one) if callable(what) else _stepwise(what, one)) for one in spaces]
+    total([made for _, made in asked])
+    return asked
+
+
+def zipped(zips: Mapping[str, Any], front: Mapping[str, Any], axes: Mapping[str, Any]) -> Iterator[list[Axis]]:
+    """The products that a sweep is made of: one, or one for each step of the zipped axes."""
+    rest = [axis(name, values) for name, values in {**front, **axes}.items() if name not in zips]
+    moving = [axis(name, values) for name, values in zips.items()]
+    if len({len(one.values) for one in moving}) > 1:
+        sizes = ", ".join(f"{one.name} {len(one.values)}" for one in moving)
+        raise WeirError(f"sweep: zipped axes must be equally long, not {sizes}")
+    for at in range(len(moving[0].values) if moving else 1):
+        yield [*(Axis(one.name, one.values[at : at + 1]) for one in moving), *rest]
+
+
+def _functional(what: Callable[..., Any], given: list[Axis]) -> tuple[Sweep, list[Axis]]:
+    """A function asked point by point; anything of weir may matter to it."""
+    for one in given:
+        if one.name == "on":
+            one.check((str, Path, Cluster, Device))
+    checked(what, given)
+    make = partial(calls, what, devices=priced_of(what, given))
+    return Sweep(make, 1, lambda _, value: value, version(data=True), identity(what)), given
+
+
+def _stepwise(what: Any, given: list[Axis]) -> tuple[Sweep, list[Axis]]:
+    """Steps of a model, vectorised; hardware and prices count by what they hold, not by their names."""
+    front = [one for one in given if one.name == "on"]
+    for one in front:
+        one.check((str, Path, Cluster))
+    rest = [one for one in given if one.name != "on"]
+    axes = list(space([Axis("model", _models(what)), _clusters(front), *rest]).axes)
+    devices = priced(next(a for a in axes if a.name == "on").values)
+    make = partial(steps, devices=devices)
+    base = f"steps {','.join(d.name for d in devices)}"
+    return Sweep(make, BLOCK, _meaning, version(data=False), base), axes
+
+
+def _meaning(name: str, value: Any) -> Any:
+    """What a value of a step's axis stands for."""
+    if name == "tier" and isinstance(value, str):
+        return repr(tier(value))
+    if name == "prices":
+        return [repr(book(one)) for one in ([value] if value else books())]
+    return value
+
+
+def _kept(
+    asked: Sequence[tuple[Sweep, list[Axis]]], store: str | Path | None, executor: Executor | None
+) -> pd.DataFrame:
+    """The sweep block by block, in a store, on an executor, or both."""
+
+    with opened(store) if store is not None else nullcontext() as kept:
+        if kept is not None:
+            kept.begin(noted(asked))
+        tables = [table for one, made in asked for table in run(one, made, kept, executor)]
+    return _joined(tables)
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table of all, the reasons last."""
+    import pandas as pd
+
+    frame = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    ends = [c for c in ("reason", REFUSED) if c in frame]
+    return frame[[*(c for c in frame.columns if c not in ends), *ends]]
+
+
+def noted(asked: Sequence[tuple[Sweep, list[Axis]]]) -> Kept:
+    """The sweep as a store remembers it."""
+    from datetime import UTC, datetime
+
+    spec = [{a.name: [str(label(v)) for v in a.values[:SHOWN]] for a in made} for _, made in asked]
+    sizes = [{a.name: len(a.values) for a in made} for _, made in asked]
+    version = asked[0][0].version
+    key = digest(version, *(k for one, made in asked for k in (one.base, *map(repr, made)))).hex()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return Kept(
+        key, version, started, total([made for _, made in asked]), {"axes": spec[:SHOWN], "sizes": sizes[:SHOWN]}
+    )
+
+
+def _finished(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
+    """The table as it is handed over: mistakes told from points that cannot be, units named, conditions kept."""
+    if REFUSED in frame:
+        refused = frame.pop(REFUSED).fillna(False).astype(bool)
+        if refused.all():
+            raise WeirError(f"{frame['reason'].iloc[0]}")
+    if "reason" in frame:
+        frame["reason"] = frame.pop("reason").fillna("")
+    if where is not None:
+        frame = frame[mask(where, {str(c): frame[c].to_numpy() for c in frame.columns})].reset_index(drop=True)
     frame.attrs["units"] = {str(c): unit for c in frame.columns if (unit := _unit(str(c)))}
     return frame
 

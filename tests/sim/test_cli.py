@@ -306,6 +306,6 @@ def test_validate_exits_1_if_a_row_that_should_hold_does_not(
         def summary(self) -> dict[str, Any]:
             return {"schema": "weir.validate/1", "rows": [{"deviation": math.inf}]}
 
-    monkeypatch.setattr("sim.published.validate", lambda paper, progress: Report(), raising=False)
+    monkeypatch.setattr("sim.published.validate", lambda paper, data, progress: Report(), raising=False)
     assert run(capsys, "validate", "step3", code=code) == "theirs and ours\n"
     assert json.loads(run(capsys, "validate", "--json", code=code))["rows"] == [{"deviation": None}]

@@ -1,0 +1,51 @@
+"""The command of sparse products and its options; it imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+SPGEMM = """Ways to compute a sparse product on a device: traffic, time, energy, balance, what binds, and the best.
+
+A MATRIX is a file (.mtx or an edge list, either with .gz, or scipy's .npz) or one to be drawn: uniform:, rmat:,
+banded: or mesh: with options. It is multiplied by OTHER, or by itself. A DATAFLOW is a mapping by name, a .toml file of
+your own (docs/sparse.md), or all that the device can run.
+
+\b
+weir spgemm rmat:scale=14,draws=262144 --on piuma_core
+weir spgemm web.mtx.gz --on piuma_die --dataflow smash_v3 --dataflow piuma_outer --plot web.png
+weir spgemm mesh:side=12 --on gamma --count sampled --json
+weir spgemm uniform:n=4000,density=0.002 --on piuma_core --set mtp.contexts=8 --set dram.latency=200ns
+"""
+
+
+def spgemm(
+    matrix: Annotated[str, typer.Argument(metavar="MATRIX", help="A file, or one to be drawn: rmat:scale=14,...")],
+    on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="The right operand; else MATRIX again.")
+    ] = None,
+    dataflow: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|all", help="A mapping's name or .toml; repeatable.")
+    ] = None,
+    count: Annotated[
+        str, typer.Option(metavar="exact|sampled|expected", help="How entries of the result are counted.")
+    ] = "exact",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As dram.latency=200ns; repeatable.")
+    ] = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw roofline, traffic and balance.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a mapping.")] = False,
+) -> None:
+    from sim.cli import sparse
+    from sim.cli.data import Form
+
+    asked = sparse.Asked(matrix, other, on, tuple(dataflow or ()), count, tuple(setting or ()), plot)
+    sparse.spgemm(asked, Form.of(json, csv))
+
+
+def add(app: typer.Typer) -> None:
+    """Give the command line this command."""
+    app.command(help=SPGEMM, short_help="A sparse product, dataflow by dataflow.")(spgemm)

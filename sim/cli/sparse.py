@@ -1,0 +1,120 @@
+"""``weir spgemm``: ways to compute a sparse product on one device, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from einsum import WeirError
+from sim.arch import Device, device
+from sim.cli import ask
+from sim.cli.data import Form, emit
+from sim.cli.patience import patience
+from sim.cli.text import Sheet, folded, show
+from sim.units import fmt
+
+SCHEMA = "weir.spgemm/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the command line puts it."""
+
+    matrix: str
+    other: str | None
+    on: str
+    dataflow: tuple[str, ...]
+    count: str
+    settings: tuple[str, ...]
+    plot: str | None
+
+
+def spgemm(asked: Asked, form: Form) -> None:
+    """Print each mapping's traffic, time, energy, utilisation, balance and bottleneck, and the best."""
+    where = _changed(device(asked.on), asked.settings)
+    if asked.plot is not None and Path(asked.plot).suffix not in (".png", ".pdf", ".svg"):
+        raise WeirError(f"--plot: {asked.plot!r:.60} must end in .png, .pdf or .svg")
+    from sim.sparse import chosen
+    from sim.sparse import spgemm as compare
+    from workloads.matrices import named
+
+    dataflow: str | Sequence[str] = "all" if asked.dataflow in ((), ("all",)) else asked.dataflow
+    chosen(where, dataflow)  # refused before a large matrix is read
+    with patience(f"multiplying {asked.matrix}") as advance:
+        a = named(asked.matrix)
+        b = None if asked.other is None else named(asked.other)
+        name = Path(asked.matrix).name
+        found = compare(a, b, on=where, dataflow=dataflow, count=asked.count, name=name, progress=advance)
+    if asked.plot is not None:
+        from sim.plot_sparse import save
+
+        save(found, asked.plot)
+    rows = [e.summary() for e in found.estimates]
+    summary = {
+        "schema": SCHEMA, "matrix": name, "device": where.name, "best": found.best.mapping.name,
+        "unverified": list(where.unverified), "rows": rows,
+    }  # fmt: skip
+    if form is Form.TEXT:
+        show(*_text(found))
+    else:
+        emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
+
+
+def _changed(where: Device, settings: Sequence[str]) -> Device:
+    for path, value in ask.pairs(settings, "--set", "dram.bandwidth=10GB/s").items():
+        where = where.with_(path, value)
+    return where
+
+
+def _text(found: Any) -> tuple[Sheet | str, ...]:
+    first = found.estimates[0].product
+    spread = first.entries
+    known = "" if spread.how == "exact" else f" ({spread.how}"
+    known += f", within {spread.spread:.1%} at {spread.confidence:.0%})" if spread.spread else ")" if known else ""
+    head = (
+        f"{found.matrix} on {found.device.name}: {first.a.shape[0]} x {first.b.shape[1]}, {first.a.entries} and "
+        f"{first.b.entries} entries, {first.products} multiplications, {spread.total:.0f} entries in the result{known}"
+    )
+    best = found.best
+    closing = f"best: {best.mapping.name} ({best.mapping.title}), {fmt(best.seconds, 's')}, bound by {best.bound}"
+    return (folded(head), _rows(found), _tensors(found), closing, *_notes(found))
+
+
+def _rows(found: Any) -> Sheet:
+    rows = tuple(_row(e) for e in found.estimates)
+    columns = ("mapping", "time", "energy", "traffic", "x least", "used", "balance", "probes", "bound by")
+    return Sheet("", columns, rows, right=tuple(range(1, 8)))
+
+
+def _row(e: Any) -> tuple[str, ...]:
+    least, probes = f"{e.traffic / e.compulsory:.2f}", f"{e.probed.mean:.2f}" if e.probed else "-"
+    amounts = (fmt(e.seconds, "s"), fmt(e.joules, "J"), fmt(e.traffic, "B"))
+    return (e.mapping.name, *amounts, least, f"{e.utilisation:.1%}", f"{e.balance:.2f}", probes, e.bound)
+
+
+def _tensors(found: Any) -> Sheet:
+    """Bytes of each tensor at the outermost level."""
+    names = list(dict.fromkeys(t for e in found.estimates for t in e.tensors))
+    rows = tuple(
+        (e.mapping.name, *(fmt(e.counted.moved(e.outer.name, t), "B") if t in e.tensors else "-" for t in names))
+        for e in found.estimates
+    )
+    return Sheet("", ("traffic of", *names), rows, right=tuple(range(1, len(names) + 1)))
+
+
+def _notes(found: Any) -> list[str]:
+    """What nobody has checked, of the device and of the mappings."""
+    notes = []
+    if found.device.unverified:
+        notes.append(folded(f"unverified of {found.device.name}: {', '.join(found.device.unverified)}"))
+    doubtful: dict[str, list[str]] = {}
+    for e in found.estimates:
+        if e.mapping.unverified:
+            doubtful.setdefault(", ".join(e.mapping.unverified), []).append(e.mapping.name)
+    notes += [folded(f"assumed in {', '.join(which)}: {what}") for what, which in doubtful.items()]
+    silent = [name for name, joules in found.estimates[0].joules_by.items() if joules == 0]
+    if found.estimates[0].joules == 0:
+        notes.append(f"no energy is known for {', '.join(silent)}: counted as 0 J")
+    return notes

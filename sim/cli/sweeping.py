@@ -1,0 +1,79 @@
+"""The commands that sweep, and their options; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+SWEEP = """A table over any axes: one row for every combination, vectorised; with --store it survives being killed.
+
+A row is one decode step (axes batch and context) or prefill (batch and prompt) of a MODEL, or with --serve a whole
+service. Axes: values by commas, ranges LOW..HIGH:STEP or LOW..HIGH:xFACTOR; a dotted axis reaches into a device or a
+price. The same command with the same store goes on where it stopped.
+
+\b
+weir sweep llama-3-70b --on 4xh100 --on 8xh20 --axis batch=1..256:x2 --axis context=1024..65536:x4
+weir sweep llama-3-70b --on 4xh100 --axis batch=64 --axis context=8192 --axis model.hbm.bandwidth=2TB/s..8TB/s:x1.25
+weir sweep llama-3-8b --on 1xh100 --serve --axis prompt=512..4096:x2 --axis output=128 --store runs.db --out table.csv
+weir sweep llama-3-70b --on 4xh100 --axis batch=1..512 --axis context=4096 --where 'tokens_per_second > 2000' \\
+  --minimise usd_per_million_tokens --minimise seconds
+"""
+
+SHOW_RUN = """The sweeps that a STORE was used for, and how many answers it holds of which sources.
+
+\b
+weir show-run runs.db
+"""
+
+
+Many = list[str] | None
+
+
+def sweep(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.")],
+    on: Annotated[list[str], typer.Option("--on", metavar="CLUSTER", help="As weir estimate; repeatable.")],
+    axis: Annotated[
+        list[str] | None, typer.Option("--axis", metavar="NAME=VALUES", help="As batch=1..512:x2; repeatable.")
+    ] = None,
+    zipped: Annotated[
+        list[str] | None, typer.Option("--zip", metavar="NAME=VALUES", help="Axes that move together; repeatable.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="Rows to keep, as 'batch * context <= 1e6'.")
+    ] = None,
+    minimise: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Keep the Pareto front only; repeatable.")
+    ] = None,
+    maximise: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="As --minimise; repeatable.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="A row is a whole service, as weir estimate answers.")] = False,
+    store: Annotated[str | None, typer.Option(metavar="FILE", help="Keep answers there, and go on from it.")] = None,
+    status: Annotated[bool, typer.Option("--status", help="Say how much the store has; compute nothing.")] = False,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a .csv, .json or .parquet.")] = None,
+    processes: Annotated[int, typer.Option(metavar="N", help="Processes to share the points.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:  # fmt: skip
+    from sim.cli import sweeps
+
+    asked = sweeps.Asked(
+        model, tuple(on), tuple(axis or ()), tuple(zipped or ()), where, serve, store, processes
+    )  # fmt: skip
+    if status:
+        return sweeps.status(asked)
+    return sweeps.sweep(asked, out, json, csv, minimise or (), maximise or ())
+
+
+def show_run(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="A file that weir sweep --store made.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    from sim.cli import sweeps
+
+    sweeps.show_run(store, json)
+
+
+def add(app: typer.Typer) -> None:
+    """Give the command line these commands."""
+    app.command(help=SWEEP, short_help="A table over any axes; resumes where it stopped.")(sweep)
+    app.command("show-run", help=SHOW_RUN, short_help="What a sweep's store holds.")(show_run)

@@ -1,0 +1,205 @@
+"""``weir sweep`` and ``weir show-run``: tables of answers over axes, kept in a store if there is one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from einsum.errors import WeirError
+from sim.cli.text import Sheet, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 40  # rows printed to a terminal; files and pipes get all
+ENDINGS = (".csv", ".json", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A sweep as the command line gives it."""
+
+    model: str
+    on: tuple[str, ...]
+    axes: tuple[str, ...]
+    zips: tuple[str, ...]
+    where: str | None
+    serve: bool
+    store: str | None
+    processes: int
+
+
+def sweep(
+    asked: Asked, out: str | None, as_json: bool, as_csv: bool, minimise: Sequence[str], maximise: Sequence[str]
+) -> None:
+    """Make the table, then print it or write it."""
+    from sim.space.pareto import pareto
+
+    if as_json and as_csv:
+        raise WeirError("give --json or --csv, not both")
+    if out is not None:
+        _checked(Path(out))
+    frame = _made(asked)
+    if minimise or maximise:
+        units = frame.attrs["units"]
+        frame = pareto(frame[frame["fits"]] if "fits" in frame else frame, list(minimise), list(maximise))
+        frame.attrs["units"] = units
+    if out is not None:
+        written(frame, Path(out))
+        print(f"{len(frame):,} rows in {out}")
+    elif as_json:
+        print(frame.to_json(orient="table", index=False))
+    elif as_csv:
+        frame.to_csv(sys.stdout, index=False)
+    else:
+        show(sheet(frame))
+
+
+def _made(asked: Asked) -> pd.DataFrame:
+    from sim.space import text
+    from sim.space.sweep import sweep as swept
+
+    axes = {one.name: list(one.values) for one in map(text.read, asked.axes)}
+    zips = {one.name: list(one.values) for one in map(text.read, asked.zips)}
+    if both := sorted(axes.keys() & zips.keys()):
+        raise WeirError(f"axis {both[0]!r} is given with --axis and with --zip; one is enough")
+    what, axes = _what(asked, axes)
+    terms: dict[str, Any] = {"on": list(asked.on), "zips": zips, "where": asked.where, "store": asked.store, **axes}
+    with _pool(asked.processes) as executor:
+        return swept(what, executor=executor, **terms)
+
+
+def _what(asked: Asked, axes: dict[str, list[Any]]) -> tuple[Any, dict[str, Any]]:
+    """What is swept, and its axes: steps of a model, or its whole service."""
+    if not asked.serve:
+        return asked.model, axes
+    from sim.serving.answer import serve
+
+    return serve, {"model": [asked.model], "sensitive": [False], **axes}
+
+
+def _pool(processes: int) -> Any:
+    """Processes started afresh: a forked one would share locks with threads that it does not have."""
+    from contextlib import nullcontext
+
+    if processes == 1:
+        return nullcontext()
+    if not 1 <= processes <= 256:
+        raise WeirError(f"{processes} processes; give 1 to 256")
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+
+
+def sheet(frame: pd.DataFrame) -> Sheet:
+    """The table's first rows for a person, columns that never change above it."""
+    from sim.units import fmt
+
+    units: dict[str, str] = frame.attrs.get("units", {})
+    many = len(frame) > 1
+    fixed = [c for c in frame.columns if many and frame[c].astype(str).nunique() == 1]
+    moving = [c for c in frame.columns if c not in fixed]
+
+    def cell(value: Any, column: str) -> str:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return str(value)
+        known = units.get(column, "")
+        if value != value:
+            return "-"
+        return fmt(float(value), known) if known in ("s", "B", "B/s", "op/s", "J", "W") else f"{value:.4g}"
+
+    rows = tuple(
+        tuple(cell(v, c) for v, c in zip(row, moving, strict=True)) for row in frame[moving].head(SHOWN).values.tolist()
+    )
+    head = [f"{c} ({units[c]})" if c in units else str(c) for c in moving]
+    notes = [f"{c}: {cell(frame[c].iloc[0], str(c))} {units.get(str(c), '')}".rstrip() for c in fixed]
+    if len(frame) > SHOWN:
+        notes.append(f"{len(frame) - SHOWN:,} more rows; --csv, --json or --out FILE give all {len(frame):,}")
+    return Sheet("", tuple(head), rows, right=tuple(range(len(head))), notes=tuple(notes))
+
+
+def _checked(path: Path) -> Callable[[pd.DataFrame, Path], None]:
+    writers: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+        ".csv": lambda frame, part: frame.to_csv(part, index=False),
+        ".json": lambda frame, part: frame.to_json(part, orient="table", index=False),
+        ".parquet": _parquet,
+    }
+    if path.suffix not in writers:
+        raise WeirError(f"{path}: a table is written as {', '.join(ENDINGS)}")
+    if path.suffix == ".parquet":
+        _pyarrow()
+    return writers[path.suffix]
+
+
+def _pyarrow() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("pyarrow") is None:
+        raise WeirError("parquet needs pyarrow: pip install 'weir[parquet]', or write .csv")
+
+
+def _parquet(frame: pd.DataFrame, part: Path) -> None:
+    frame.to_parquet(part, index=False)
+
+
+def written(frame: pd.DataFrame, path: Path) -> None:
+    """The table in a file, whole or not at all."""
+    write = _checked(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(frame, part)
+        part.replace(path)
+    except OSError as error:
+        raise WeirError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def status(asked: Asked) -> None:
+    """How much of the sweep its store already has."""
+    if asked.store is None:
+        raise WeirError("--status asks a store; name it with --store FILE")
+    from sim.space import text
+    from sim.space.sweep import state
+
+    axes = {one.name: list(one.values) for one in map(text.read, asked.axes)}
+    zips = {one.name: list(one.values) for one in map(text.read, asked.zips)}
+    what, given = _what(asked, axes)
+    done, total, older = state(what, on=list(asked.on), zips=zips, store=asked.store, **given)
+    print(f"{done:,} of {total:,} points are in {asked.store}; {total - done:,} are to be done")
+    if older:
+        print(f"{older:,} answers there are of other sources or libraries, and are not used")
+
+
+def show_run(path: str, as_json: bool) -> None:
+    """The sweeps that a store has been used for, and what it holds."""
+    import json
+
+    from sim.space.identity import version
+    from sim.space.store import opened
+
+    with opened(path, create=False) as store:
+        runs, versions = store.runs(), store.versions()
+    current = {version(data=False), version(data=True)}
+    if as_json:
+        rows = [{"key": r.key, "version": r.version, "started": r.started, "total": r.total, **r.spec} for r in runs]
+        print(json.dumps({"schema": "weir.run/1", "runs": rows, "answers": versions}, indent=2))
+        return
+    rows_ = tuple(
+        (r.started, f"{r.total:,}", _terms(r.spec), "" if r.version in current else "older sources") for r in runs
+    )
+    kept = [
+        f"{count:,} answers of {'these' if name in current else 'other'} sources: {name}"
+        for name, count in versions.items()
+    ]
+    show(Sheet(str(path), ("started", "points", "axes", ""), rows_, right=(1,), notes=tuple(kept)))
+
+
+def _terms(spec: dict[str, Any]) -> str:
+    sizes, values = spec["sizes"][0], spec["axes"][0]
+    return ", ".join(f"{name} {values[name][0] if count == 1 else f'x{count}'}" for name, count in sizes.items())

@@ -1,0 +1,101 @@
+"""Pictures of sparse products: a roofline, traffic by tensor, and how evenly workers are used."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sim.plot import COLOURS, MARKERS
+from sim.sparse import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def _axes(ax: Axes | None) -> Axes:
+    import matplotlib.pyplot as plt
+
+    return ax if ax is not None else plt.subplots(layout="constrained")[1]
+
+
+def roofline(found: Comparison, ax: Axes | None = None) -> Axes:
+    """Multiplications and additions a second over those a byte of the outermost level, under that level's bandwidth."""
+    ax = _axes(ax)
+    flops = 2.0 * found.estimates[0].product.products
+    points = [(flops / e.traffic, flops / e.seconds) for e in found.estimates]
+    outer = found.estimates[0].outer
+    bandwidth = outer.bandwidth * found.device.instances(outer.name)
+    reach = np.array([min(x for x, _ in points) / 3, max(x for x, _ in points) * 3])
+    ax.loglog(reach, reach * bandwidth, color="0.4", label=f"{outer.name} bandwidth")
+    styles = zip(cycle(COLOURS), cycle(MARKERS))
+    for (x, y), e, (colour, marker) in zip(points, found.estimates, styles):  # noqa: B905
+        ax.loglog(x, y, marker, color=colour, label=e.mapping.name)
+    ax.set(xlabel="operations a byte", ylabel="operations a second", title=f"{found.matrix} on {found.device.name}")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def traffic(found: Comparison, ax: Axes | None = None) -> Axes:
+    """Bytes of each tensor at the outermost level, a bar each for each mapping, over the least there can be."""
+    ax = _axes(ax)
+    names = list(dict.fromkeys(t for e in found.estimates for t in e.tensors))
+    rows, high = np.arange(len(found.estimates)), 0.8 / len(names)
+    for place, (tensor, colour) in enumerate(zip(names, cycle(COLOURS))):
+        width = [e.counted.moved(e.outer.name, tensor) / e.compulsory for e in found.estimates]
+        ax.barh(rows - 0.4 + (place + 0.5) * high, width, high, label=tensor, color=colour)
+    ax.set_yticks(rows, [e.mapping.name for e in found.estimates])
+    ax.set(xscale="log", xlabel="traffic over the least there can be", xlim=(0.01, None))
+    ax.axvline(1.0, color="0.4", linewidth=1)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def workers(found: Comparison, ax: Axes | None = None) -> Axes:
+    """How many workers have how much of the work of the busiest one."""
+    ax = _axes(ax)
+    edges = [place / 20 for place in range(21)]
+    for e, colour in zip(found.estimates, cycle(COLOURS)):
+        if e.thread_loads is not None and e.thread_loads.max() > 0:
+            share = e.thread_loads / e.thread_loads.max()
+            ax.hist(share, edges, histtype="step", label=e.mapping.name, color=colour)
+    ax.set(xlabel="work, of the busiest worker's", ylabel="workers")
+    ax.legend(fontsize="small")
+    return ax
+
+
+def save(found: Comparison, path: str | Path) -> None:
+    """All three in one file, which is replaced only when it is whole."""
+    import os
+    import tempfile
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    target = Path(path)
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+    try:
+        _draw(found, axes)
+        handle, name = tempfile.mkstemp(dir=target.parent, suffix=target.suffix)
+        os.close(handle)
+        try:
+            figure.savefig(name)
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+    finally:
+        plt.close(figure)
+
+
+def _draw(found: Comparison, axes: Any) -> None:
+    roofline(found, axes[0])
+    traffic(found, axes[1])
+    if any(e.thread_loads is not None for e in found.estimates):
+        workers(found, axes[2])
+    else:
+        axes[2].set_axis_off()

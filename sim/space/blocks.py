@@ -1,0 +1,114 @@
+"""A sweep in blocks: smaller products of the same axes, worked on here or by other processes, kept as they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from sim.space.axes import Axis, points, size
+from sim.space.identity import digest, identity
+from sim.space.progress import tracked
+from sim.space.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Make = Callable[[Sequence[Axis]], "pd.DataFrame"]
+AHEAD = 4  # blocks handed to an executor for each of its workers
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is asked at every point of some axes, and how the answers are known again.
+
+    ``make`` answers a product of axes (picklable, where an executor is used), ``most`` points at a time. ``meaning`` is
+    what a value stands for, by axis; ``version`` and ``base`` are what all answers follow from besides.
+    """
+
+    make: Make
+    most: int
+    meaning: Callable[[str, Any], Any]
+    version: str
+    base: str
+
+    def key(self, axes: Sequence[Axis]) -> bytes:
+        """A hash of everything that the answers of one block follow from."""
+        parts = [self.version, self.base]
+        for one in axes:
+            parts += [f"axis {one.name}", *(identity(self.meaning(one.name, value)) for value in one.values)]
+        return digest(*parts)
+
+
+def blocks(axes: Sequence[Axis], most: int) -> Iterator[list[Axis]]:
+    """Products of at most ``most`` points that together are the whole one, in its order."""
+    whole = len(axes)
+    while whole > 0 and prod(len(a.values) for a in axes[whole - 1 :]) <= most:
+        whole -= 1
+    if whole == 0:
+        yield list(axes)
+        return
+    outer, cut, inner = axes[: whole - 1], axes[whole - 1], list(axes[whole:])
+    step = max(1, most // prod(len(a.values) for a in inner))
+    for point in points(outer):
+        single = [Axis(name, (value,)) for name, value in point.items()]
+        for start in range(0, len(cut.values), step):
+            yield [*single, replace(cut, values=cut.values[start : start + step]), *inner]
+
+
+def run(asked: Sweep, axes: Sequence[Axis], store: Store | None, executor: Executor | None) -> list[pd.DataFrame]:
+    """The blocks' tables, in order: what the store has is not asked again, and what is new is kept at once."""
+    parts = list(blocks(axes, asked.most))
+    keys = [asked.key(part) for part in parts] if store is not None else []
+    known = store.known(keys) if store is not None else set()
+    todo = [at for at in range(len(parts)) if store is None or keys[at] not in known]
+    made = {} if store is None else {at: store.table(key) for at, key in enumerate(keys) if key in known}
+    for at, frame in tracked(_answers(asked, parts, todo, executor), len(todo), "blocks of points"):
+        if store is not None:
+            store.add(keys[at], asked.version, frame)
+        made[at] = frame
+    return [made[at] for at in range(len(parts))]
+
+
+def _answers(
+    asked: Sweep, parts: Sequence[Sequence[Axis]], todo: Sequence[int], executor: Executor | None
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Blocks and their tables, as they are done."""
+    if executor is None:
+        for at in todo:
+            yield at, asked.make(parts[at])
+        return
+    flying: dict[Future[pd.DataFrame], int] = {}
+    rest = iter(todo)
+    try:
+        while True:
+            for at in rest:
+                flying[executor.submit(asked.make, parts[at])] = at
+                if len(flying) >= AHEAD * _workers(executor):
+                    break
+            if not flying:
+                return
+            for done in wait(flying, return_when=FIRST_COMPLETED).done:
+                yield flying.pop(done), done.result()
+    finally:
+        for future in flying:
+            future.cancel()
+
+
+def _workers(executor: Executor) -> int:
+    return int(getattr(executor, "_max_workers", 0)) or 8  # an executor of somebody else's may not say
+
+
+def done_of(asked: Sweep, axes: Sequence[Axis], store: Store) -> int:
+    """How many of the points a store has."""
+    parts = list(blocks(axes, asked.most))
+    keys = [asked.key(part) for part in parts]
+    known = store.known(keys)
+    return sum(size(part) for part, key in zip(parts, keys, strict=True) if key in known)
+
+
+def total(spaces: Sequence[Sequence[Axis]]) -> int:
+    """Points of several products together."""
+    return sum(size(axes) for axes in spaces)

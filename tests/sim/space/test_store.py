@@ -1,0 +1,340 @@
+"""Stores: what is kept comes back, whatever happens to the process or the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from einsum import WeirError
+from einsum.errors import Infeasible
+from sim.arch import device
+from sim.cli import main
+from sim.space import sweep as sweep_module
+from sim.space.store import opened
+from sim.space.sweep import state, sweep
+
+ROOT = Path(__file__).resolve().parents[3]
+asked: list[tuple[Any, ...]] = []
+
+
+def area(x: float, y: float = 1.0) -> dict[str, float]:
+    """A function that says when it is asked."""
+    asked.append((x, y))
+    if x * y > 20:
+        raise Infeasible("too large")
+    return {"area": x * y}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_asked() -> None:
+    asked.clear()
+
+
+def test_a_sweep_with_a_store_is_the_sweep(tmp_path: Path) -> None:
+    bare = sweep(area, x=[1, 2, 30], y=[3, 4])
+    kept = sweep(area, x=[1, 2, 30], y=[3, 4], store=tmp_path / "s.db")
+    again = sweep(area, x=[1, 2, 30], y=[3, 4], store=tmp_path / "s.db")
+    pd.testing.assert_frame_equal(kept, bare)
+    pd.testing.assert_frame_equal(again, bare)
+    assert len(asked) == 2 * 6  # the third time nothing was asked
+
+
+def test_only_new_points_are_asked(tmp_path: Path) -> None:
+    sweep(area, x=[1, 2], store=tmp_path / "s.db")
+    asked.clear()
+    frame = sweep(area, x=[0, 1, 2, 3.0], store=tmp_path / "s.db")
+    assert frame["area"].tolist() == [0, 1, 2, 3]
+    assert asked == [(0, 1.0), (3.0, 1.0)]
+    assert state(area, x=[1, 2, 7, 8], store=tmp_path / "s.db") == (2, 4, 0)
+
+
+STEPS: dict[str, Any] = {"on": ["4xh100", "2xh20"], "batch": [1, 8, 64], "context": [100, 100_000]}
+
+
+def test_steps_are_kept_by_what_their_hardware_is(tmp_path: Path) -> None:
+    bare = sweep("llama-3-8b", **STEPS)
+    kept = sweep("llama-3-8b", **STEPS, store=tmp_path / "s.db")
+    pd.testing.assert_frame_equal(kept, bare)
+    assert state("llama-3-8b", **STEPS, store=tmp_path / "s.db") == (12, 12, 0)
+    assert state("llama-3-70b", **STEPS, store=tmp_path / "s.db") == (0, 12, 0)
+    faster = {**STEPS, "model.hbm.bandwidth": "9 TB/s"}
+    assert state("llama-3-8b", **faster, store=tmp_path / "s.db") == (0, 12, 0)
+
+
+def test_a_changed_device_file_is_asked_anew(tmp_path: Path) -> None:
+    from sim.arch.devices import FOLDER
+
+    (tmp_path / "mine.toml").write_text((FOLDER / "h100_sxm.toml").read_text(encoding="utf-8"))
+    where = tmp_path / "pair.toml"
+    where.write_text(
+        f'title = "t"\nsource = "s"\n[[pool]]\nname = "model"\ndevice = "{tmp_path}/mine.toml"\ncount = 2\n'
+    )
+    terms: dict[str, Any] = {"on": str(where), "batch": 1, "context": 10, "price.mine": 2}
+    sweep("llama-3-8b", **terms, store=tmp_path / "s.db")
+    assert state("llama-3-8b", **terms, store=tmp_path / "s.db")[0] == 1
+    text = (tmp_path / "mine.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace(f'"{_bandwidth(text)}"', '"1 TB/s"'))
+    assert device(tmp_path / "mine.toml").get("hbm.bandwidth") == 1e12
+    assert state("llama-3-8b", **terms, store=tmp_path / "s.db")[0] == 0
+
+
+def _bandwidth(text: str) -> str:
+    import tomllib
+
+    return str(next(m["bandwidth"] for m in tomllib.loads(text)["memory"] if m["name"] == "hbm"))
+
+
+def test_other_sources_find_nothing_and_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(area, x=[1, 2], store=tmp_path / "s.db")
+    monkeypatch.setattr(sweep_module, "version", lambda data: "another weir")
+    assert state(area, x=[1, 2], store=tmp_path / "s.db") == (0, 2, 2)
+    sweep(area, x=[1], store=tmp_path / "s.db")
+    with opened(tmp_path / "s.db") as store:
+        assert sorted(store.versions().values()) == [1, 2]
+        assert [run.total for run in store.runs()] == [2, 1]
+
+
+def test_zipped_axes_move_together(tmp_path: Path) -> None:
+    frame = sweep(area, zips={"x": [1, 2], "y": [3, 4]}, store=tmp_path / "s.db")
+    assert frame["area"].tolist() == [3, 8]
+    with pytest.raises(WeirError, match="equally long, not x 2, y 1"):
+        sweep(area, zips={"x": [1, 2], "y": [3]})
+
+
+def test_a_condition_keeps_rows() -> None:
+    assert sweep(area, x=[1, 2, 3], y=[1, 2], where="area > 3 and x != 3")["area"].tolist() == [4]
+
+
+def test_mistakes_are_rows_unless_all_are() -> None:
+    terms = {"on": "4xh100", "batch": 1, "context": 10}
+    frame = sweep("llama-3-8b", **terms, layout=["tp=4", "tp=8"])
+    assert frame["fits"].tolist() == [True, False]
+    assert "layout needs 8" in frame["reason"][1]
+    with pytest.raises(WeirError, match="layout needs 8"):
+        sweep("llama-3-8b", **terms, layout=["tp=8"])
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_an_executor_gives_the_same_rows_in_the_same_order(store: bool, tmp_path: Path) -> None:
+    kept = {"store": tmp_path / "s.db"} if store else {}
+    with ThreadPoolExecutor(3) as pool:
+        frame = sweep(area, x=list(range(40)), executor=pool, **kept)
+        steps = sweep("llama-3-8b", **STEPS, executor=pool, **kept)
+    pd.testing.assert_frame_equal(frame, sweep(area, x=list(range(40))))
+    pd.testing.assert_frame_equal(steps, sweep("llama-3-8b", **STEPS))
+
+
+def test_processes_started_afresh_answer_too(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        frame = sweep("llama-3-8b", **STEPS, executor=pool, store=tmp_path / "s.db")
+    pd.testing.assert_frame_equal(frame, sweep("llama-3-8b", **STEPS))
+
+
+KILLING = """
+import contextlib, json, os, random, select, signal, sqlite3, sys, time
+from contextlib import closing
+from sim.space.sweep import sweep
+
+started, starting = os.pipe()
+
+def slow(x: int) -> dict:
+    with contextlib.suppress(BlockingIOError):  # a full pipe has said enough
+        os.write(starting, b"x")
+    time.sleep(0.0002)
+    return {"square": x * x}
+
+path, many, draw, kept = sys.argv[1], int(sys.argv[2]), random.Random(7), []
+os.set_blocking(starting, False)
+sweep(slow, x=[0], store=path + ".warm")  # what a first sweep loads, every child has
+os.read(started, 1)
+for turn in range(100):
+    child = os.fork()
+    if not child:
+        sweep(slow, x=list(range(many)), store=path)
+        os._exit(0)
+    if turn % 2:  # at work for a while; else while it starts, most often
+        os.read(started, 1)
+    time.sleep(draw.uniform(0.0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.set_blocking(started, False)
+    while len(os.read(started, 1 << 16) if select.select([started], [], [], 0)[0] else b""):
+        pass
+    os.set_blocking(started, True)
+    if os.path.exists(path):
+        with closing(sqlite3.connect(path)) as base:
+            tables = base.execute("SELECT count(*) FROM sqlite_master WHERE name = 'blocks'").fetchone()[0]
+            kept.append(base.execute("SELECT count(*) FROM blocks").fetchone()[0] if tables else 0)
+frame = sweep(slow, x=list(range(many)), store=path)
+print(json.dumps({"kept": kept, "squares": frame["square"].tolist()}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to be killed a hundred times in a few seconds")
+def test_killed_at_a_hundred_instants_nothing_is_lost_or_twice(tmp_path: Path) -> None:
+    """One sweep, killed again and again and each time started anew, ends with every row once and right."""
+    path, many = tmp_path / "s.db", 3000
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    argv = [sys.executable, "-c", KILLING, str(path), str(many)]
+    done = subprocess.run(argv, env=environment, capture_output=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    said = json.loads(done.stdout)
+    assert said["kept"] == sorted(said["kept"])  # nothing that was kept is ever lost
+    assert said["kept"][-1] > 0
+    assert said["squares"] == [x * x for x in range(many)]
+    with closing(sqlite3.connect(path)) as base:
+        assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert base.execute("SELECT count(*), count(DISTINCT key), sum(points) FROM blocks").fetchall() == [(many,) * 3]
+
+
+def test_two_sweeps_share_one_store(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(sweep, area, x=list(range(60)), store=tmp_path / "s.db") for _ in range(2)]
+        first, second = (one.result() for one in both)
+    pd.testing.assert_frame_equal(first, second)
+    with opened(tmp_path / "s.db") as store:
+        assert sum(store.versions().values()) == 60
+
+
+def test_a_truncated_journal_leaves_whole_answers(tmp_path: Path) -> None:
+    """What a power cut leaves of the journal: every answer that is there is right."""
+    whole = tmp_path / "s.db"
+    sweep(area, x=[0], store=whole)
+    base = sqlite3.connect(whole)
+    base.execute("BEGIN")  # a reader keeps the journal from being folded into the file
+    base.execute("SELECT count(*) FROM blocks").fetchone()
+    sweep(area, x=list(range(20)), store=whole)
+    file, journal = whole.read_bytes(), Path(f"{whole}-wal").read_bytes()
+    base.close()
+    assert len(journal) > 1000
+    draw = Random(3)  # noqa: S311
+    for _ in range(20):
+        cut = tmp_path / "cut.db"
+        cut.write_bytes(file)
+        Path(f"{cut}-wal").write_bytes(journal[: draw.randrange(len(journal))])
+        frame = sweep(area, x=list(range(20)), store=cut)
+        assert frame["area"].tolist() == [float(x) for x in range(20)]
+        for path in tmp_path.glob("cut.db*"):
+            path.unlink()
+
+
+def test_no_store_to_ask(tmp_path: Path) -> None:
+    with pytest.raises(WeirError, match=r"no store .*gone\.db; a sweep with --store makes it"):
+        state(area, x=[1], store=tmp_path / "gone.db")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"this is no database, but it is long enough to be looked at as if it were one" * 20,
+            "is not a store of sweeps",
+        ),
+        (b"", None),
+    ],
+)
+def test_a_file_of_something_else(content: bytes, message: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(content)
+    if message is None:
+        assert len(sweep(area, x=[1], store=path)) == 1  # an empty file becomes a store
+        return
+    with pytest.raises(WeirError, match=message):
+        sweep(area, x=[1], store=path)
+    assert path.read_bytes() == content
+
+
+def test_somebody_elses_database(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db")) as base:
+        base.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(WeirError, match="a database of something else"):
+        sweep(area, x=[1], store=tmp_path / "s.db")
+
+
+def test_a_store_of_a_later_weir(tmp_path: Path) -> None:
+    sweep(area, x=[1], store=tmp_path / "s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as base, base:
+        base.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+    with pytest.raises(WeirError, match="a store of schema 99, written by another weir; this one reads schema 1"):
+        sweep(area, x=[1], store=tmp_path / "s.db")
+
+
+def test_a_folder_is_not_a_store(tmp_path: Path) -> None:
+    with pytest.raises(WeirError, match="is not a file; a store is one"):
+        sweep(area, x=[1], store=tmp_path)
+    with pytest.raises(WeirError, match="cannot be opened: is its folder there"):
+        sweep(area, x=[1], store=tmp_path / "no" / "s.db")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("attempt to write a readonly database", "is read-only"),
+        ("database or disk is full", "the disk is full. Nothing kept is lost"),
+        ("disk I/O error", "the disk refuses"),
+        ("database is locked", "is held by another sweep"),
+        ("database disk image is malformed", "is damaged"),
+        ("something new", "s.db: something new"),
+    ],
+)
+def test_what_the_disk_refuses_is_said_in_words(error: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(WeirError) as caught, opened(tmp_path / "s.db"):
+        raise sqlite3.OperationalError(error)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+FULL = """
+import resource, sys
+from sim.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_loses_nothing_kept(tmp_path: Path) -> None:
+    """A file that may not grow stands for a disk that is full: one line, exit 2, and what was kept is still there."""
+    pytest.importorskip("resource")
+    path = tmp_path / "s.db"
+    axes = ["--axis", "batch=1..40", "--axis", "context=1000..1500:1"]
+    argv = ["sweep", "llama-3-8b", "--on", "1xh100", "--store", str(path), "--csv", *axes]
+    assert (
+        main(
+            [
+                "sweep",
+                "llama-3-8b",
+                "--on",
+                "1xh100",
+                "--store",
+                str(path),
+                "--csv",
+                "--axis",
+                "batch=1",
+                "--axis",
+                "context=7",
+            ]
+        )
+        == 0
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", FULL, *argv], env=environment, capture_output=True, check=False)
+    assert done.returncode == 2, done.stderr
+    [line] = done.stderr.decode().splitlines()
+    assert "Nothing kept is lost" in line
+    with opened(path) as store:
+        assert sum(store.versions().values()) >= 1
+    assert main(argv) == 0

@@ -1,0 +1,143 @@
+"""Matrices drawn: uniform, R-MAT, banded, and the mesh of a finite-element problem; named in a line of text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from einsum.errors import WeirError, hint
+from workloads.matrices.bounds import fits
+from workloads.matrices.files import read
+
+MILD = (0.4726, 0.1126, 0.1126, 0.3021)  # scale 14, 2^18 draws: 254,211 entries expected, 5.17 M in the square
+STOCHASTIC = 1e-3  # how far from 1 the four probabilities may sum, rounded as papers print them
+
+
+def uniform(*, n: int, density: float, seed: int = 0) -> Any:
+    """``n`` x ``n``, every place as likely as any other."""
+    from scipy import sparse
+
+    _between("density", density, 0, 1)
+    rng = np.random.default_rng(seed)
+    entries = int(rng.binomial(n * n, density))
+    fits("uniform", n, n, entries)
+    keys = np.unique(rng.integers(0, n * n, entries))
+    while len(keys) < entries:  # places drawn twice are drawn again
+        keys = np.unique(np.concatenate([keys, rng.integers(0, n * n, entries - len(keys))]))
+    return sparse.csr_array((rng.random(entries) + 0.5, (keys // n, keys % n)), shape=(n, n))
+
+
+def rmat(
+    *,
+    scale: int,
+    draws: int,
+    a: float = MILD[0],
+    b: float = MILD[1],
+    c: float = MILD[2],
+    d: float = MILD[3],
+    seed: int = 0,
+) -> Any:
+    """``2**scale`` nodes, ``draws`` entries that fall into one of four quarters again and again; repeats are merged.
+
+    Chakrabarti, Zhan and Faloutsos, "R-MAT: a recursive model for graph mining", SDM 2004.
+    """
+    from scipy import sparse
+
+    corners = corners_of(a, b, c, d)
+    if not 1 <= scale <= 30:
+        raise WeirError(f"rmat: scale is {scale}, expected 1 to 30")
+    n = 1 << scale
+    fits("rmat", n, n, draws)
+    rng = np.random.default_rng(seed)
+    rows, columns = np.zeros(draws, np.int64), np.zeros(draws, np.int64)
+    edges = np.cumsum(corners)[:3]
+    for _ in range(scale):
+        quarter = np.searchsorted(edges, rng.random(draws), side="right")
+        rows, columns = 2 * rows + (quarter >> 1), 2 * columns + (quarter & 1)
+    keys = np.unique(rows * n + columns)
+    return sparse.csr_array((rng.random(len(keys)) + 0.5, (keys // n, keys % n)), shape=(n, n))
+
+
+def corners_of(a: float, b: float, c: float, d: float) -> tuple[float, float, float, float]:
+    """The four probabilities, checked, and scaled to sum to one."""
+    total = a + b + c + d
+    if min(a, b, c, d) < 0 or abs(total - 1) > STOCHASTIC:
+        raise WeirError(f"rmat: a, b, c, d are {a}, {b}, {c}, {d}, which do not sum to 1")
+    return a / total, b / total, c / total, d / total
+
+
+def banded(*, n: int, width: int, seed: int = 0) -> Any:
+    """``n`` x ``n``, every place within ``width`` of the diagonal."""
+    from scipy import sparse
+
+    if not 0 <= width < n:
+        raise WeirError(f"banded: width is {width}, expected 0 to {n - 1}")
+    fits("banded", n, n, n * (2 * width + 1))
+    rng = np.random.default_rng(seed)
+    offsets = list(range(-width, width + 1))
+    diagonals: Any = [rng.random(n - abs(offset)) + 0.5 for offset in offsets]
+    return sparse.csr_array(sparse.diags_array(diagonals, offsets=offsets, shape=(n, n)))
+
+
+def mesh(*, side: int, dofs: int = 3, seed: int = 0) -> Any:
+    """``side ** 3`` nodes of a cube meshed in bricks, ``dofs`` unknowns each: 27 blocks a row inside, as a solid's
+    stiffness matrix has."""
+    from scipy import sparse
+
+    if side < 2 or not 1 <= dofs <= 64:
+        raise WeirError(f"mesh: side is {side} and dofs {dofs}, expected at least 2, and 1 to 64")
+    fits("mesh", side**3 * dofs, side**3 * dofs, 27 * side**3 * dofs**2)
+    ones: Any = [np.ones(side - 1), np.ones(side), np.ones(side - 1)]
+    line = sparse.diags_array(ones, offsets=[-1, 0, 1])
+    nodes = sparse.kron(sparse.kron(line, line), line)
+    made = sparse.csr_array(sparse.kron(nodes, np.ones((dofs, dofs))))
+    made.eliminate_zeros()  # of blocks that scipy fills up
+    made.data = np.random.default_rng(seed).random(made.nnz) + 0.5
+    made.sort_indices()
+    return made
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise WeirError(f"{name} is {value}, expected {low} to {high}")
+
+
+GENERATORS: dict[str, Callable[..., Any]] = {"uniform": uniform, "rmat": rmat, "banded": banded, "mesh": mesh}
+
+
+def named(text: str) -> Any:
+    """The matrix in a file, or drawn: ``"cora.mtx"``, ``"rmat:scale=14,draws=262144"``, ``"mesh:side=12"``.
+
+    Raises :class:`WeirError` for an unknown generator or option, naming the nearest.
+    """
+    kind, colon, options = text.partition(":")
+    if not colon or kind not in GENERATORS:
+        known = [f"{name}:" for name in GENERATORS]
+        if colon and not Path(text).exists():
+            raise WeirError(f"unknown generator {kind!r:.60}{hint(kind + ':', known)}")
+        return read(text)
+    build = GENERATORS[kind]
+    parameters = inspect.signature(build).parameters
+    given = dict(_option(kind, item, parameters) for item in options.split(",") if item)
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in given]
+    if missing:
+        raise WeirError(f"{kind}: {missing[0]!r} is missing, as in {kind}:{missing[0]}=...")
+    return build(**given)
+
+
+def _option(kind: str, item: str, parameters: Any) -> tuple[str, float]:
+    name, _, value = item.partition("=")
+    if name not in parameters:
+        raise WeirError(f"{kind}: unknown option {name!r:.40}{hint(name, parameters)}")
+    whole = parameters[name].annotation == "int"
+    try:
+        number = int(value) if whole else float(value)
+    except ValueError:
+        raise WeirError(f"{kind}: {name} is {value!r:.40}, expected a {'whole ' if whole else ''}number") from None
+    if not 0 <= number < 2**40 or (name in ("n", "scale", "draws", "side", "dofs") and number < 1):
+        raise WeirError(f"{kind}: {name} is {value!r:.40}, out of range")
+    return name, number
