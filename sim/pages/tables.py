@@ -25,8 +25,9 @@ _UNIT = re.compile(r"^(.*\S) [(\[]([^()\[\]]{1,24})[)\]]$", re.S)  # "latency (s
 def read(path: str | Path) -> pd.DataFrame:
     """The file's rows, their units in ``attrs["units"]`` and what the file says of itself in ``attrs["manifest"]``.
 
-    JSON is a list of objects, an object with ``rows`` or ``data`` (as ``weir sweep --out`` writes), or what ``weir estimate --json`` and ``weir compare --json``
-    print. A unit is the file's own (``units``), the bracket behind a column's name, or that which weir gives the name.
+    JSON is a list of objects, an object with ``rows`` or ``data`` (as ``weir sweep --out`` writes), or what
+    ``weir estimate --json`` and ``weir compare --json`` print. A unit is the file's own (``units``), the bracket behind
+    a column's name, or that which weir gives the name.
     Raises :class:`WeirError` for anything else.
     """
     where = Path(path)
