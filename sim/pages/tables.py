@@ -25,8 +25,9 @@ _UNIT = re.compile(r"^(.*\S) [(\[]([^()\[\]]{1,24})[)\]]$", re.S)  # "latency (s
 def read(path: str | Path) -> pd.DataFrame:
     """The file's rows, their units in ``attrs["units"]`` and what the file says of itself in ``attrs["manifest"]``.
 
-    JSON is a list of objects, an object with ``rows``, or what ``weir estimate --json`` and ``weir compare --json``
-    print. A unit is the file's own (``units``), the bracket behind a column's name, or that which weir gives the name.
+    JSON is a list of objects, an object with ``rows`` or ``data`` (as ``weir sweep --out`` writes), or what
+    ``weir estimate --json`` and ``weir compare --json`` print. A unit is the file's own (``units``), the bracket behind
+    a column's name, or that which weir gives the name.
     Raises :class:`WeirError` for anything else.
     """
     where = Path(path)
@@ -83,7 +84,7 @@ def _rows(found: Any) -> tuple[list[Any], dict[str, str], dict[str, Any]]:
         return found, {}, {}
     if not isinstance(found, dict):
         return [], {}, {}
-    key = next((k for k in ("rows", "answers") if isinstance(found.get(k), list)), None)
+    key = next((k for k in ("rows", "answers", "data") if isinstance(found.get(k), list)), None)
     rows = found[key] if key else [found] if found.get("schema") == "weir.estimate/1" else []
     units, manifest = found.get("units"), found.get("manifest")
     named = {str(k): str(v) for k, v in units.items()} if isinstance(units, dict) else {}

@@ -35,6 +35,7 @@ def test_brackets_stay_where_names_would_be_the_same(tmp_path: Path) -> None:
     [
         [{"a": 1, "b": {"c": 2}}],
         {"rows": [{"a": 1, "b_c": 2}]},
+        {"schema": {"fields": [{"name": "a", "type": "integer"}]}, "data": [{"a": 1, "b_c": 2}]},
         {"schema": "weir.compare/1", "answers": [{"a": 1, "b": {"c": 2}, "notes": ["left out"]}]},
         {"schema": "weir.estimate/1", "a": 1, "b": {"c": 2}},
     ],
