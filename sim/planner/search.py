@@ -112,7 +112,8 @@ def place(
             pairs += table[i, j]
     state = _State(
         np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, np.zeros((n + 2, FRAME), np.int64),
-        np.empty(3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * shape.moments + 64, np.int64), np.empty((pairs + n + 1, 2), np.int64),
+        np.empty(3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * shape.moments + 64, np.int64),
+        np.empty((pairs + n + 1, 2), np.int64),
         np.zeros(4, np.int64), np.zeros(n, np.int64), np.zeros(shape.moments, np.int64),
         np.zeros(shape.moments, np.int64), np.zeros(shape.moments, np.int64), np.zeros(shape.moments + 1, np.int64),
         memory, blame,
