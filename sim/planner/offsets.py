@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from math import isfinite
 
@@ -21,15 +22,17 @@ from sim.planner.milp import SOLVERS, Progress
 from sim.planner.packing import Ints, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
 
-ORDERINGS = ("TWA", "AWT", "WTA", "TAW")
+ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "WAT", "ATW")
 LARGEST = 3000  # buffers that are searched; the search's memory grows with their square
-SHALLOW, GROWTH = 1000, 1.05  # choices that a search may make at first, and how that grows with each round
+SHALLOW = 1.5  # choices that a short search may make, for each buffer: what succeeds hardly ever turns back
+SHORTEST = 100  # choices of the shortest
 DEEPEST = 100_000  # choices of one search at most: a second or two, in which an interrupt has to wait
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
 ADVICE = 5.0  # seconds at most to find what would do when nothing fits
 PATIENCE = 50  # passes in other orders without a lower placement
 PROMOTING = 0.1  # of the time for first fit in other orders, before a search
-FADING = 0.95  # of blame from one attempt to the next
+FADING = 0.98  # of blame from one attempt to the next
+NOISE = 0.1  # by which blame is scattered, as the deviation of its logarithm: attempts must not run in circles
 SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
 
@@ -210,42 +213,63 @@ def _promote(work: _Work, seconds: float) -> None:
 
 
 def _search(work: _Work, table: np.ndarray, seconds: float) -> None:
-    """Search a little under one ordering after the other, for how long one takes says little of the next.
+    """Search a little under one ordering after the other, forward and backward in time, most searches short.
 
-    From the second round on, what was live where things did not fit comes first: the blame of earlier attempts, which
-    slowly fades. Now and then one search goes as far as all before together, so that small problems are exhausted.
+    From the second round on, what was live where things did not fit comes first: the blame of earlier attempts under
+    the same ordering (others' would mislead), which slowly fades. Lengths follow Luby, Sinclair and Zuckerman (1993),
+    within a factor of the best for any distribution of what is needed. Now and then one search goes as far as all
+    before together, so that small problems are exhausted.
     """
     if not work.packing.buffers:
         return
-    effort = _Effort(deep=0 if work.lowest else LATE)
+    short = max(SHORTEST, int(SHALLOW * len(work.packing.buffers)))
+    effort = _Effort(work.packing, table, short=short, deep=0 if work.lowest else LATE)
     for attempt in count():
         target = _target(work, attempt)
         if work.done or work.elapsed > seconds:
             return
         turn, by = divmod(attempt, len(ORDERINGS))
-        blame = effort.blame.setdefault(target <= work.bound, np.zeros(work.packing.shape.moments))
-        order = work.packing.order(ORDERINGS[by], blame if turn else None)
-        limit = int(min(SHALLOW * GROWTH**turn, effort.most))
-        effort.spend(_try(work, table, order, target, limit, blame))
+        _try(work, effort, ORDERINGS[by], target, min(short * luby(turn + 1), DEEPEST), backward=turn % 2 == 1)
         if effort.is_due():
-            effort.spend(_try(work, table, order, _deep_target(work), min(effort.spent, DEEPEST), blame))
+            _try(work, effort, ORDERINGS[by], _deep_target(work), min(effort.spent, DEEPEST), backward=False)
+
+
+def luby(turn: int) -> int:
+    """1, 1, 2, 1, 1, 2, 4, ...: the lengths of restarts by Luby, Sinclair and Zuckerman, from the first turn (1)."""
+    while turn & (turn + 1):
+        turn -= (1 << (turn.bit_length() - 1)) - 1
+    return (turn + 1) // 2
 
 
 @dataclass
 class _Effort:
-    """Choices made so far, and from how many on a deep search is due."""
+    """What earlier searches leave to later ones: choices made, blame by ordering, and room to work in."""
 
-    deep: int
+    packing: Packing
+    table: np.ndarray
+    short: int
+    deep: int  # choices from which on a deep search is due
     spent: int = 0
-    most: int = DEEPEST
-    blame: dict[bool, np.ndarray] = field(default_factory=dict)
+    blame: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
+    memory: Ints = field(default_factory=lambda: np.zeros(1 << 14, np.int64))
+    draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def spend(self, choices: int) -> None:
-        self.spent += choices
+    @cached_property
+    def shapes(self) -> tuple[search.Shape, search.Shape]:
+        """Forward and backward in time."""
+        return self.packing.shape, self.packing.backward
+
+    def rank(self, by: str, blame: np.ndarray) -> Ints:
+        """Each buffer's place in the ordering."""
+        scattered = blame * np.exp(NOISE * self.draw.standard_normal(blame.size)) if blame.any() else None
+        order = self.packing.order(by, scattered)
+        rank = np.empty(order.size, np.int64)
+        rank[order] = np.arange(order.size)
+        return rank
 
     def is_due(self) -> bool:
         """Whether as much was spent again as when the last deep search began."""
-        if self.spent < self.deep or self.spent < SHALLOW:
+        if self.spent < self.deep or self.spent < self.short:
             return False
         self.deep = 4 * self.spent
         return True
@@ -255,26 +279,29 @@ def _target(work: _Work, attempt: int) -> int:
     """The height to try: the capacity, or in turn the bound and half way from it to the best."""
     if not work.lowest:
         return work.room
-    return work.bound if attempt // len(ORDERINGS) % 2 == 0 else (work.bound + work.height) // 2
+    return work.bound if attempt // len(ORDERINGS) % 4 < 2 else (work.bound + work.height) // 2
 
 
 def _deep_target(work: _Work) -> int:
     return work.height - 1 if work.lowest else work.room
 
 
-def _try(work: _Work, table: np.ndarray, order: Ints, target: int, limit: int, blame: np.ndarray) -> int:
-    """One search, its find or proof kept; how many choices it made."""
-    rank = np.empty(order.size, np.int64)
-    rank[order] = np.arange(order.size)
-    memory, seen = np.zeros(1 << 14, np.int64), np.zeros(blame.size, np.int64)
-    status, choices, found = search.place(work.packing.shape, table, rank, target, limit, memory, 0, True, seen)
+def _try(work: _Work, effort: _Effort, by: str, target: int, limit: int, *, backward: bool) -> None:
+    """One search, its find or proof kept, and where it did not fit."""
+    moments = effort.packing.shape.moments
+    blame = effort.blame.setdefault((by, target <= work.bound), np.zeros(moments))
+    rank, seen = effort.rank(by, blame), np.zeros(moments, np.int64)
+    effort.memory[:] = 0
+    status, choices, found = search.place(
+        effort.shapes[backward], effort.table, rank, target, limit, effort.memory, 0, True, seen
+    )
+    effort.spent += int(choices)
     blame *= FADING
-    blame += seen
+    blame += seen[::-1] if backward else seen
     if status == search.FOUND:
         work.take(found, "search")
     elif status == search.IMPOSSIBLE:
         work.raise_bound(target + 1)
-    return int(choices)
 
 
 def _too_small(work: _Work) -> str:

@@ -36,6 +36,15 @@ class Packing:
         np.add.at(change, shape.end, -sizes)
         return np.cumsum(change)[:-1]
 
+    @cached_property
+    def backward(self) -> Shape:
+        """The same buffers with time running backward: the same placements are right."""
+        shape = self.shape
+        owner = np.repeat(np.arange(shape.size.size), np.diff(shape.at))
+        begin, end = shape.moments - shape.end, shape.moments - shape.begin
+        order = np.lexsort([begin, owner])
+        return shape._replace(begin=begin[order], end=end[order])
+
     @property
     def bound(self) -> int:
         """No placement is lower than the most that is live at once."""

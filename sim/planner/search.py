@@ -106,15 +106,20 @@ def place(
     same ordering and ``salt`` left), ``blame`` counts by moment how often what remained did not fit there.
     """
     n = shape.size.size
-    pairs = table.sum() // 2
+    pairs = 0
+    for i in range(n):
+        for j in range(i):
+            pairs += table[i, j]
     state = _State(
         np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, np.zeros((n + 2, FRAME), np.int64),
-        np.empty(3 * (n + 2) * (n + 4) // 2 + 8 * n + 64, np.int64), np.empty((pairs + n + 1, 2), np.int64),
+        np.empty(3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * shape.moments + 64, np.int64),
+        np.empty((pairs + n + 1, 2), np.int64),
         np.zeros(4, np.int64), np.zeros(n, np.int64), np.zeros(shape.moments, np.int64),
         np.zeros(shape.moments, np.int64), np.zeros(shape.moments, np.int64), np.zeros(shape.moments + 1, np.int64),
         memory, blame,
     )  # fmt: skip
-    state.pool[:n] = np.argsort(rank)
+    for i in range(n):
+        state.pool[rank[i]] = i
     state.now[POOL], state.now[SALT] = n, salt
     state.frames[0, MEMBER_END] = n
     state.frames[0, LAST] = -1
@@ -379,10 +384,11 @@ def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
         parts += crossing == 0
         cross[s] = parts - 1
     frame[PART_AT], frame[PART_END], frame[PART] = left, left + parts, left - 1
-    pool[left : left + parts] = 0
+    for part in range(parts):
+        pool[left + part] = 0
     for k in range(start, left):
         pool[left + cross[_hull(shape, pool[k])[0]]] += 1
-    _sort_by_part(shape, state, start, left)
+    _sort_by_part(shape, state, start, left, parts)
     end, kept = start, 0
     for part in range(parts):  # moments without a buffer make parts of their own, which are dropped
         end += pool[left + part]
@@ -399,10 +405,18 @@ def _hull(shape: Shape, i: int) -> tuple[int, int]:
 
 
 @compiled
-def _sort_by_part(shape: Shape, state: _State, start: int, left: int) -> None:
-    """A counting sort by the part that ``cross`` says each buffer is in."""
+def _sort_by_part(shape: Shape, state: _State, start: int, left: int, parts: int) -> None:
+    """A counting sort by the part that ``cross`` says each buffer is in; the pool behind the parts is scratch."""
     pool, cross = state.pool, state.cross
-    members = pool[start:left].copy()
-    order = np.argsort(np.array([cross[_hull(shape, i)[0]] for i in members]), kind="mergesort")
+    slots, copy = left + parts, left + 2 * parts
+    slot = start
+    for part in range(parts):
+        pool[slots + part] = slot
+        slot += pool[left + part]
     for k in range(left - start):
-        pool[start + k] = members[order[k]]
+        pool[copy + k] = pool[start + k]
+    for k in range(left - start):
+        i = pool[copy + k]
+        part = cross[_hull(shape, i)[0]]
+        pool[pool[slots + part]] = i
+        pool[slots + part] += 1

@@ -226,3 +226,15 @@ def test_what_makes_no_sense_is_refused(problem: Problem, options: dict[str, Any
 
 def test_without_buffers_there_is_nothing_to_place() -> None:
     assert offsets.plan(Problem("p", (), (Tier("m"),))).value == 0
+
+
+def test_lengths_of_restarts_are_lubys() -> None:
+    assert [offsets.luby(k) for k in range(1, 16)] == [1, 1, 2, 1, 1, 2, 4, 1, 1, 2, 1, 1, 2, 4, 8]
+
+
+@settings(max_examples=20, deadline=None)
+@given(problem=problems())
+def test_time_may_run_backward(problem: Problem) -> None:
+    packing = pack(problem)
+    assert (search.overlaps(packing.backward) == search.overlaps(packing.shape)).all()
+    assert (packing.backward.begin < packing.backward.end).all()
