@@ -42,7 +42,6 @@ class _Made:
     above: str = ""
     names: dict[str, int] = field(default_factory=dict)
     inherited: dict[str, Any] = field(default_factory=dict)
-    copies: int = 1
     memories: int = 0
     computes: int = 0
 
@@ -123,7 +122,7 @@ def _spatial(node: Item, name: str, stated: dict[str, Item], made: _Made) -> Non
         elif count > 1:
             fanout = made.name(f"{name}_{axis[-1]}")
             made.parts.append(f'[[fanout]]\nname = "{fanout}"\nunder = "{made.above}"\ncount = {count}\n')
-            made.above, made.copies = fanout, made.copies * count
+            made.above = fanout
 
 
 def _component(node: Item, name: str, stated: dict[str, Any], made: _Made) -> None:

@@ -40,15 +40,6 @@ def mask(text: str, columns: Mapping[str, Any]) -> Any:
     return found
 
 
-def names(text: str, known: Mapping[str, Any]) -> bool:
-    """Whether the condition asks for nothing but these columns."""
-    try:
-        mask(text, known)
-    except WeirError:
-        return False
-    return True
-
-
 def _value(node: ast.expr, columns: Mapping[str, Any], text: str) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
         return node.value
