@@ -22,7 +22,7 @@ from mappings.tree import Branch, Nest, Node, Spatial, Temporal
 
 FOLDER = Path(__file__).with_name("data")
 SHARES = ("contiguous", "cyclic", "dynamic")
-WORKS = ("add", "hash", "intersect", "merge")
+WORKS = ("add", "hash", "intersect", "skip", "merge")
 HASHES = ("low", "high", "multiplicative")
 INSTRUCTIONS = ("product", "probe", "compared", "entry", "row", "slot", "written", "copied")
 _KEYS = (

@@ -88,7 +88,7 @@ def test_other_tiles() -> None:
         ('hash = "multiplicative"', 'hash = "md5"', "hash is 'md5'"),
         ("load = 0.5", "load = 1.5", "load must lie between 0 and 1"),
         ('Z = "hash"', 'Z = "hush"', "Z is 'hush'; did you mean 'hash'"),
-        ('Z = "hash"', 'Z = "merge"', "'merge' is not add, hash, intersect or 'merge RADIX'"),
+        ('Z = "hash"', 'Z = "merge"', "'merge' is not add, hash, intersect, skip or 'merge RADIX'"),
         ('Z = "hash"', 'Z = "merge 1"', "a merger's radix is at least 2"),
         ('Z = "hash"', 'Y = "hash"', "unknown key 'Y'"),
         ('"8 each n all"', '"8 each q all"', "format of B: no rank 'q'"),

@@ -22,6 +22,7 @@ from sim.model.sparse.share import efficiency, loads, spans
 from sim.model.sparse.structure import Floats, Ints
 
 DTYPE = "fp64"
+WALKS = {"intersect": work.intersected, "skip": work.skipped}
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,9 @@ def _needed(counter: Counter, leaf: Leaf) -> work.Operations:
     compared = 0.0
     if kind == "merge":
         compared = work.merged(product, radix)
-    elif kind == "intersect":
+    elif kind in WALKS:
         left, right = counter.operands(leaf).values()
-        compared = work.intersected(left, right, leaf)
+        compared = WALKS[kind](left, right, leaf)
     if given := mapping.instructions.get(leaf.einsum.name):
         rows = {k: v for k, v in given.items() if k not in work.BACK}
         return {"map": work.instructions(rows, product, probes, compared, 0.0)}
