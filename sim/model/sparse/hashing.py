@@ -47,8 +47,7 @@ def probes(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag:
 def _run(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag: str, load: float) -> Probed:
     chosen = _chosen(a, b, edges)
     kind = ("low", "high", "multiplicative").index(hash_)
-    wide = max(int(b.shape[1]) - 1, 1).bit_length()
-    high = max(int(np.diff(edges).max(initial=1)) - 1, 1).bit_length()
+    wide, high = widths(b.shape[1], edges)
     narrow = wide + high < 31  # tags and counts of 32 bits halve what a cache has to hold
     table = np.empty((slots, 2), np.int32 if narrow else np.int64)
     steps, products, capped, squares, held, most = _probed(
@@ -69,8 +68,19 @@ def _chosen(a: Structure, b: Structure, edges: Ints) -> Ints:
     return np.arange(step // 2 if step > 1 else 0, len(products), step, dtype=np.int64)
 
 
+def widths(columns: int, edges: Ints) -> tuple[int, int]:
+    """Bits of a column and of a row in a window, which together are a tag."""
+    return max(columns - 1, 1).bit_length(), max(int(np.diff(edges).max(initial=1)) - 1, 1).bit_length()
+
+
 @jit
-def _slot(tag: int, kind: int, bits: int, width: int) -> int:
+def tagged(row: int, column: int, wide: int, high: int, outside: bool) -> int:
+    """The tag of a place in a window, the column or the row in its high bits."""
+    return (column << high) | row if outside else (row << wide) | column
+
+
+@jit
+def slot_of(tag: int, kind: int, bits: int, width: int) -> int:
     """The first slot of a tag of ``width`` bits in a table of ``2 ** bits``."""
     if kind == 0:
         return tag & ((1 << bits) - 1)
@@ -120,8 +130,8 @@ def _probed(
         for m in range(first, edges[window + 1]):
             for entry in range(ap[m], ap[m + 1]):
                 for j in range(bp[ai[entry]], bp[ai[entry] + 1]):
-                    tag = (bi[j] << high) | (m - first) if outside else ((m - first) << wide) | bi[j]
-                    slot, steps = _slot(tag, kind, bits, wide + high), 1
+                    tag = tagged(m - first, bi[j], wide, high, outside)
+                    slot, steps = slot_of(tag, kind, bits, wide + high), 1
                     while table[slot, 0] >= 0 and table[slot, 0] != tag and steps < CAP:
                         slot, steps = (slot + 1) & (slots - 1), steps + 1
                     products[at] += 1
