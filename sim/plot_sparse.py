@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from einsum.files import write
 from sim.plot import COLOURS, MARKERS
 from sim.sparse import Comparison
 
@@ -24,7 +25,7 @@ def _axes(ax: Axes | None) -> Axes:
 def roofline(found: Comparison, ax: Axes | None = None) -> Axes:
     """Multiplications and additions a second over those a byte of the outermost level, under that level's bandwidth."""
     ax = _axes(ax)
-    flops = 2.0 * found.estimates[0].product.products
+    flops = 2.0 * found.estimates[0].multiplies
     points = [(flops / e.traffic, flops / e.seconds) for e in found.estimates]
     outer = found.estimates[0].outer
     bandwidth = outer.bandwidth * found.device.instances(outer.name)
@@ -68,28 +69,21 @@ def workers(found: Comparison, ax: Axes | None = None) -> Axes:
 
 def save(found: Comparison, path: str | Path) -> None:
     """All three in one file, which is replaced only when it is whole."""
-    import os
-    import tempfile
+    import io
 
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    target = Path(path)
+    target, drawn = Path(path), io.BytesIO()
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
     try:
         _draw(found, axes)
-        handle, name = tempfile.mkstemp(dir=target.parent, suffix=target.suffix)
-        os.close(handle)
-        try:
-            figure.savefig(name)
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
+        figure.savefig(drawn, format=target.suffix[1:])
     finally:
         plt.close(figure)
+    write(target, drawn.getvalue(), "picture")
 
 
 def _draw(found: Comparison, axes: Any) -> None:

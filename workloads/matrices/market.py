@@ -46,6 +46,10 @@ def matrix(text: bytes, where: str) -> Any:
         raise WeirError(
             f"{where}: truncated: line {head.line - 1} declares {head.entries} entries, there is room for {room}"
         )
+    if (follow := len(text) - head.body) > (head.entries + 1) * LONGEST:  # a bomb, say, whose lines nobody need look at
+        raise WeirError(
+            f"{where}: too long: line {head.line - 1} declares {head.entries} entries, {follow} bytes follow"
+        )
     what = "row, column" + (", value" if FIELDS[head.field] else " (a pattern has no values)")
     lines = parse(text[head.body :], where, head.line, 2 + FIELDS[head.field], 2, what)
     if len(lines) != head.entries:

@@ -26,6 +26,12 @@ def test_a_general_matrix(tmp_path: Path) -> None:
     assert made.toarray().tolist() == [[7, 0.5, 0], [0, 0, -15]]
 
 
+def test_a_file_that_unpacks_to_far_more_than_it_declares(tmp_path: Path) -> None:
+    bomb = gzip.compress((HEAD + "3 3 1\n" + 1000 * "1 1 1\n").encode())
+    with pytest.raises(WeirError, match=r"b.mtx.gz: too long: line 2 declares 1 entries, 6000 bytes follow"):
+        read(filed(tmp_path, bomb, "b.mtx.gz"))
+
+
 @pytest.mark.parametrize(("end", "entries"), [("\n", 3), ("\r\n", 3), (" \n", 3)])
 def test_line_ends(tmp_path: Path, end: str, entries: int) -> None:
     text = end.join([HEAD.strip(), "3 3 3", "1 1 1", "2 2 2", "3 3 3"])
