@@ -13,7 +13,7 @@ from sim.arch import Device
 from sim.model.fit import capacity
 from sim.model.flow import flow
 from sim.model.nests import Mapped
-from sim.model.pieces import least, used
+from sim.model.sized import Sized
 
 
 def check(
@@ -25,18 +25,23 @@ def check(
     ``tiles`` replaces tile sizes by loop, as in :func:`sim.model.counts.counts`.
     """
     mapped = nest if isinstance(nest, Mapped) else Mapped(cascade, nest)
-    problems = list(_names(cascade, mapped.nest))
+    legal(Sized.of(mapped, cascade.bind() if sizes is None else sizes, tiles), device)
+    return mapped
+
+
+def legal(at: Sized, device: Device | None = None) -> None:
+    """:class:`WeirError` with every reason why a nest is not legal at these sizes, on a device if one is given."""
+    mapped = at.mapped
+    problems = list(_names(mapped.cascade, mapped.nest))
     if problems:
         raise WeirError("\n".join(problems))
-    at = cascade.bind() if sizes is None else dict(sizes)
-    problems += [*_kept(mapped), *flow(mapped, at)]
+    problems += [*_kept(mapped), *flow(at)]
     if device is not None:
-        problems += [*_places(mapped.nest, device), *_fans(mapped, device, at, tiles or {})]
+        problems += [*_places(mapped.nest, device), *_fans(at, device)]
         if not problems:
-            problems += capacity(mapped, device, at, tiles or {})
+            problems += capacity(at, device)
     if problems:
         raise WeirError("\n".join(dict.fromkeys(problems)))
-    return mapped
 
 
 def _nodes(nest: Nest) -> Iterator[Node]:
@@ -130,19 +135,14 @@ def _within(name: str, outer: str, parents: Mapping[str, str]) -> bool:
     return False
 
 
-def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any]) -> Iterator[str]:
+def _fans(at: Sized, device: Device) -> Iterator[str]:
     """No more pieces in space than a fan-out has instances."""
     counts = {f.name: f.count for f in device.fanouts}
-    for leaf in mapped.leaves:
+    for leaf in at.mapped.leaves:
         need: dict[str, Any] = {}
-        cuts = mapped.cuts(leaf.loops, tiles)
-        for loop in (one for one in leaf.loops if isinstance(one.node, Spatial)):
-            length: Any = sizes[loop.node.rank]
-            for cut in cuts[loop.node.rank]:
-                if cut.at == loop.at:
-                    over = loop.node.over if isinstance(loop.node, Spatial) else ""
-                    need[over] = need.get(over, 1) * used(cut, length)
-                length = least(length, cut.tile)
+        for loop in leaf.loops:
+            if isinstance(loop.node, Spatial):
+                need[loop.node.over] = need.get(loop.node.over, 1) * at.trips(loop)
         for over, count in need.items():
             if over in counts and np.any(count > counts[over]):
                 need_text = f"{leaf.einsum.name} needs {int(np.max(count))} instances of {over!r}"

@@ -9,7 +9,6 @@ from typing import Any
 
 from einsum import Access, Affine, Cascade, Einsum
 from mappings.tree import Branch, Keep, Nest, Run, Spatial, Temporal
-from sim.model.pieces import Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,60 @@ class Leaf:
         return found
 
 
-Dim = tuple[tuple[tuple[Any, str], ...], int] | None  # ((coefficient, rank), ...) and slack; None: the whole dimension
+Terms = tuple[tuple[int, str], ...]  # an interval's start moves by so much with each rank
+Moving = tuple[Terms, int]  # and the slack by which constants spread it
+Dim = Moving | None  # None: the whole dimension
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Ranks of a tile that move together, and the dimensions that they move."""
+
+    ranks: tuple[str, ...]
+    axes: tuple[Moving, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one rank that indexes one dimension as it is: its pieces are the same or apart."""
+        return self.axes == ((((1, self.ranks[0]),), 0),)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How a tile of a tensor moves with ranks, dimension by dimension."""
+
+    dims: tuple[Dim, ...]
+
+    @cached_property
+    def ranks(self) -> frozenset[str]:
+        """The ranks that move it."""
+        return frozenset(r for dim in self.dims if dim for _, r in dim[0])
+
+    @cached_property
+    def whole(self) -> tuple[int, ...]:
+        """Dimensions that never move: all of them is there."""
+        return tuple(axis for axis, dim in enumerate(self.dims) if dim is None)
+
+    @cached_property
+    def plain(self) -> tuple[str, ...]:
+        """Ranks each of which indexes one dimension as it is: pieces are the same or apart."""
+        return tuple(group.ranks[0] for group in self._groups if group.plain)
+
+    @cached_property
+    def skew(self) -> tuple[Group, ...]:
+        """The other ranks, in groups that move dimensions together."""
+        return tuple(group for group in self._groups if not group.plain)
+
+    @cached_property
+    def _groups(self) -> list[Group]:
+        groups: list[tuple[set[str], list[Moving]]] = []
+        for dim in (dim for dim in self.dims if dim):
+            ranks, axes = {r for _, r in dim[0]}, [dim]
+            for other in [g for g in groups if g[0] & ranks]:
+                groups.remove(other)
+                ranks, axes = ranks | other[0], other[1] + axes
+            groups.append((ranks, axes))
+        return [Group(tuple(sorted(ranks)), tuple(axes)) for ranks, axes in groups]
 
 
 @dataclass(frozen=True)
@@ -85,40 +137,20 @@ class Mapped:
                     found[held.at, name] = (*found.get((held.at, name), ()), leaf)
         return found
 
-    def dims(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> tuple[Dim, ...]:
+    def tile(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Tile:
         """How a tile of a tensor moves with ranks, dimension by dimension, as all runs below the keep touch it."""
         key = held.at, tensor
-        if key in self._dims:
-            return self._dims[key]
+        if key in self._tiles:
+            return self._tiles[key]
         accesses = [a for leaf in self.holders[key] for a in _touching(leaf.einsum, tensor)]
         axes = [[a.indices[axis] for a in accesses] for axis in range(len(accesses[0].indices))]
-        found = tuple(_dim(indices, sizes) for indices in axes)
+        found = Tile(tuple(_dim(indices, sizes) for indices in axes))
         if not any(isinstance(i, Affine) and any(t.extents for t in i.terms) for indices in axes for i in indices):
-            self._dims[key] = found  # the same at all sizes
+            self._tiles[key] = found  # the same at all sizes
         return found
 
     @cached_property
-    def _dims(self) -> dict[tuple[int, str], tuple[Dim, ...]]:
-        return {}
-
-    def cuts(self, loops: tuple[Loop, ...], tiles: Mapping[str, Any]) -> dict[str, tuple[Cut, ...]]:
-        """The loops over each rank as cuts, tile sizes replaced where ``tiles`` names the loop.
-
-        ``loops`` are all those above some place in the tree, so that the last of them stands for all.
-        """
-        at = loops[-1].at if loops else 0
-        if not tiles and at in self._cuts:
-            return self._cuts[at]
-        found: dict[str, tuple[Cut, ...]] = {}
-        for loop in loops:
-            cut = Cut(tiles.get(loop.key, loop.node.tile), loop.space, loop.at)
-            found[loop.node.rank] = (*found.get(loop.node.rank, ()), cut)
-        if not tiles:
-            self._cuts[at] = found
-        return found
-
-    @cached_property
-    def _cuts(self) -> dict[int, dict[str, tuple[Cut, ...]]]:
+    def _tiles(self) -> dict[tuple[int, str], Tile]:
         return {}
 
 
