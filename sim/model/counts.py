@@ -108,7 +108,7 @@ class _Counter:
         if not (patterns and spread):
             return first
         dense = first / density(patterns, self.sizes)  # each instance begins those that its own share of points reaches
-        return dense * self.chance(leaf, einsum.reduced, self._dense(leaf, frozenset()) / dense)
+        return dense * self.chance(leaf, einsum.reduced, self.at.run(leaf) / dense)
 
     def writers(self, held: Held, tensor: str) -> tuple[Leaf, ...]:
         """Runs below a keep that write a tensor."""
@@ -164,21 +164,12 @@ class _Counter:
     def points(self, leaf: Leaf, lone: Iterable[int] = ()) -> Any:
         """Points of an Einsum over all visits and instances; of the loops in space at ``lone``, instance 0 alone."""
         alone = frozenset(lone)
-        dense = self._dense(leaf, alone)
+        dense = self.at.run(leaf, alone)
         patterns = self.mapped.cascade.patterns[leaf.einsum.name]
         if not patterns:
             return dense
         ranks = {loop.node.rank for loop in leaf.loops if loop.at in alone}
-        return dense * self.chance(leaf, ranks, self._dense(leaf, frozenset()) / dense if ranks else 1)
-
-    def _dense(self, leaf: Leaf, alone: frozenset[int]) -> Any:
-        """Points, present or not."""
-        cuts = self.at.cuts(leaf.loops)
-        total: Any = 1
-        for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
-            count = self.at.covered if rank in leaf.einsum.ranks else self.at.repeated
-            total = total * count(rank, cuts.get(rank, ()), alone)
-        return total
+        return dense * self.chance(leaf, ranks, self.at.run(leaf) / dense if ranks else 1)
 
     def chance(self, leaf: Leaf, ranks: Collection[str], places: Any) -> Any:
         """Chance that any of so many points of an Einsum is present, if they differ along these ranks."""

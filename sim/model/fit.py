@@ -41,7 +41,7 @@ def _renewed(mapped: Mapped, held: Held, tensor: str, axis: int) -> int:
 
     They replace each other when all Einsums that move along the axis share one loop that takes single steps.
     """
-    if not mapped.cascade.iterative:
+    if tensor not in mapped.renewed:
         return 0
     moving = [(leaf, spread) for leaf in mapped.holders[held.at, tensor] if (spread := _spread(leaf, tensor, axis))]
     ranks = {r for leaf, _ in moving if leaf.einsum.output.tensor == tensor for r in carried(leaf.einsum)}

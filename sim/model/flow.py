@@ -51,8 +51,8 @@ def _missed(at: Sized) -> Iterator[str]:
     for i, maker in enumerate(at.mapped.leaves):
         output = maker.einsum.output
         for reader in (leaf for leaf in at.mapped.leaves[i + 1 :] if output.tensor in leaf.einsum.inputs):
-            shared, reads = _shared(maker, reader), [a for a in reader.einsum.reads if a.tensor == output.tensor]
-            for loop in (one for one in shared if one.node.rank in output.ranks):
+            reads = [a for a in reader.einsum.reads if a.tensor == output.tensor and a.indices != output.indices]
+            for loop in (one for one in _shared(maker, reader) if reads and one.node.rank in output.ranks):
                 others = [a for a in reads if not made_there(output, a, loop.node.rank)]
                 if others and at.divides(loop):
                     yield (

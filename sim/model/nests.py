@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from einsum import Access, Affine, Cascade, Einsum
+from einsum.cascade import carried
 from mappings.tree import Branch, Keep, Nest, Run, Spatial, Temporal
 
 
@@ -137,6 +138,11 @@ class Mapped:
                     found[held.at, name] = (*found.get((held.at, name), ()), leaf)
         return found
 
+    @cached_property
+    def renewed(self) -> frozenset[str]:
+        """Tensors of which some Einsum makes each place from the one before."""
+        return frozenset(leaf.einsum.output.tensor for leaf in self.leaves if any(carried(leaf.einsum)))
+
     def tile(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Tile:
         """How a tile of a tensor moves with ranks, dimension by dimension, as all runs below the keep touch it."""
         key = held.at, tensor
@@ -199,17 +205,16 @@ def _touching(einsum: Einsum, tensor: str) -> list[Access]:
 
 def _dim(indices: list[Affine | Access], sizes: Mapping[str, Any]) -> Dim:
     """One dimension under several accesses: the ranks that move it, and how far constants spread it."""
-    shapes: set[tuple[tuple[Any, str], ...]] = set()
+    shapes: set[Terms] = set()
     offsets: list[int] = []
     for index in indices:
+        if isinstance(index, Affine) and index.plain:
+            shapes.add(((1, index.plain),))
+            offsets.append(0)
+            continue
         if isinstance(index, Access) or any(t.rank is None and t.extents for t in index.terms):
             return None
-        moving = tuple(sorted((_coefficient(t.coefficient(sizes)), t.rank) for t in index.terms if t.rank))
-        shapes.add(moving)
+        shapes.add(tuple(sorted((int(t.coefficient(sizes)), t.rank) for t in index.terms if t.rank)))
         offsets.append(sum(t.scale for t in index.terms if t.rank is None))
     [first, *others] = shapes
     return None if others or not first else (first, max(offsets) - min(offsets))
-
-
-def _coefficient(value: Any) -> int:
-    return int(value)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.model.nests import Loop, Mapped
+from sim.model.nests import Leaf, Loop, Mapped
 from sim.model.pieces import Change, Cut, States, changes, cut_up, divided, least, most, standing
 
 Path = tuple[Cut, ...]  # loops over one rank, outermost first: all of those above some place in the nest
@@ -54,7 +54,8 @@ class Sized:
 
     def divides(self, loop: Loop) -> bool:
         """Whether a loop makes more than one piece, at any design point."""
-        return bool(np.any(self._longest[loop.at] > self.tile(loop)))
+        longer = self._longest[loop.at] > self.tile(loop)
+        return longer if isinstance(longer, bool) else bool(np.any(longer))
 
     def trips(self, loop: Loop) -> Any:
         """Pieces that a loop makes of the longest piece that it is given."""
@@ -97,6 +98,20 @@ class Sized:
         if not any(cut.space and cut.at in lone for cut in path):
             return self.sizes[rank]  # the pieces of a rank make up the rank
         return sum((w * n for w, n in self.states(rank, path, lone)), start=0)
+
+    def run(self, leaf: Leaf, lone: frozenset[int] = frozenset()) -> Any:
+        """Points of an Einsum over all visits and instances, present or not; at ``lone``, of instance 0 only."""
+        key = ("run", leaf.at, lone)
+        if key not in self._known:
+            cuts = self.cuts(leaf.loops)
+            total: Any = 1
+            for rank in leaf.einsum.ranks:
+                total = total * (self.covered(rank, cuts[rank], lone) if rank in cuts else self.sizes[rank])
+            for rank in cuts:
+                if rank not in leaf.einsum.ranks:
+                    total = total * self.repeated(rank, cuts[rank], lone)
+            self._known[key] = total
+        return self._known[key]
 
     def visits(self, rank: str, path: Path) -> Any:
         """How often the loops over a rank bring a new piece, at instance 0 of those in space."""

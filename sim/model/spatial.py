@@ -242,14 +242,8 @@ def modelled(device: Device, technology: str | float | None = None) -> Device:
 def _busy(at: Sized, leaf: Leaf, device: Device, points: Any) -> Busy:
     """Seconds of the busiest instance: its places, each for as long as its expected operations take on the unit."""
     each, energy = per_point(at.mapped.cascade, leaf, device, at.sizes)
-    cuts = at.cuts(leaf.loops)
-    space = frozenset(loop.at for loop in leaf.loops if loop.space)
-    busiest: Any = 1
-    places: Any = 1
-    for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
-        count = at.covered if rank in leaf.einsum.ranks else at.repeated
-        busiest = busiest * count(rank, cuts.get(rank, ()), space)
-        places = places * count(rank, cuts.get(rank, ()))
+    busiest = at.run(leaf, frozenset(loop.at for loop in leaf.loops if loop.space))
+    places = at.run(leaf)
     skew = _skew(at, leaf, device)
     name = leaf.einsum.name
     return Busy(name, leaf.unit, busiest * each, skew, points, places * each, places * energy)
@@ -264,7 +258,7 @@ def per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, 
     joules: Any = 0.0
     for op, count in operations(cascade, leaf.einsum, sizes).items():
         runner = _runner(device, unit, op)
-        alone = replace(device, computes=(runner,))
+        alone = device.alone(runner.name)
         as_dtype, _ = alone.runs_as(op, dtype)
         each = count / whole / (alone.rate(op, dtype) / alone.instances(runner.name))
         seconds = np.maximum(seconds, each) if unit.chained else seconds + each
