@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -202,8 +203,9 @@ class _Counter:
     def _copies(self, held: Held, tile: Tile, tensor: str, shared: tuple[int, ...]) -> Any:
         """Instances that hold the same, those at ``shared`` counted once, times dimensions that are there whole."""
         copies: Any = 1
-        for axis in tile.whole:
-            copies = copies * self.mapped.cascade.shape(tensor, self.sizes)[axis]
+        if None in tile.dims:
+            shape = self.mapped.cascade.shape(tensor, self.sizes)
+            copies = prod(extent for dim, extent in zip(tile.dims, shape, strict=True) if dim is None)
         for rank, path in self.at.cuts(held.loops).items():
             if rank not in tile.ranks:
                 copies = copies * self.at.instances(rank, path, [c.at for c in path if c.at not in shared])

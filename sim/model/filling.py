@@ -65,14 +65,20 @@ class _Run:
 
     def rate(self, link: _Link) -> float:
         """Bytes per second out of the parent, all instances together."""
-        level = next(m for m in self.device.memories if m.name == link.parent.node.level)
-        return level.rate * self.device.instances(level.name)
+        return self._rates[link.parent.node.level]
+
+    @cached_property
+    def _rates(self) -> dict[str, float]:
+        return {m.name: m.rate * self.device.instances(m.name) for m in self.device.memories}
 
     def shift(self, link: _Link) -> float:
         """Seconds to hand a new tile on through the fan-outs between the two keeps."""
-        times = {f.name: f.shift for f in self.device.fanouts}
         over = dict.fromkeys(loop.node.over for loop in link.between if isinstance(loop.node, Spatial))
-        return sum(times[name] for name in over)
+        return sum(self._shifts[name] for name in over)
+
+    @cached_property
+    def _shifts(self) -> dict[str, float]:
+        return {f.name: f.shift for f in self.device.fanouts}
 
     def waits(self, link: _Link) -> bool:
         """Whether units stand still while the keep of something that is only read is filled."""

@@ -70,48 +70,35 @@ class Group:
     ranks: tuple[str, ...]
     axes: tuple[Moving, ...]
 
-    @property
-    def plain(self) -> bool:
-        """Whether it is one rank that indexes one dimension as it is: its pieces are the same or apart."""
-        return self.axes == ((((1, self.ranks[0]),), 0),)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tile:
     """How a tile of a tensor moves with ranks, dimension by dimension."""
 
     dims: tuple[Dim, ...]
+    plain: frozenset[str]  # ranks each of which indexes one dimension as it is: their pieces are the same or apart
+    skew: tuple[Group, ...]  # the other ranks that move it
+    ranks: frozenset[str]  # all that move it
 
-    @cached_property
-    def ranks(self) -> frozenset[str]:
-        """The ranks that move it."""
-        return frozenset(r for dim in self.dims if dim for _, r in dim[0])
+    @classmethod
+    def of(cls, dims: tuple[Dim, ...]) -> Tile:
+        """The tile with its ranks sorted out."""
+        groups = _groups([dim for dim in dims if dim])
+        plain = frozenset(g.ranks[0] for g in groups if g.axes == ((((1, g.ranks[0]),), 0),))
+        skew = tuple(g for g in groups if plain.isdisjoint(g.ranks))
+        return cls(dims, plain, skew, frozenset(r for g in groups for r in g.ranks))
 
-    @cached_property
-    def whole(self) -> tuple[int, ...]:
-        """Dimensions that never move: all of them is there."""
-        return tuple(axis for axis, dim in enumerate(self.dims) if dim is None)
 
-    @cached_property
-    def plain(self) -> tuple[str, ...]:
-        """Ranks each of which indexes one dimension as it is: pieces are the same or apart."""
-        return tuple(group.ranks[0] for group in self._groups if group.plain)
-
-    @cached_property
-    def skew(self) -> tuple[Group, ...]:
-        """The other ranks, in groups that move dimensions together."""
-        return tuple(group for group in self._groups if not group.plain)
-
-    @cached_property
-    def _groups(self) -> list[Group]:
-        groups: list[tuple[set[str], list[Moving]]] = []
-        for dim in (dim for dim in self.dims if dim):
-            ranks, axes = {r for _, r in dim[0]}, [dim]
-            for other in [g for g in groups if g[0] & ranks]:
-                groups.remove(other)
-                ranks, axes = ranks | other[0], other[1] + axes
-            groups.append((ranks, axes))
-        return [Group(tuple(sorted(ranks)), tuple(axes)) for ranks, axes in groups]
+def _groups(dims: list[Moving]) -> list[Group]:
+    """Dimensions with a rank in common together."""
+    found: list[Group] = []
+    for terms, slack in dims:
+        ranks = tuple(r for _, r in terms)
+        joined = [g for g in found if not set(ranks).isdisjoint(g.ranks)]
+        found = [g for g in found if g not in joined]
+        every = sorted({*ranks, *(r for g in joined for r in g.ranks)})
+        found.append(Group(tuple(every), (*(axis for g in joined for axis in g.axes), (terms, slack))))
+    return found
 
 
 @dataclass(frozen=True)
@@ -150,7 +137,7 @@ class Mapped:
             return self._tiles[key]
         accesses = [a for leaf in self.holders[key] for a in _touching(leaf.einsum, tensor)]
         axes = [[a.indices[axis] for a in accesses] for axis in range(len(accesses[0].indices))]
-        found = Tile(tuple(_dim(indices, sizes) for indices in axes))
+        found = Tile.of(tuple(_dim(indices, sizes) for indices in axes))
         if not any(isinstance(i, Affine) and any(t.extents for t in i.terms) for indices in axes for i in indices):
             self._tiles[key] = found  # the same at all sizes
         return found
