@@ -148,7 +148,7 @@ class _Counter:
         total = self.entering(outer, tensor, fresh=self.fresh(outer, tensor), like=held)
         inside = [loop for loop in held.loops if loop.at > outer.at]
         cuts = self.at.cuts(loops)
-        have = self.mapped.tile(held, tensor, self.sizes).ranks
+        have = self.at.tile(held, tensor).ranks
         for rank in dict.fromkeys(loop.node.rank for loop in inside if loop.space and loop.node.rank not in have):
             copies = [loop.at for loop in inside if loop.node.rank == rank]
             total = total * self.at.instances(rank, cuts[rank], copies)
@@ -194,7 +194,7 @@ class _Counter:
         copies = tuple(shared)
         key = (held.at, (like or held).at, tensor, copies, fresh)
         if key not in self.volumes:
-            tile = self.mapped.tile(like or held, tensor, self.sizes)
+            tile = self.at.tile(like or held, tensor)
             places = self._copies(held, tile, tensor, copies) * self._new(key, held, tile)
             patterns = self.mapped.cascade.tensor(tensor).patterns
             self.volumes[key] = places * density(patterns, self.sizes) if patterns else places

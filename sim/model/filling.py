@@ -104,7 +104,7 @@ class _Run:
         if self.rate(link) == np.inf:
             return 0.0
         size = tile_bytes(self.at, link.held, link.tensor) / 2  # one of the two pieces
-        own = self.at.mapped.tile(link.held, link.tensor, self.at.sizes).ranks
+        own = self.at.tile(link.held, link.tensor).ranks
         cuts = self.at.cuts(link.held.loops)
         for rank in own & cuts.keys():
             size = size * self.at.instances(rank, cuts[rank], [loop.at for loop in link.between])
@@ -122,7 +122,7 @@ class _Run:
         return {}
 
     def _refilled(self, link: _Link) -> Any:
-        own = self.at.mapped.tile(link.held, link.tensor, self.at.sizes).ranks
+        own = self.at.tile(link.held, link.tensor).ranks
         done: dict[str, Any] = {}
         refills: Any = 1
         for place, loop in enumerate(link.held.loops):

@@ -25,8 +25,9 @@ def tile_bytes(at: Sized, held: Held, tensor: str) -> Any:
     """
     cascade, cuts = at.mapped.cascade, at.cuts(held.loops)
     elements: Any = 1
-    for axis, dim in enumerate(at.mapped.tile(held, tensor, at.sizes).dims):
-        if slots := _renewed(at.mapped, held, tensor, axis):
+    renewed = tensor in at.mapped.renewed
+    for axis, dim in enumerate(at.tile(held, tensor).dims):
+        if renewed and (slots := _renewed(at.mapped, held, tensor, axis)):
             elements = elements * slots
         elif dim is None:
             elements = elements * cascade.shape(tensor, at.sizes)[axis]
@@ -41,8 +42,6 @@ def _renewed(mapped: Mapped, held: Held, tensor: str, axis: int) -> int:
 
     They replace each other when all Einsums that move along the axis share one loop that takes single steps.
     """
-    if tensor not in mapped.renewed:
-        return 0
     moving = [(leaf, spread) for leaf in mapped.holders[held.at, tensor] if (spread := _spread(leaf, tensor, axis))]
     ranks = {r for leaf, _ in moving if leaf.einsum.output.tensor == tensor for r in carried(leaf.einsum)}
     if len(ranks) != 1 or not ranks <= {r for leaf, _ in moving for r in _ranks(leaf, tensor, axis)}:

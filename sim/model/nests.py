@@ -92,12 +92,12 @@ class Tile:
 def _groups(dims: list[Moving]) -> list[Group]:
     """Dimensions with a rank in common together."""
     found: list[Group] = []
-    for terms, slack in dims:
-        ranks = tuple(r for _, r in terms)
-        joined = [g for g in found if not set(ranks).isdisjoint(g.ranks)]
+    for moving in dims:
+        ranks = {r for _, r in moving[0]}
+        joined = [g for g in found if not ranks.isdisjoint(g.ranks)]
         found = [g for g in found if g not in joined]
-        every = sorted({*ranks, *(r for g in joined for r in g.ranks)})
-        found.append(Group(tuple(every), (*(axis for g in joined for axis in g.axes), (terms, slack))))
+        every = ranks.union(*(g.ranks for g in joined))
+        found.append(Group(tuple(sorted(every)), (*(axis for g in joined for axis in g.axes), moving)))
     return found
 
 
@@ -132,18 +132,18 @@ class Mapped:
 
     def tile(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Tile:
         """How a tile of a tensor moves with ranks, dimension by dimension, as all runs below the keep touch it."""
-        key = held.at, tensor
+        leaves = self.holders[held.at, tensor]
+        key = tensor, tuple(leaf.at for leaf in leaves)
         if key in self._tiles:
             return self._tiles[key]
-        accesses = [a for leaf in self.holders[key] for a in _touching(leaf.einsum, tensor)]
-        axes = [[a.indices[axis] for a in accesses] for axis in range(len(accesses[0].indices))]
-        found = Tile.of(tuple(_dim(indices, sizes) for indices in axes))
-        if not any(isinstance(i, Affine) and any(t.extents for t in i.terms) for indices in axes for i in indices):
+        indices = [a.indices for leaf in leaves for a in _touching(leaf.einsum, tensor)]
+        found = Tile.of(tuple(_dim(axis, sizes) for axis in zip(*indices, strict=True)))
+        if not any(isinstance(i, Affine) and any(t.extents for t in i.terms) for every in indices for i in every):
             self._tiles[key] = found  # the same at all sizes
         return found
 
     @cached_property
-    def _tiles(self) -> dict[tuple[int, str], Tile]:
+    def _tiles(self) -> dict[tuple[str, tuple[int, ...]], Tile]:
         return {}
 
 
@@ -190,7 +190,7 @@ def _touching(einsum: Einsum, tensor: str) -> list[Access]:
     return [a for a in (*einsum.reads, einsum.output) if a.tensor == tensor]
 
 
-def _dim(indices: list[Affine | Access], sizes: Mapping[str, Any]) -> Dim:
+def _dim(indices: tuple[Affine | Access, ...], sizes: Mapping[str, Any]) -> Dim:
     """One dimension under several accesses: the ranks that move it, and how far constants spread it."""
     shapes: set[Terms] = set()
     offsets: list[int] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.model.nests import Leaf, Loop, Mapped
+from sim.model.nests import Held, Leaf, Loop, Mapped, Tile
 from sim.model.pieces import Change, Cut, States, changes, cut_up, divided, least, most, standing
 
 Path = tuple[Cut, ...]  # loops over one rank, outermost first: all of those above some place in the nest
@@ -43,24 +43,35 @@ class Sized:
         if at not in self._cuts:
             found: dict[str, Path] = {}
             for loop in loops:
-                cut = Cut(self.tile(loop), loop.space, loop.at)
+                cut = Cut(self.width(loop), loop.space, loop.at)
                 found[loop.node.rank] = (*found.get(loop.node.rank, ()), cut)
             self._cuts[at] = found
         return self._cuts[at]
 
-    def tile(self, loop: Loop) -> Any:
+    def width(self, loop: Loop) -> Any:
         """The tile size of a loop."""
         return self.tiles.get(loop.key, loop.node.tile)
 
+    def tile(self, held: Held, tensor: str) -> Tile:
+        """How a tile of a tensor moves with ranks."""
+        key = ("tile", held.at, tensor)
+        if key not in self._known:
+            self._known[key] = self.mapped.tile(held, tensor, self.sizes)
+        found: Tile = self._known[key]
+        return found
+
     def divides(self, loop: Loop) -> bool:
         """Whether a loop makes more than one piece, at any design point."""
-        longer = self._longest[loop.at] > self.tile(loop)
+        longer = self._longest[loop.at] > self.width(loop)
         return longer if isinstance(longer, bool) else bool(np.any(longer))
 
     def trips(self, loop: Loop) -> Any:
         """Pieces that a loop makes of the longest piece that it is given."""
-        whole, rest = divided(self._longest[loop.at], self.tile(loop))
-        return whole + (rest > 0)
+        key = ("trips", loop.at)
+        if key not in self._known:
+            whole, rest = divided(self._longest[loop.at], self.width(loop))
+            self._known[key] = whole + (rest > 0)
+        return self._known[key]
 
     @cached_property
     def _longest(self) -> dict[int, Any]:
@@ -70,7 +81,7 @@ class Sized:
             left = dict(self.sizes)
             for loop in leaf.loops:
                 found[loop.at] = left[loop.node.rank]
-                left[loop.node.rank] = least(left[loop.node.rank], self.tile(loop))
+                left[loop.node.rank] = least(left[loop.node.rank], self.width(loop))
         return found
 
     def piece(self, rank: str, path: Path) -> Any:
