@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,12 @@ def divided(length: Any, tile: Any) -> tuple[Any, Any]:
     return whole, length - whole * tile
 
 
+def total(parts: Iterable[Any]) -> Any:
+    """The sum of numbers or arrays (nothing is added to a single one)."""
+    found = list(parts)
+    return reduce(add, found) if found else 0
+
+
 def cut_up(states: States, cut: Cut, alone: bool = False) -> States:
     """Pieces as (how many, how long), each cut again: into all its pieces, or the first one ``alone``.
 
@@ -77,13 +84,13 @@ def cut_up(states: States, cut: Cut, alone: bool = False) -> States:
     """
     if alone:
         return [(w, least(cut.tile, n)) for w, n in states]
-    full: Any = 0
-    short = []
+    wholes, short = [], []
     for w, n in states:
         whole, rest = divided(n, cut.tile)
-        full = full + w * whole
+        wholes.append(w * whole)
         if _some(rest):
             short.append((w * (rest > 0), rest))
+    full = total(wholes)
     return [(full, cut.tile), *short] if _some(full) else short
 
 
@@ -110,11 +117,11 @@ def standing(states: States, inside: Sequence[Cut]) -> Any:
         states = cut_up(states, cut)
     rest = inside[first:]
     if any(cut.space for cut in rest):
-        return sum((c.weight * least(c.old, c.new) * (c.barred == 0) for c in changes(states, None, rest)), start=0)
+        return total(c.weight * least(c.old, c.new) * (c.barred == 0) for c in changes(states, None, rest))
     if rest:  # a piece stands where no loop inside it goes on to a second one
         tile = reduce(least, [cut.tile for cut in rest])
         states = [(w * (n <= tile), n) for w, n in states]
-    return sum((w * n for w, n in states), start=0)
+    return total(w * n for w, n in states)
 
 
 def _some(weight: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sim.model.nests import Held, Leaf, Loop, Mapped, Tile
-from sim.model.pieces import Change, Cut, States, changes, cut_up, divided, least, most, standing
+from sim.model.pieces import Change, Cut, States, changes, cut_up, divided, least, most, standing, total
 
 Path = tuple[Cut, ...]  # loops over one rank, outermost first: all of those above some place in the nest
 
@@ -102,13 +102,13 @@ class Sized:
 
     def repeated(self, rank: str, path: Path, lone: Collection[int] = ()) -> Any:
         """Number of innermost pieces: how often something without the rank is run under loops over it."""
-        return sum((w for w, _ in self.states(rank, path, lone)), start=0)
+        return total(w for w, _ in self.states(rank, path, lone))
 
     def covered(self, rank: str, path: Path, lone: Collection[int] = ()) -> Any:
         """Elements of a rank run in all visits and instances; of the loops in space at ``lone``, by instance 0 only."""
         if not any(cut.space and cut.at in lone for cut in path):
             return self.sizes[rank]  # the pieces of a rank make up the rank
-        return sum((w * n for w, n in self.states(rank, path, lone)), start=0)
+        return total(w * n for w, n in self.states(rank, path, lone))
 
     def run(self, leaf: Leaf, lone: frozenset[int] = frozenset()) -> Any:
         """Points of an Einsum over all visits and instances, present or not; at ``lone``, of instance 0 only."""
@@ -143,7 +143,7 @@ class Sized:
             states: States = [(1, self.sizes[rank])]
             for cut in path:
                 states = cut_up(states, cut, cut.at not in apart)
-            self._known[key] = sum((w for w, _ in states), start=0)
+            self._known[key] = total(w for w, _ in states)
         return self._known[key]
 
     def moves(self, rank: str, path: Path, moved: Loop) -> Any:
@@ -152,7 +152,10 @@ class Sized:
         above = tuple(cut for cut in path if cut.at < moved.at)
         if moved.node.rank != rank:
             return self.visits(rank, above)
-        return most(self.visits(rank, path[: len(above) + 1]) - self.visits(rank, above), 0)
+        key = ("moves", moved.at)
+        if key not in self._known:
+            self._known[key] = most(self.visits(rank, path[: len(above) + 1]) - self.visits(rank, above), 0)
+        return self._known[key]
 
     def stands(self, rank: str, path: Path, moved: Loop) -> Any:
         """Elements of a rank that stand where they are while a loop over another takes a step, over all visits."""
