@@ -23,7 +23,7 @@ def tile_bytes(at: Sized, held: Held, tensor: str) -> Any:
 
     Of a tensor that an iterative rank renews, only the values that some Einsum needs at once take room.
     """
-    cascade, cuts = at.mapped.cascade, at.cuts(held.loops)
+    cascade, pieces = at.mapped.cascade, at.pieces(held.loops)
     elements: Any = 1
     renewed = tensor in at.mapped.renewed
     for axis, dim in enumerate(at.tile(held, tensor).dims):
@@ -33,7 +33,7 @@ def tile_bytes(at: Sized, held: Held, tensor: str) -> Any:
             elements = elements * cascade.shape(tensor, at.sizes)[axis]
         else:
             terms, slack = dim
-            elements = elements * (1 + slack + sum(abs(c) * (at.piece(r, cuts.get(r, ())) - 1) for c, r in terms))
+            elements = elements * (1 + slack + sum(abs(c) * (pieces[r] - 1) for c, r in terms))
     return elements * bits(cascade.tensor(tensor).dtype) / 8 * (2 if held.node.double else 1)
 
 

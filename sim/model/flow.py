@@ -51,9 +51,9 @@ def _missed(at: Sized) -> Iterator[str]:
     for i, maker in enumerate(at.mapped.leaves):
         output = maker.einsum.output
         for reader in (leaf for leaf in at.mapped.leaves[i + 1 :] if output.tensor in leaf.einsum.inputs):
-            reads = [a for a in reader.einsum.reads if a.tensor == output.tensor and a.indices != output.indices]
-            for loop in (one for one in _shared(maker, reader) if reads and one.node.rank in output.ranks):
-                others = [a for a in reads if not made_there(output, a, loop.node.rank)]
+            reads = [(a, elsewhere(output, a)) for a in reader.einsum.reads if a.tensor == output.tensor]
+            for loop in _shared(maker, reader):
+                others = [a for a, ranks in reads if loop.node.rank in ranks]
                 if others and at.divides(loop):
                     yield (
                         f"mapping: {reader.einsum.name} reads {others[0]} under {str(loop.node)!r}, where"
@@ -66,16 +66,16 @@ def _shared(one: Leaf, other: Leaf) -> list[Loop]:
     return [a for a, b in zip(one.loops, other.loops, strict=False) if a.at == b.at]
 
 
-def made_there(output: Access, read: Access, rank: str) -> bool:
-    """Whether an access moves with a rank as the output does, and not ahead of it."""
+def elsewhere(output: Access, read: Access) -> set[str]:
+    """Ranks that move an output and with which a read of it does not move alike, or moves ahead."""
+    found: set[str] = set()
     for mine, theirs in zip(output.indices, read.indices, strict=True):
-        if mine != theirs and rank in mine.ranks:
-            if not (isinstance(mine, Affine) and isinstance(theirs, Affine)):
-                return False
+        if not (isinstance(mine, Affine) and isinstance(theirs, Affine)):
+            found.update(mine.ranks if mine != theirs else ())
+        elif not (mine.plain and mine.plain == theirs.plain):
             (moving, at), (others, place) = _split(mine), _split(theirs)
-            if moving != others or place > at:
-                return False
-    return True
+            found.update(mine.ranks if moving != others or place > at else ())
+    return found
 
 
 def _split(index: Affine) -> tuple[frozenset[Term], int]:

@@ -83,10 +83,11 @@ class Tile:
     @classmethod
     def of(cls, dims: tuple[Dim, ...]) -> Tile:
         """The tile with its ranks sorted out."""
-        groups = _groups([dim for dim in dims if dim])
-        plain = frozenset(g.ranks[0] for g in groups if g.axes == ((((1, g.ranks[0]),), 0),))
-        skew = tuple(g for g in groups if plain.isdisjoint(g.ranks))
-        return cls(dims, plain, skew, frozenset(r for g in groups for r in g.ranks))
+        moving = [dim for dim in dims if dim]
+        ranks = [r for terms, _ in moving for _, r in terms]
+        alone = [dim for dim in moving if dim == (((1, dim[0][0][1]),), 0) and ranks.count(dim[0][0][1]) == 1]
+        skew = _groups([dim for dim in moving if dim not in alone])
+        return cls(dims, frozenset(terms[0][1] for terms, _ in alone), tuple(skew), frozenset(ranks))
 
 
 def _groups(dims: list[Moving]) -> list[Group]:
@@ -138,7 +139,7 @@ class Mapped:
             return self._tiles[key]
         indices = [a.indices for leaf in leaves for a in _touching(leaf.einsum, tensor)]
         found = Tile.of(tuple(_dim(axis, sizes) for axis in zip(*indices, strict=True)))
-        if not any(isinstance(i, Affine) and any(t.extents for t in i.terms) for every in indices for i in every):
+        if not any(isinstance(i, Affine) and _sized(i) for every in indices for i in every):
             self._tiles[key] = found  # the same at all sizes
         return found
 
@@ -188,6 +189,11 @@ def _leaves(
 
 def _touching(einsum: Einsum, tensor: str) -> list[Access]:
     return [a for a in (*einsum.reads, einsum.output) if a.tensor == tensor]
+
+
+def _sized(index: Affine) -> bool:
+    """Whether the extents of ranks are part of an index."""
+    return not index.plain and any(t.extents for t in index.terms)
 
 
 def _dim(indices: tuple[Affine | Access, ...], sizes: Mapping[str, Any]) -> Dim:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,14 @@ class Sized:
                 left[loop.node.rank] = least(left[loop.node.rank], self.width(loop))
         return found
 
-    def piece(self, rank: str, path: Path) -> Any:
-        """The longest innermost piece."""
-        return reduce(least, [cut.tile for cut in path], self.sizes[rank])
+    def pieces(self, loops: tuple[Loop, ...]) -> Mapping[str, Any]:
+        """The longest piece of each rank under some loops, all of those above some place."""
+        key = ("pieces", loops[-1].at if loops else 0)
+        if key not in self._known:
+            cut = {r: reduce(least, [c.tile for c in path], self.sizes[r]) for r, path in self.cuts(loops).items()}
+            self._known[key] = {**self.sizes, **cut}
+        found: Mapping[str, Any] = self._known[key]
+        return found
 
     def states(self, rank: str, path: Path, lone: Collection[int] = ()) -> States:
         """Innermost pieces as (how many, how long); of the loops in space at ``lone``, those of instance 0 only."""
@@ -122,6 +128,13 @@ class Sized:
                 if rank not in leaf.einsum.ranks:
                     total = total * self.repeated(rank, cuts[rank], lone)
             self._known[key] = total
+        return self._known[key]
+
+    def rounds(self, loops: tuple[Loop, ...]) -> Any:
+        """How often the innermost of some loops, all of those above it, brings a new piece, at all instances."""
+        key = ("rounds", loops[-1].at if loops else 0)
+        if key not in self._known:
+            self._known[key] = prod(self.repeated(rank, path) for rank, path in self.cuts(loops).items())
         return self._known[key]
 
     def visits(self, rank: str, path: Path) -> Any:

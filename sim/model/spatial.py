@@ -287,9 +287,7 @@ def _skew(at: Sized, leaf: Leaf, device: Device) -> Any:
         return 0.0
     inside = [held for held in leaf.keeps if held.at > space[0].at]
     outside = () if inside and all(held.node.double for held in inside) else leaf.loops
-    visits: Any = 1
-    for rank, path in at.cuts(tuple(loop for loop in outside if loop.at < space[0].at)).items():
-        visits = visits * at.repeated(rank, path)
     fans = {f.name: f.skew for f in device.fanouts}
     used = dict.fromkeys(loop.node.over for loop in space if isinstance(loop.node, Spatial))
+    visits = at.rounds(tuple(loop for loop in outside if loop.at < space[0].at))
     return visits * sum(fans[name] for name in used)
