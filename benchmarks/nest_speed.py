@@ -7,6 +7,7 @@ a busy machine too. No mapping is evaluated twice but where the table says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from time import process_time
 from typing import Any
 
@@ -109,17 +110,17 @@ def through(made: Iterator[tuple[Cascade, Nest | str]], repeat: int) -> float:
 def matmuls(text: bool) -> Iterator[tuple[Cascade, Nest | str]]:
     """Products of ever other sizes under ever other tiles, as text or read already."""
     rng = np.random.default_rng(0)
-    while True:
+    for size in count(400):
         nest = gemm(*(int(tile) for tile in rng.integers(8, 64, 3)))
-        yield parse(MATMUL, m=int(rng.integers(400, 600)), n=512, k=512), nest if text else read(nest)
+        yield parse(MATMUL, m=size, n=512, k=512), nest if text else read(nest)
 
 
 def attentions() -> Iterator[tuple[Cascade, Nest | str]]:
     """FuseMax at ever other lengths under ever other blocks."""
     rng = np.random.default_rng(0)
-    while True:
+    for block in rng.permutation(np.arange(256, 4096)):
         cascade = attention.one_pass(batch=64, heads=12, query=int(rng.integers(4096, 9000)), context=4096, head_dim=64)
-        yield cascade, interleaved(block=int(rng.integers(256, 4096)))
+        yield cascade, interleaved(block=int(block))
 
 
 def again() -> Iterator[tuple[Cascade, Nest | str]]:
