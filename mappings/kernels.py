@@ -19,9 +19,7 @@ def weighted(cascade: Cascade, einsum: Einsum) -> bool:
     Rows that are looked up, each met by one token alone, make no matrix: only what keeps a rank of its own does.
     """
     return einsum.contraction and any(
-        cascade.tensor(a.tensor).kind == "weight"
-        and set(a.ranks) & set(einsum.reduced)
-        and not _looked_up(einsum, a)
+        cascade.tensor(a.tensor).kind == "weight" and set(a.ranks) & set(einsum.reduced) and not _looked_up(einsum, a)
         for a in einsum.reads
     )
 

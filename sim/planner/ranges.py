@@ -87,8 +87,14 @@ class Placed:
         """A pandas DataFrame, one row a node."""
         import pandas as pd
 
-        rows = [(n.name, s, e) for n, (s, e) in zip(self.network.nodes, self.ranges, strict=True)]
-        return pd.DataFrame(rows, columns=["node", "first", "stop"])
+        passing = [0.0] * len(self.network.nodes)
+        for (_, n), rate in routed(self.network, self.ranges).items():
+            passing[n] += rate if n >= 0 else 0.0
+        rows = [
+            (n.name, s, e, rate, rate / n.rates[e - s - 1] if e > s else 0.0)
+            for n, (s, e), rate in zip(self.network.nodes, self.ranges, passing, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["node", "first", "stop", "tokens_per_second", "busy"])
 
 
 def follows(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -98,6 +104,11 @@ def follows(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def flow(network: Network, ranges: Ranges) -> float:
     """The largest flow through given ranges, by scipy's maximum flow over integers; shares nothing with the MIP."""
+    return sum(rate for (a, _), rate in routed(network, ranges).items() if a < 0)
+
+
+def routed(network: Network, ranges: Ranges) -> dict[tuple[int, int], float]:
+    """Tokens a second from node to node in a largest flow through given ranges; node -1 is outside."""
     from scipy import sparse
     from scipy.sparse.csgraph import maximum_flow
 
@@ -112,12 +123,20 @@ def flow(network: Network, ranges: Ranges) -> float:
         if a != b and follows(ranges[a], ranges[b]):
             edges.append((2 * a + 1, 2 * b, network.link(a, b)))
     if not edges:
-        return 0.0
+        return {}
     sources, targets, rooms = zip(*edges, strict=True)
     whole = np.array([int(min(room / top, 1.0) * SCALE / count) for room in rooms], np.int32)
     made: Any = sparse.csr_array  # its stubs know no shape of two
     graph = made((whole, (sources, targets)), shape=(2 * count + 2, 2 * count + 2), dtype=np.int32)
-    return float(maximum_flow(graph, 2 * count, 2 * count + 1).flow_value) * top * count / SCALE
+    found = maximum_flow(graph, 2 * count, 2 * count + 1).flow.tocoo()
+    scale = top * count / SCALE
+    rows = zip(found.row.tolist(), found.col.tolist(), found.data.tolist(), strict=True)
+    outside = {2 * count: -1, 2 * count + 1: -1}
+    return {
+        (outside.get(a, a // 2), outside.get(b, b // 2)): tokens * scale
+        for a, b, tokens in rows
+        if tokens > 0 and a // 2 != b // 2
+    }
 
 
 def templates(network: Network) -> tuple[Ranges, Ranges]:
