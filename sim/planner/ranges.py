@@ -185,11 +185,16 @@ def _shared(network: Network, cuts: list[int]) -> Ranges:
     return tuple(ranges)
 
 
-def improved(network: Network, ranges: Ranges, *, tries: int = 2000, seed: int = 0) -> Ranges:
-    """The ranges after random changes of one node at a time, each kept where the flow is no less."""
+def improved(
+    network: Network, ranges: Ranges, *, tries: int = 2000, seed: int = 0, until: float = inf
+) -> Ranges:  # fmt: skip
+    """The ranges after random changes of one node at a time, each kept where the flow is no less; no more of them once
+    the clock (``time.monotonic``) shows ``until``."""
     draw = random.Random(seed)  # noqa: S311  not for secrets
     now, best = flow(network, ranges), ranges
     for _ in range(tries):
+        if monotonic() > until:
+            break
         n = draw.randrange(len(best))
         length = draw.randint(0, min(len(network.nodes[n].rates), network.layers))
         first = draw.randint(0, network.layers - length) if length else 0
@@ -211,7 +216,10 @@ def place(
     from sim.planner import milp
 
     began = monotonic()
-    begun = [improved(network, ranges, tries=tries, seed=seed) for ranges in templates(network)]
+    begun = [
+        improved(network, ranges, tries=tries, seed=seed, until=began + seconds * part)
+        for part, ranges in zip((0.25, 0.5), templates(network), strict=True)
+    ]
     known = max(begun, key=lambda ranges: flow(network, ranges))
     value = flow(network, known)
     most = network.most
@@ -221,7 +229,8 @@ def place(
     rows.build(most)
     start = rows.start(known) if value else None
     try:
-        solved = rows.model.solve(seconds=seconds, start=start, solver=solver, progress=progress)
+        left = max(began + seconds - monotonic(), seconds / 4)
+        solved = rows.model.solve(seconds=left, start=start, solver=solver, progress=progress)
     except Infeasible:
         raise Infeasible(f"no ranges of {len(network.nodes)} nodes hold {network.layers} layers in a row") from None
     found = rows.ranges(solved)
