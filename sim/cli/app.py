@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import planning, products, showing, sweeping, tuning
+from sim.cli import parallel, planning, products, showing, sweeping, tuning
 
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
@@ -406,6 +406,7 @@ def check(
 
 
 planning.add(app)
+parallel.add(app)
 products.add(app)
 sweeping.add(app)
 showing.add(app)

@@ -42,7 +42,7 @@ class Asked:
 def plan(asked: Asked, form: Form) -> None:
     """A CSV is a problem of offsets, a JSON a graph of tasks; anything else names a model in training."""
     if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
-        _training().graphed(asked, form, _progress("length", "plain passes"))
+        _training().graphed(asked, form, progressing("length", "plain passes"))
     elif _is_file(asked.what) and asked.sequence is None:
         _offsets(asked, form)
     else:
@@ -73,7 +73,7 @@ def _offsets(asked: Asked, form: Form) -> None:
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     problem = read(Path(asked.what), _capacity(asked.capacity))
     minimise = None if asked.objective is None else True
-    with _progress() as progress:
+    with progressing() as progress:
         found = place(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
     if asked.save is not None:
         _save(Path(asked.save), problem, found)
@@ -141,6 +141,11 @@ def _save(path: Path, problem: Any, found: Any) -> None:
     from sim.planner.tables import written
 
     text = written(problem, addresses(found)) if path.suffix == ".csv" else json.dumps(plain(asdict(found)), indent=1)
+    whole(path, text)
+
+
+def whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         beside.write_text(text, encoding="utf-8")
@@ -170,7 +175,7 @@ def _plot(path: str, problem: Any, found: Any) -> None:
     plt.close(figure)
 
 
-class _progress:  # noqa: N801  used as a word
+class progressing:  # noqa: N801  used as a word
     """The best value and its bound on stderr, on one line, where a person is watching."""
 
     def __init__(self, what: str = "height", unit: str = "B") -> None:

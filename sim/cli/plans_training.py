@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from math import inf, isfinite
@@ -12,7 +11,7 @@ from typing import Any
 
 from einsum import Infeasible, WeirError, hint
 from sim.cli.data import Form, plain
-from sim.cli.plans import Asked, writable
+from sim.cli.plans import Asked, whole, writable
 from sim.cli.text import Sheet, show
 from sim.units import fmt, si
 
@@ -201,13 +200,7 @@ def _save(path: str | None, content: dict[str, Any]) -> None:
     """Write a plan as JSON, whole or not at all."""
     if path is None:
         return
-    target = Path(path)
-    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(json.dumps(plain(content), indent=1), encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    whole(Path(path), json.dumps(plain(content), indent=1))
 
 
 def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:

@@ -24,10 +24,14 @@ SPLITS = ("tensor", "ulysses")
 class Setting:
     """One model on one cluster, a batch of whole sequences at a time.
 
-    ``split`` divides every layer by ``tensor`` (heads, hidden and vocabulary ranks, the sequence between them) or, as
-    DeepSpeed-Ulysses, by the sequence (attention by heads, weights gathered layer by layer). ``state_bytes`` are of
-    weights, gradients and optimiser a parameter (mixed-precision Adam: 2 + 2 + 12, ZeRO, arXiv 1910.02054). ``host`` is
-    bytes of host memory for all devices together, ``link`` bytes a second of each device to it.
+    ``split`` divides every layer by ``tensor`` (heads, hidden and vocabulary ranks, the sequence between them) over the
+    devices of a node, and the sequence over nodes (context parallelism, keys and values gathered); or, as
+    DeepSpeed-Ulysses, by the sequence (attention by heads). ``state_bytes`` are of weights, gradients and optimiser a
+    parameter (mixed-precision Adam: 2 + 2 + 12, ZeRO, arXiv 1910.02054); devices that would hold the same share them
+    out (``zero`` 3, weights gathered layer by layer), or all but weights (2), or all but weights and gradients (1).
+    ``eager`` computes the loss in fp32, operation by operation, as frameworks do that fuse nothing. ``pairs`` are the
+    fractions of the peak that products between tokens reach, forward and backward, where they are known better than by
+    the tier. ``host`` is bytes of host memory for all devices together, ``link`` bytes a second of each device to it.
     """
 
     spec: Spec
@@ -39,10 +43,15 @@ class Setting:
     link: float = 0.0
     state_bytes: float = 16.0
     tier: str = "physical"
+    zero: int = 3
+    eager: bool = False
+    pairs: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise WeirError(f"unknown split {self.split!r}{hint(self.split, SPLITS)}")
+        if self.zero not in (1, 2, 3):
+            raise WeirError(f"ZeRO stage {self.zero}: 1, 2 or 3")
         if len(self.spec.layers) > 1:
             raise WeirError(f"{self.spec.name}: layers of several kinds cannot be planned yet; one kind can")
         if len(self.cluster.pools) > 1:
@@ -52,6 +61,11 @@ class Setting:
     def ways(self) -> int:
         """Devices that share every layer."""
         return self.cluster.devices
+
+    @property
+    def degree(self) -> int:
+        """Devices that share a layer's weights: a node's for ``tensor``, none for ``ulysses``."""
+        return 1 if self.split == "ulysses" else min(self.ways, self.cluster.pools[0].node_size)
 
     @property
     def layers(self) -> int:
@@ -77,8 +91,16 @@ class Setting:
             loops.append(Spatial("p", ways))
         else:
             divided = [rank for rank in ("g", "f", "v", "p") if rank in cascade.ranks]
-            loops = [Spatial(rank, ways) for rank in divided]
-        return Layout((Place(pool, ways, tuple(loops)),), name=self.split)
+            apart = [Spatial("p", ways // self.degree)] if ways > self.degree else []
+            loops = [*apart, *(Spatial(rank, self.degree) for rank in divided)]
+        return Layout((Place(pool, ways, tuple(loops)),), apart=self._alone(cascade), name=self.split)
+
+    def _alone(self, cascade: Cascade) -> tuple[str, ...]:
+        """Einsums before which a kernel ends: products that make weights' gradients run by themselves."""
+        makes = {f"D{t.name}" for t in cascade.tensors if t.kind == "weight"}
+        heavy = [e.contraction and e.output.tensor in makes for e in cascade.einsums]
+        after = [False, *heavy[:-1]]
+        return tuple(e.name for e, own, last in zip(cascade.einsums, heavy, after, strict=True) if own or last)
 
 
 def _core(einsum: Einsum) -> bool:
@@ -102,7 +124,7 @@ class Work:
     def loss(self) -> Layer:
         """The classifier's two passes."""
         s = self.setting
-        return Layer(loss(s.spec, batch=s.batch, sequence=s.sequence))
+        return Layer(loss(s.spec, batch=s.batch, sequence=s.sequence, eager=s.eager), s.eager)
 
     def timed(self, cascade: Cascade) -> Estimate:
         """A pass on the cluster."""
@@ -118,6 +140,30 @@ class Work:
     def behind(self) -> Estimate:
         """The layer's backward pass."""
         return self.timed(self.layer.backward)
+
+    def seconds(self, found: Estimate, cascade: Cascade, fraction: float | None) -> float:
+        """Seconds of a pass; products between tokens at a fraction of the peak, where one is given."""
+        total = float(found.seconds)
+        if fraction is None:
+            return total
+        s, sizes = self.setting, cascade.bind()
+        peak = s.cluster.pools[0].device.rate("mac", s.spec.dtype) * s.ways
+        for row in found.rows:
+            own = [e for e in cascade.einsums if row.kind == "kernel" and e.name in row.name.split()]
+            if any({"p", "m"} <= set(e.ranks) for e in own):
+                macs = sum(float(operations(cascade, e, sizes).get("mac", 0.0)) for e in own if e.contraction)
+                total += macs / (peak * fraction) - float(row.seconds)
+        return total
+
+    @cached_property
+    def forward(self) -> float:
+        """Seconds of the layer's forward pass."""
+        return self.seconds(self.ahead, self.layer.forward, self.setting.pairs and self.setting.pairs[0])
+
+    @cached_property
+    def backward(self) -> float:
+        """Seconds of the layer's backward pass."""
+        return self.seconds(self.behind, self.layer.backward, self.setting.pairs and self.setting.pairs[1])
 
     @cached_property
     def classify(self) -> float:
@@ -176,7 +222,7 @@ class Work:
         transfer hides behind its forward pass, (anchors + alpha others) / link <= seconds, and all layers but two fit
         the host, (n - 2) (anchors + alpha others) <= host; from 0 to 1. Statistics stay on the device."""
         s = self.setting
-        hidden = float(self.ahead.seconds) * s.rate
+        hidden = self.forward * s.rate
         fits = s.host / s.ways / max(s.layers - 2, 1)
         return max(0.0, min(1.0, (min(hidden, fits) - self.anchors) / self.others))
 

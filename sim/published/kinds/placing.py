@@ -116,11 +116,16 @@ def speedup(inputs: Mapping[str, Any], *, before: float, after: float) -> float:
 
 def known_shape(inputs: Mapping[str, Any], model: str) -> Shape:
     """A bundled model's shape, or that of a model given by its widths and which bundled one it is like."""
+    return shape(Transformer(known_spec(inputs, model)), 1)
+
+
+def known_spec(inputs: Mapping[str, Any], model: str) -> Spec:
+    """A bundled model, or one given by its widths and which bundled one it is like."""
     if model not in inputs.get("models", {}):
-        return shape(bundled(model), 1)
+        return bundled(model).spec
     like = bundled(text(inputs, "models", model, "like")).spec
     wide = {key: int(number(inputs, "models", model, key)) for key in ("width", "ffn", "heads", "kv_heads", "layers")}
-    return shape(Transformer(_resized(like, wide, int(number(inputs, "models", model, "vocabulary")), model)), 1)
+    return _resized(like, wide, int(number(inputs, "models", model, "vocabulary")), model)
 
 
 def _resized(like: Spec, wide: Mapping[str, int], vocabulary: int, name: str) -> Spec:
