@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 
 from sim.arch import Device, bits
+from sim.model.products import Product
 from sim.model.work import Task
 
 Constants = Mapping[str, float]  # of one class of kernel
 
 TILES = ((64, 32), (64, 128), (128, 128), (128, 256))  # rows and columns of a product's tile
 SPLITS = (1, 2, 4, 8, 16)  # ways in which the depth of a product is divided among multiprocessors
-ROUTED = ((64, 128, 1), (128, 128, 1), (128, 256, 1))  # a grouped product's, whose depth is never divided
+ROUTED = ((16, 64), (16, 128), (32, 128), (64, 128), (128, 128), (128, 256))  # a grouped product's, its depth whole
+SCALED = 128  # depth after which partial sums of block-scaled values are scaled and added outside the matrix unit
+LANES = 128  # results of the vector unit of one multiprocessor in a clock
+GONE = 1.6  # times the cache's size, of what passes in a round, at which nothing of it is kept
 PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decoding
 BLOCK = 64  # keys that decoding takes at once
 GROUP = 16  # queries of one key head that a matrix instruction takes at once
@@ -61,6 +65,12 @@ class Chip:
     def missed(self, size: Any, k: Constants) -> Any:
         """Fraction of bytes that comes from memory, the rest having stayed in the cache."""
         return 1 - np.clip(k["hit"] * (1 - size / max(self.cache, 1.0)), 0, MOST)
+
+    def spilt(self, passing: Any, k: Constants) -> Any:
+        """Fraction of bytes that comes from memory where so many pass before the same are needed again."""
+        if not np.any(passing):
+            return 1.0
+        return np.clip((passing / max(self.cache, 1.0) - k["edge"]) / (GONE - k["edge"]), 0, 1)
 
     def waves(self, tiles: Any) -> Any:
         """Rounds in which the multiprocessors do so many tiles; half of the last one's empty places are refilled."""
@@ -119,7 +129,7 @@ def _tiled(task: Task, chip: Chip, k: Constants, choices: tuple[tuple[int, ...],
     busy = np.minimum(tiles, chip.sms)
     compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
-    size = task.size * (chip.missed(task.size, k) if task.again else 1.0)
+    size = task.size * (chip.missed(task.size, k) if np.any(task.again) else 1.0)
     memory = size / (chip.bandwidth * k["memory"]) / np.minimum(1.0, busy / chip.sms * k["draw"])
     cache = each * (high + wide) * depth * tiles / busy / (chip.clock * k["cache"])
     longest = _blend(compute, np.maximum(memory, cache), k["blend"])
@@ -133,13 +143,39 @@ def _blend(one: Any, other: Any, power: float) -> Any:
 
 
 def _experts(task: Task, chip: Chip, k: Constants) -> Any:
-    """A grouped product: rows padded to whole tiles for each expert in use, and tokens permuted before or after."""
+    """A grouped product: rows padded to whole tiles for each expert in use, and tokens permuted before or after.
+
+    Block-scaled values are narrowed after they are permuted, and their partial sums are added on the vector unit.
+    Where weights are widened on the way, tokens of experts on other devices are carried along.
+    """
     first = task.products[0]
-    rows = first.copies * first.rows
-    moved = k["permute"] * 2 * rows * (first.depth + sum(p.cols for p in task.products))
-    mixed = bits(first.stored) < bits(first.dtype)  # weights are widened on the way
-    work = _tiled(task, chip, k, ROUTED) / (k["mixed"] if mixed else 1.0)
-    return _launched(chip, k) + work + moved / chip.bandwidth
+    cols, rows = sum(p.cols for p in task.products), first.copies * first.rows
+    mixed = bits(first.stored) < bits(first.dtype)
+    weights = first.copies * first.depth * cols * bits(first.stored) / 8
+    work = _grouped(first, cols, chip, k, k["mixed"] if mixed else 1.0, weights, chip.spilt(task.again, k))
+    each = bits(first.dtype) / 8 if not first.dtype.startswith("bfp") else 8 / 3
+    moved = k["permute"] * rows * (3 * each * first.depth + 2 * cols)
+    moved = moved * np.maximum(chip.spilt(rows * (2 * first.depth + 2 * cols), k), k["floor"])
+    moved = moved + k["tokens"] * first.tokens * first.depth
+    if mixed:
+        moved = moved + k["strays"] * (first.routes - rows) * first.depth
+    return _launched(chip, k) * (k["slow"] if mixed else 1.0) + work + moved / chip.bandwidth
+
+
+def _grouped(first: Product, cols: Any, chip: Chip, k: Constants, widened: float, weights: Any, spilt: Any) -> Any:
+    """Products of many experts as one kernel: the fastest of its tiles."""
+    high, wide = _stacked(ROUTED, first.copies * first.rows * cols * first.depth)
+    loads = first.loads if len(first.loads) else np.asarray(first.rows)[None]
+    tiles = first.copies * np.stack([np.ceil(loads / h).mean(axis=0) for h in np.ravel(high)]) * np.ceil(cols / wide)
+    depth = np.ceil(first.depth / 64) * 64
+    compute = widened * 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
+    if first.dtype.startswith("bfp"):
+        compute = compute + k["promote"] * high * wide * depth / SCALED / LANES / chip.clock
+    compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
+    busy = np.minimum(tiles, chip.sms)
+    memory = weights * spilt / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
+    memory = memory + weights * (1 - spilt) / (busy * chip.clock * k["cache"])
+    return _blend(compute, memory, k["ahead"] if chip.asynchronous else k["blend"]).min(axis=0)
 
 
 def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
@@ -176,7 +212,7 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
     cache = task.size
-    missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1) if task.again else 1.0
+    missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1) if np.any(task.again) else 1.0
     memory = cache * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
     each = k["row"] * group + (k["convert"] if whole else 0.0)
