@@ -189,15 +189,17 @@ def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     tiles = np.maximum(blocks * keys * share, (blocks + 1) / 2)  # of one head; a band's edge is whole tiles
     matrix = 2 * size * wide * width / (chip.rate(scores.dtype) * k["compute"])
     softmax = k["softmax"] * size * wide / chip.clock
-    hidden = k["overlap"] * np.minimum(matrix, softmax) if chip.asynchronous else 0.0
+    hidden = k["overlap"] * np.minimum(matrix, softmax) * (size > 64) if chip.asynchronous else 0.0
     tile = (matrix + softmax - hidden) / chip.sustained
     start = k["block"] / chip.clock
     busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
-    work = np.maximum(busy, tile * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
+    alone = 1.0 if chip.asynchronous else k["alone"]
+    work = np.maximum(busy, tile * alone * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
     queries = 2 * heads * fresh * scores.depth
     context = bits(scores.stored) / 8 * scores.copies * scores.cols * width
     passed = 3 * queries + 2 * context + 2 * scores.copies * scores.cols * width
-    return _launched(chip, k) + work + k["passes"] * passed * chip.missed(passed, k) / chip.bandwidth
+    planned = k["plan"] / chip.clock if chip.asynchronous else 0.0
+    return _launched(chip, k) + planned + work + k["passes"] * passed * chip.missed(passed, k) / chip.bandwidth
 
 
 def _decode(task: Task, chip: Chip, k: Constants) -> Any:
@@ -227,17 +229,24 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
     """All heads of a request against one state, in blocks of rows as the matrix unit takes them."""
     scores, average = task.products[0], task.products[-1]
     width = scores.depth + average.cols
-    divided = PARTS if chip.asynchronous else PARTS[:1]  # older kernels do not divide the context
+    divides = chip.asynchronous or task.library == "triton"  # the vendor's older kernels do not divide the context
+    divided = PARTS if divides else PARTS[:1]
     [parts] = _stacked(tuple((p,) for p in divided), scores.copies * scores.cols * scores.rows * width)
     tiles = scores.copies * np.ceil(scores.rows / ROWS) * parts
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
-    reached = k["compute"] * (1.0 if chip.asynchronous else k["issued"])
-    work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.sustained * reached)
-    work = chip.waves(tiles) * (work + k["block"] / chip.clock)
+    work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.sustained * k["compute"])
+    if chip.asynchronous:
+        work = chip.waves(tiles) * (work + k["block"] / chip.clock)
+    else:  # two multiprocessors share a tile, each half of the latent's width
+        work = np.maximum(np.ceil(2 * tiles / chip.sms), k["alone"]) * (
+            work / 2 / k["issued"] + k["block"] / chip.clock
+        )
     memory = task.size / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
-    return _launched(chip, k) + (_blend(memory, work, k["blend"]) + joined).min(axis=0)
+    passed = k["passes"] * 2 * scores.copies * scores.rows * width / chip.bandwidth
+    planned = k["plan"] / chip.clock if divides else 0.0
+    return _launched(chip, k) + planned + (_blend(memory, work, k["blend"]) + joined).min(axis=0) + passed
 
 
 def _stream(task: Task, chip: Chip, k: Constants) -> Any:

@@ -45,7 +45,7 @@ class Task:
     receivers: int = 1
     after: tuple[int, ...] = ()
     einsums: tuple[str, ...] = ()
-    library: str = ""  # whose collectives are used: "nccl" has no one-shot ones
+    library: str = ""  # whose kernels are used: "nccl" has no one-shot collectives; "" is the vendor's engine
     products: tuple[Product, ...] = ()  # the matrix products in a kernel
     again: Any = 0.0  # bytes that pass until it runs again on the same operands, as in benchmarks; 0: it never does
     attends: bool = False  # its products are between activations or with state: attention

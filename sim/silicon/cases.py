@@ -120,7 +120,7 @@ class Case:
         """Seconds of every row."""
         total: Any = sum(one.seconds for one in self.timed(tier))
         if self.eager and tier.constants is not None:
-            total = total + tier.constants.table()["host"]["eager"]
+            total = np.maximum(total, tier.constants.table()["host"]["eager"])  # the host launches ahead
         return np.broadcast_to(np.asarray(total, float), self.rows.shape)
 
 
@@ -224,7 +224,8 @@ def _latent(rows: Measured) -> Iterator[Case]:
         else:
             cascade = parse(_EXPANDED, name="mla", b=1, g=1, r=1, p=1, c=0, e=192, u=128, m="C + P")
             made = _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
-        yield replace(made, eager=slow == "True")
+        own = tuple(replace(t, library="triton") for t in made.tasks) if slow == "True" else made.tasks
+        yield replace(made, tasks=own, eager=slow == "True")
 
 
 def _experts(rows: Measured) -> Iterator[Case]:

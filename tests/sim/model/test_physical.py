@@ -52,6 +52,35 @@ def test_short_decoding_draws_only_what_its_multiprocessors_can() -> None:
     assert many < 12 * few
 
 
+LATENT = """
+    CKV[b, m, e]: (state, bf16)
+    QK[b, r, m] = Q[b, r, e] * CKV[b, m, e]
+    GM[b, r]    = max[m](QK[b, r, m])
+    SN[b, r, m] = exp(QK[b, r, m] - GM[b, r])
+    SD[b, r]    = SN[b, r, m]
+    AV[b, r, u] = SN[b, r, m] * CKV[b, m, u]
+    O[b, r, u]  = AV[b, r, u] / SD[b, r]
+"""
+
+
+def latent(on: str, requests: float, heads: float = 16, keys: float = 8192) -> float:
+    """Seconds of latent attention of one new position, the engine's own kernel."""
+    work = parse(LATENT, name="latent", b=1, r=1, m=1, e=576, u=512)
+    return float(sim.estimate(work, device(on), b=requests, r=heads, m=keys).seconds)
+
+
+def test_a_latent_context_is_divided_only_by_newer_kernels() -> None:
+    """One request keeps two multiprocessors of an A100 busy, however long its context, and all of an H100's."""
+    assert latent("a100", 32) == pytest.approx(latent("a100", 1), rel=0.05)
+    assert latent("h100", 32) > 2 * latent("h100", 1)
+    assert latent("a100", 1) > 10 * latent("h100", 1)
+
+
+def test_heads_of_a_latent_fill_blocks_of_64_rows() -> None:
+    assert latent("a100", 512, heads=64) == pytest.approx(latent("a100", 512, heads=16), rel=0.1)
+    assert latent("a100", 512, heads=128) > 1.8 * latent("a100", 512, heads=64)
+
+
 EXPERTS = """
     WG[x, d, f]: (weight, {type})
     A[p, d]: {type}
