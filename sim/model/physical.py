@@ -29,6 +29,7 @@ GONE = 1.6  # times the cache's size, of what passes in a round, at which nothin
 PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decoding
 BLOCK = 64  # keys that decoding takes at once
 GROUP = 16  # queries of one key head that a matrix instruction takes at once
+WIDEST = 2  # of such groups that kernels take which divide the context
 ROWS = 64  # rows of a latent's heads, likewise
 MOST = 0.9  # of what passes that a cache may have kept
 DRIVER = 1e-6  # s, of a launch, whatever the clock
@@ -208,8 +209,10 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     width = scores.depth + average.cols
     narrow = bits(scores.stored) <= 8
     group = np.ceil(scores.rows / GROUP)
-    whole = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context
-    [parts] = _stacked(tuple((p,) for p in (PARTS[:1] if whole else PARTS)), scores.copies * scores.cols * group)
+    slow = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context,
+    whole = slow | (group > WIDEST)  # nor do any for very many queries of one head
+    [parts] = _stacked(tuple((p,) for p in PARTS), scores.copies * scores.cols * group)
+    parts = np.where(whole, 1.0, parts)
     tiles = scores.copies * parts
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
@@ -217,8 +220,10 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1) if np.any(task.again) else 1.0
     memory = cache * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
-    each = k["row"] * group + (k["convert"] if whole else 0.0)
-    work = chip.waves(tiles) * (k["block"] + each * keys * width / 256) / chip.clock
+    each = k["row"] * group + (k["convert"] if slow else 0.0)
+    begun = k["block"] * (k["narrow"] if narrow and chip.asynchronous else 1.0)
+    block = np.where(scores.rows > 1, begun, k["single"])
+    work = np.maximum(tiles / chip.sms, 1.0) * (block + each * keys * width / 256) / chip.clock
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
     longest = (_blend(memory, work, 2.0) + joined).min(axis=0)
     passed = 2 * scores.copies * (2 * scores.rows + 4) * width / 2
