@@ -26,7 +26,7 @@ FILES = {  # file, without .csv: the columns that it must have
     "collectives": ("op_name", "num_gpus", "bytes"),
     "elementwise_vidur": ("op", "m", "hidden", "model"),
 }  # fmt: skip
-_WORDS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "fp8", "w4a16_mxfp4": "int4", "nvfp4": "fp4"}
+_WORDS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "bfp8", "w4a16_mxfp4": "int4", "nvfp4": "fp4"}
 
 
 @dataclass(frozen=True)
