@@ -15,9 +15,9 @@ import numpy as np
 from einsum.errors import WeirError
 from mappings.tree import Spatial
 from sim.model.sparse.count import Counter
-from sim.model.sparse.estimate import latency
 from sim.model.sparse.hashing import _slot
 from sim.model.sparse.structure import Floats, Ints
+from sim.model.sparse.units import latency
 from workloads.kernels.core.jit import jit
 
 MOST = 4_000_000  # products that are simulated at most
@@ -40,9 +40,9 @@ class Simulated:
 def simulate(counter: Counter) -> Simulated:
     """One run of a mapping with a hash table on one core, event by event."""
     mapping, product, device = counter.mapping, counter.product, counter.device
-    leaf = counter.mapped.leaves[-1]
+    leaf = counter.leaves[-1]
     table, given = mapping.table, mapping.instructions.get(leaf.einsum.name, {})
-    if table is None or table.drain != "entries" or len(counter.mapped.leaves) != 1:
+    if table is None or table.drain != "entries" or len(counter.leaves) != 1:
         raise WeirError(f"{mapping.name}: only products row by row with a hash table of entries are simulated")
     if product.products > MOST:
         raise WeirError(f"{product.products} products; at most {MOST} are simulated")
@@ -50,7 +50,7 @@ def simulate(counter: Counter) -> Simulated:
     spad, dram = counter.memories[counter.held.node.level], counter.memories["dram"]
     if device.instances(dram.name) != 1:
         raise WeirError(f"{device.name}: one core is simulated, not {device.instances(dram.name)}")
-    rows = counter.ranks(leaf)[0]
+    rows = counter.ranks[0]
     by_row = any(isinstance(one.node, Spatial) and one.node.rank == rows for one in leaf.loops)
     pipelines, contexts = device.instances(unit.name), int(unit.contexts)
     engine = next(iter(mapping.via), "")
@@ -61,7 +61,7 @@ def simulate(counter: Counter) -> Simulated:
         max(spad.hold, 8.0 / spad.bandwidth * max(spad.banks, 1)), spad.latency,
     ])  # fmt: skip
     costs = np.array([given.get(name, 0.0) for name in ("product", "probe", "entry", "row", "written", "copied")])
-    edges = counter.windows(counter.held, rows)
+    edges = counter.windows(counter.held)
     wide, high = _widths(product.b.shape[1], edges)
     kind = ("low", "high", "multiplicative").index(table.hash)
     layout = np.array([counter.slots(spad), kind, wide, high, table.tag == "column row", max(spad.banks, 1)], np.int64)

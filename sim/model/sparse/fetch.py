@@ -119,7 +119,10 @@ def _made(own: Operand, held: Ints, times: Floats, size: Floats, parent: Memory,
     if gather and parent.line:
         each = np.zeros(len(size))
         for part, count in zip(own.format.parts, held, strict=True):
-            each += lines(part.size * count, part.size, parent.line)
+            run = part.size * count
+            # Cells of a dense tensor that fit lines evenly begin where a line does.
+            even = own.structure.dense and not ((run % parent.line) * (parent.line % np.maximum(run, 1))).any()
+            each += lines(run, parent.line if even else part.size, parent.line)
         moved = float(each @ times)
     return Fetched(parts, float(times.sum()), moved, how)
 
