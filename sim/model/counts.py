@@ -191,36 +191,36 @@ class _Counter:
 
         With ``like``, only those that enter this other keep further inwards, too.
         """
-        copies = tuple(shared)
-        key = (held.at, (like or held).at, tensor, copies, fresh)
+        shape, copies = like or held, tuple(shared)
+        key = (held.at, shape.at, tensor, copies, fresh)
         if key not in self.volumes:
-            tile = self.at.tile(like or held, tensor)
-            places = self._copies(held, tile, tensor, copies) * self._new(key, held, tile)
+            places = self._copies(held, shape, tensor, copies) * self._new(held, shape, tensor, fresh)
             patterns = self.mapped.cascade.tensor(tensor).patterns
             self.volumes[key] = places * density(patterns, self.sizes) if patterns else places
         return self.volumes[key]
 
-    def _copies(self, held: Held, tile: Tile, tensor: str, shared: tuple[int, ...]) -> Any:
+    def _copies(self, held: Held, shape: Held, tensor: str, shared: tuple[int, ...]) -> Any:
         """Instances that hold the same, those at ``shared`` counted once, times dimensions that are there whole."""
-        copies: Any = 1
+        tile, copies = self.at.tile(shape, tensor), 1
         if None in tile.dims:
-            shape = self.mapped.cascade.shape(tensor, self.sizes)
-            copies = prod(extent for dim, extent in zip(tile.dims, shape, strict=True) if dim is None)
+            extents = self.mapped.cascade.shape(tensor, self.sizes)
+            copies = prod(extent for dim, extent in zip(tile.dims, extents, strict=True) if dim is None)
         for rank, path in self.at.cuts(held.loops).items():
             if rank not in tile.ranks:
                 copies = copies * self.at.instances(rank, path, [c.at for c in path if c.at not in shared])
         return copies
 
-    def _new(self, key: tuple[Any, ...], held: Held, tile: Tile) -> Any:
-        """All tiles of all visits, less what each visit finds there already."""
-        at, shape, tensor, _, fresh = key
-        if (at, shape, tensor, fresh) not in self.volumes:
-            total = self._volume(tile, self.at.cuts(held.loops))
+    def _new(self, held: Held, shape: Held, tensor: str, fresh: tuple[str, ...]) -> Any:
+        """All tiles of all visits, less what each visit finds there already; copies are not told apart."""
+        key = (held.at, shape.at, tensor, fresh)
+        if key not in self.volumes:
+            tile, cuts = self.at.tile(shape, tensor), self.at.cuts(held.loops)
+            total = self._volume(tile, cuts)
             for loop in held.loops:
                 if not (loop.space or loop.node.rank in fresh or loop.node.rank in tile.plain):
-                    total = total - self._kept(tile, self.at.cuts(held.loops), loop)
-            self.volumes[at, shape, tensor, fresh] = total
-        return self.volumes[at, shape, tensor, fresh]
+                    total = total - self._kept(tile, cuts, loop)
+            self.volumes[key] = total
+        return self.volumes[key]
 
     def _volume(self, tile: Tile, cuts: Mapping[str, Path]) -> Any:
         """Volume of the tiles of all visits and instances together."""
