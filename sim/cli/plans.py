@@ -11,11 +11,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from einsum import WeirError
+from einsum import WeirError, hint
 from sim.cli.data import Form, plain
 from sim.cli.text import Sheet, show
 from sim.units import fmt, si
 
+SOLVERS = ("highs", "cbc")
 SHOWN = 20  # buffers that are listed on a terminal
 
 
@@ -24,7 +25,7 @@ class Asked:
     """A question as the command line puts it."""
 
     what: str
-    on: str | None = None
+    on: tuple[str, ...] = ()
     capacity: str | None = None
     seconds: float = 60.0
     objective: str | None = None
@@ -37,10 +38,16 @@ class Asked:
     split: str = "tensor"
     host: str | None = None
     link: str | None = None
+    prices: str | None = None
+    price: tuple[str, ...] = ()
 
 
 def plan(asked: Asked, form: Form) -> None:
     """A CSV is a problem of offsets, a JSON a graph of tasks; anything else names a model in training."""
+    if asked.solver not in SOLVERS:
+        raise WeirError(f"no solver {asked.solver!r:.40}{hint(asked.solver, SOLVERS)}")
+    if not 0 < asked.seconds < inf:
+        raise WeirError(f"--seconds must be more than 0, not {asked.seconds:g}")
     if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
         _training().graphed(asked, form, progressing("length", "plain passes"))
     elif _is_file(asked.what) and asked.sequence is None:
@@ -60,7 +67,7 @@ def _is_file(what: str) -> bool:
 
 
 def _offsets(asked: Asked, form: Form) -> None:
-    if asked.on is not None:
+    if asked.on:
         raise WeirError("--on is for a model: a CSV has its capacity from --capacity")
     if asked.objective not in (None, "peak"):
         raise WeirError(
@@ -88,9 +95,14 @@ def _offsets(asked: Asked, form: Form) -> None:
 def _capacity(text: str | None) -> float:
     if text is None:
         return inf
-    value = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B")
+    return bytes_of(text, "--capacity")
+
+
+def bytes_of(text: str, option: str) -> float:
+    """Bytes of an option: a number of them, or with a unit."""
+    value = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B", option)
     if not 0 < value < 2**62:
-        raise WeirError(f"--capacity must be more than 0 bytes and less than 2^62, not {text!r:.40}")
+        raise WeirError(f"{option} must be more than 0 bytes and less than 2^62, not {text!r:.40}")
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import inf
 
@@ -13,7 +13,7 @@ from mappings.tree import Spatial
 from sim.arch import Cluster, tier
 from sim.model.estimate import Estimate, estimate
 from sim.planner.skeleton import Layer
-from workloads.spec import Spec
+from workloads.spec import Experts, Spec
 from workloads.training import forward, loss
 from workloads.transformer import Transformer
 
@@ -54,6 +54,8 @@ class Setting:
             raise WeirError(f"ZeRO stage {self.zero}: 1, 2 or 3")
         if len(self.spec.layers) > 1:
             raise WeirError(f"{self.spec.name}: layers of several kinds cannot be planned yet; one kind can")
+        if isinstance(self.spec.layers[0].network, Experts):
+            raise WeirError(f"{self.spec.name}: experts cannot be planned in training yet; a dense network can")
         if len(self.cluster.pools) > 1:
             raise WeirError(f"{self.cluster.name}: training is planned on one pool of like devices")
 
@@ -128,8 +130,8 @@ class Work:
 
     def timed(self, cascade: Cascade) -> Estimate:
         """A pass on the cluster."""
-        s = self.setting
-        return estimate(cascade, s.cluster, layout=s.place(cascade), tier=tier(s.tier))
+        s, ordered = self.setting, _gathered_first(cascade)
+        return estimate(ordered, s.cluster, layout=s.place(ordered), tier=tier(s.tier))
 
     @cached_property
     def ahead(self) -> Estimate:
@@ -225,6 +227,22 @@ class Work:
         hidden = self.forward * s.rate
         fits = s.host / s.ways / max(s.layers - 2, 1)
         return max(0.0, min(1.0, (min(hidden, fits) - self.anchors) / self.others))
+
+
+def _gathered_first(cascade: Cascade) -> Cascade:
+    """The cascade with what products between tokens will read, computed anew place by place, ahead of the first of
+    them: were it made (and gathered) in between, their kernel would be cut in two."""
+    first = next((i for i, e in enumerate(cascade.einsums) if {"p", "m"} <= set(e.ranks)), None)
+    if first is None:
+        return cascade
+    ahead, behind, late = list(cascade.einsums[:first]), list[Einsum](), set[str]()
+    for einsum in cascade.einsums[first:]:
+        if einsum.reduced or {"p", "m"} <= set(einsum.ranks) or late & set(einsum.inputs):
+            behind.append(einsum)
+            late.add(einsum.output.tensor)
+        else:
+            ahead.append(einsum)
+    return replace(cascade, einsums=(*ahead, *behind))
 
 
 def _makers(cascade: Cascade, wanted: set[str], there: set[str]) -> set[str]:
