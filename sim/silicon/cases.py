@@ -125,8 +125,14 @@ class Case:
 
 
 def cases(rows: Measured) -> tuple[Case, ...]:
-    """All rows of a file as cases."""
-    return joined(tuple(_KINDS[rows.operation](rows)))
+    """All rows of a file as cases; those measured with a cold cache find nothing there."""
+    warm = np.array([cell != "cold" for cell in column(rows, "cache")], float)
+    made = tuple(_KINDS[rows.operation](rows))
+    return joined(tuple(replace(case, tasks=_warmed(case.tasks, warm[case.rows])) for case in made))
+
+
+def _warmed(tasks: tuple[Task, ...], warm: Array) -> tuple[Task, ...]:
+    return tasks if warm.all() else tuple(replace(task, again=task.again * warm) for task in tasks)
 
 
 def joined(found: tuple[Case, ...]) -> tuple[Case, ...]:
