@@ -30,7 +30,7 @@ def calibrate(
 MEASURE = """Time a short set of kernels on the GPU at hand; write the CSV files that weir calibrate reads.
 
 Products, attention (PyTorch's own) and elementwise kernels, each warmed up, recorded and replayed with a cold cache;
-the median counts, and the clock after each is noted. Needs pip install 'weir[measure]', and a GPU that does nothing else.
+the median counts, and the clock after each is noted. Needs pip install 'weir[measure]', and an idle GPU.
 
 \b
 weir measure --device h100 --out my_kernels/
