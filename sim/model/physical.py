@@ -262,5 +262,5 @@ def _stream(task: Task, chip: Chip, k: Constants) -> Any:
 _TIMES: dict[str, Callable[[Task, Chip, Constants], Any]] = {
     "product": _product, "experts": _experts, "prefill": _prefill, "decode": _decode,
     "latent_prefill": _prefill, "latent_decode": _latent_decode,
-    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream,
+    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream, "narrow": _stream,
 }  # fmt: skip
