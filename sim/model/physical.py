@@ -69,9 +69,8 @@ class Chip:
 
     def spilt(self, passing: Any, k: Constants) -> Any:
         """Fraction of bytes that comes from memory where so many pass before the same are needed again."""
-        if not np.any(passing):
-            return 1.0
-        return np.clip((passing / max(self.cache, 1.0) - k["edge"]) / (GONE - k["edge"]), 0, 1)
+        full = (passing / max(self.cache, 1.0) - k["edge"]) / (GONE - k["edge"])
+        return np.where(passing > 0, np.clip(full, 0, 1), 1.0)
 
     def waves(self, tiles: Any) -> Any:
         """Rounds in which the multiprocessors do so many tiles; half of the last one's empty places are refilled."""
@@ -130,7 +129,7 @@ def _tiled(task: Task, chip: Chip, k: Constants, choices: tuple[tuple[int, ...],
     busy = np.minimum(tiles, chip.sms)
     compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
-    size = task.size * (chip.missed(task.size, k) if np.any(task.again) else 1.0)
+    size = task.size * np.where(task.again > 0, chip.missed(task.size, k), 1.0)
     memory = size / (chip.bandwidth * k["memory"]) / np.minimum(1.0, busy / chip.sms * k["draw"])
     cache = each * (high + wide) * depth * tiles / busy / (chip.clock * k["cache"])
     longest = _blend(compute, np.maximum(memory, cache), k["blend"])
@@ -217,7 +216,7 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
     cache = task.size
-    missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1) if np.any(task.again) else 1.0
+    missed = np.where(task.again > 0, 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1), 1.0)
     memory = cache * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
     each = k["row"] * group + (k["convert"] if slow else 0.0)
@@ -263,5 +262,5 @@ def _stream(task: Task, chip: Chip, k: Constants) -> Any:
 _TIMES: dict[str, Callable[[Task, Chip, Constants], Any]] = {
     "product": _product, "experts": _experts, "prefill": _prefill, "decode": _decode,
     "latent_prefill": _prefill, "latent_decode": _latent_decode,
-    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream,
+    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream, "narrow": _stream,
 }  # fmt: skip

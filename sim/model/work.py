@@ -51,7 +51,7 @@ class Task:
     attends: bool = False  # its products are between activations or with state: attention
     fresh: Any = 1.0  # new positions that its queries come from
     wide: Any = 1.0  # elements in a row of what a kernel without products writes
-    work: str = "map"  # what such a kernel does: map, reduce, curve (a transcendental) or turn (positions)
+    work: str = "map"  # what such a kernel does: map, reduce, curve (transcendental), turn (positions) or narrow
 
 
 def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
@@ -164,6 +164,9 @@ class _Builder:
 
     def sort(self, group: tuple[Einsum, ...]) -> str:
         """What a kernel without products does, by what its Einsums are."""
+        read = {a.tensor for e in group for a in e.reads} - {e.output.tensor for e in group}
+        if len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
+            return "narrow"
         if any(e.reduced for e in group):
             return "reduce"
         if any("exp" in operations(self.cascade, e, self.sizes, self.local(e)) for e in group):
