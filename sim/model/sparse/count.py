@@ -202,7 +202,7 @@ class Counter:
             return None
         edges = self.windows(self.held)
         slots = self.slots(self.memories[self.held.node.level])
-        return probes(self.product.a, self.product.b, edges, slots, table.hash, table.tag)
+        return probes(self.product.a, self.product.b, edges, slots, table.hash, table.tag, table.load)
 
     def _drained(self, leaf: Leaf, tensor: str, parent: Held, held: Held) -> None:
         """What leaves a keep, and what of it comes back: partial sums, and windows that do not fit."""

@@ -35,7 +35,7 @@ class Operand:
         """Extents of a cell, given tile sizes by rank."""
         return self.structure.whole((tiles.get(self.ranks[0], ALL), tiles.get(self.ranks[1], ALL)))
 
-    def parts(self, grid: Grid) -> Ints:
+    def parts(self, grid: Grid) -> Floats:
         """What each cell of a grid holds of each part of the format: (parts, cells)."""
         first, second = self.ranks
         extents: list[Grid] = [
@@ -43,7 +43,7 @@ class Operand:
         ]
         return self.structure.held(grid, tuple(extents))
 
-    def bytes(self, parts: Ints) -> Floats:
+    def bytes(self, parts: Floats) -> Floats:
         """Bytes of each cell."""
         made: Floats = np.array([part.size for part in self.format.parts]) @ parts
         return made
@@ -106,7 +106,7 @@ def _whole(capacity: float) -> int:
     return int(min(capacity, ALL))
 
 
-def _made(own: Operand, held: Ints, times: Floats, size: Floats, parent: Memory, gather: bool, how: str) -> Fetched:
+def _made(own: Operand, held: Floats, times: Floats, size: Floats, parent: Memory, gather: bool, how: str) -> Fetched:
     """Totals over cells fetched so many times; what is gathered fills its lines up, what is streamed does not."""
     parts = held @ times
     if not gather:

@@ -71,9 +71,11 @@ class Structure:
     @cached_property
     def transposed(self) -> Structure:
         """Columns as rows."""
-        order = np.argsort(self.indices, kind="stable")
-        indptr = np.concatenate([[0], np.cumsum(self.heights)])
-        return Structure(indptr, self.rows[order], (self.shape[1], self.shape[0]))
+        from scipy import sparse
+
+        turned = sparse.csr_array((np.empty(self.entries, np.bool_), self.indices, self.indptr), self.shape).tocsc()
+        rows, columns = self.shape
+        return Structure(turned.indptr.astype(np.int64), turned.indices.astype(np.int64), (columns, rows))
 
     def whole(self, grid: Grid) -> Grid:
         """The grid with no cell larger than the matrix."""
@@ -89,13 +91,13 @@ class Structure:
         found: tuple[Ints, Ints, Ints] = self.memo[grid]
         return found
 
-    def held(self, grid: Grid, parts: tuple[Grid, ...]) -> Ints:
+    def held(self, grid: Grid, parts: tuple[Grid, ...]) -> Floats:
         """For each cell of ``grid`` that holds an entry, how many cells of each finer grid it holds: (parts, cells)."""
         grid = self.whole(grid)
         key = (grid, parts)
         if key not in self.memo:
-            self.memo[key] = np.array([self._inside(grid, part) for part in parts], np.int64)
-        found: Ints = self.memo[key]
+            self.memo[key] = np.array([self._inside(grid, part) for part in parts], np.float64)
+        found: Floats = self.memo[key]
         return found
 
     def _inside(self, grid: Grid, part: Grid) -> Ints:

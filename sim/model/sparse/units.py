@@ -160,7 +160,9 @@ def unit_of(counter: Counter, leaf: Leaf, counted: SparseCounts, out: Shared | N
         fair = float(unit.elapsed(seconds / copies, waited / copies))
         if out is not None and moves_rows:
             serial = seconds + waited if unit.contexts < np.inf else seconds * out.workers / copies
-            fair = max(fair, spans(out.loads, mapping.share, out.groups, seconds / copies, serial))
+            # In one another's way threads are at whatever all share: their pipeline, or the memory they wait for.
+            busy = max(seconds / copies, _channel(counter, moves) if unit.contexts < np.inf else 0.0)
+            fair = max(fair, spans(out.loads, mapping.share, out.groups, busy, serial))
         # Threads go through rows and then write back; a unit that waits for nothing leaves that to the levels.
         wall += max(fair, _channel(counter, moves)) if unit.contexts < np.inf else fair
         working, waiting, joules = working + seconds, waiting + waited, joules + spent
@@ -256,12 +258,13 @@ def crowded(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
 def _last(counter: Counter, counted: SparseCounts) -> float:
     """Seconds of engines that write back the last piece of the result, which nothing else hides."""
     result = counter.leaves[-1].einsum.output.tensor
-    piece = tiles(counter.held.loops).get(counter.ranks[0], ALL)
-    pieces = -(-counter.product.a.shape[0] // min(piece, counter.product.a.shape[0]))
+    rows = counter.product.entries.rows
+    piece = min(tiles(counter.held.loops).get(counter.ranks[0], ALL), len(rows))
+    share = float(rows[(len(rows) - 1) // piece * piece :].sum() / max(rows.sum(), 1.0))
     seconds = 0.0
     for name, tensors in counter.mapping.via.items():
         seconds += engine_of(counter, counted, name, tuple(t for t in tensors if t == result))
-    return seconds / pieces
+    return seconds * share
 
 
 def _lined(counter: Counter) -> list[Memory]:
