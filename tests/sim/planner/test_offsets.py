@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations, product
 from math import inf
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.dispatcher import Dispatcher
 
 from einsum import Infeasible, WeirError
 from sim.planner import fit, milp, offsets, orders, search
@@ -226,6 +228,14 @@ def test_what_makes_no_sense_is_refused(problem: Problem, options: dict[str, Any
 
 def test_without_buffers_there_is_nothing_to_place() -> None:
     assert offsets.plan(Problem("p", (), (Tier("m"),))).value == 0
+
+
+@pytest.mark.parametrize("module", [search, fit])
+def test_kernels_kept_on_disk_call_none_of_another_file(module: ModuleType) -> None:
+    """Numba's cache looks at one file only: it would go on using what a changed helper elsewhere was compiled to."""
+    kernels = [value for value in vars(module).values() if isinstance(value, Dispatcher)]
+    assert len(kernels) >= 4
+    assert {kernel.py_func.__module__ for kernel in kernels} == {module.__name__}
 
 
 def test_lengths_of_restarts_are_lubys() -> None:
