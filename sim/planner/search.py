@@ -20,7 +20,7 @@ disk, so they call none of another file (Numba's cache would not notice that suc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -79,7 +79,12 @@ def inside(function: F) -> F:
 
 
 def _compiled(function: F, *, inside: bool) -> F:
-    options = {"error_model": "numpy", "nogil": True, "no_cpython_wrapper": inside, "no_cfunc_wrapper": inside}
+    options: dict[str, Any] = {
+        "error_model": "numpy",
+        "nogil": True,
+        "no_cpython_wrapper": inside,
+        "no_cfunc_wrapper": inside,
+    }
     try:
         return cast(F, njit(cache=not inside, **options)(function))
     except RuntimeError:  # nowhere to keep it
@@ -117,11 +122,11 @@ def place(
     """
     n, moments, pairs = shape.size.size, shape.moments, int(np.count_nonzero(table)) // 2
     room = 3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * moments + 64
-    scratch = (np.zeros(length, np.int64) for length in (n, moments, moments, moments, moments + 1))
+    keys, tops, total, floor = (np.zeros(length, np.int64) for length in (n, moments, moments, moments))
     state = _State(
         np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, np.zeros((n + 2, FRAME), np.int64),
-        np.empty(room, np.int64), np.empty((pairs + n + 1, 2), np.int64), np.zeros(4, np.int64), *scratch,
-        memory, blame,
+        np.empty(room, np.int64), np.empty((pairs + n + 1, 2), np.int64), np.zeros(4, np.int64), keys, tops,
+        total, floor, np.zeros(moments + 1, np.int64), memory, blame,
     )  # fmt: skip
     state.pool[rank] = np.arange(n)
     state.now[POOL], state.now[SALT] = n, salt
