@@ -174,11 +174,16 @@ class _Counter:
         return total
 
     def chance(self, leaf: Leaf, ranks: Collection[str], places: Any) -> Any:
-        """Chance that any of so many points of an Einsum is present, if they differ along these ranks."""
+        """Chance that any of so many points of an Einsum is present, if they differ along these ranks.
+
+        What has none of these ranks is there for all of the points, or for none.
+        """
         patterns = self.mapped.cascade.patterns[leaf.einsum.name]
-        each = density(patterns, self.sizes)
-        differ = any(set(pattern.ranks) & set(ranks) for pattern in patterns)
-        return 1 - (1 - each) ** places if differ else each
+        differ = [pattern for pattern in patterns if set(pattern.ranks) & set(ranks)]
+        if not differ:
+            return density(patterns, self.sizes)
+        common = density([pattern for pattern in patterns if pattern not in differ], self.sizes)
+        return common * (1 - (1 - density(differ, self.sizes)) ** places)
 
     def entering(
         self,
