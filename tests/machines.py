@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -343,7 +344,12 @@ class Drawer:
 
 def sized(dice: Dice, text: str, most: dict[str, int]) -> Cascade:
     """A cascade at sizes of up to so much."""
-    return parse(text, **{rank: dice.whole(1, n) for rank, n in most.items()})
+    return _parsed(text, tuple(most.items())).with_sizes(**{rank: dice.whole(1, n) for rank, n in most.items()})
+
+
+@lru_cache
+def _parsed(text: str, most: tuple[tuple[str, int], ...]) -> Cascade:
+    return parse(text, **dict(most))
 
 
 def single(dice: Dice) -> tuple[Cascade, Nest, Device]:

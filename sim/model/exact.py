@@ -52,10 +52,11 @@ def _counts(flat: Flat, found: Ints) -> Counts:
 def _computes(flat: Flat, found: Ints) -> Iterator[Computes]:
     """Points of each run, and additions between instances: on the way to its output's keep, and from keep to keep."""
     port = len(flat.slots) - 1
+    reducers = [(slot.number, _reducer(slot)) for slot in flat.slots]
     for point in flat.points:
         port += len(point.served)
         reductions = found[port, SUMS]
-        reductions += sum(found[s.number, SUMS] for s in flat.slots if _reducer(s) is point.einsum)
+        reductions += sum(found[number, SUMS] for number, einsum in reducers if einsum is point.einsum)
         yield Computes(point.einsum.name, point.unit, int(found[point.number, POINTS]), int(reductions))
 
 
