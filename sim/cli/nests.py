@@ -12,7 +12,7 @@ import numpy as np
 
 from einsum import Cascade, WeirError, hint, parse
 from einsum.files import write
-from mappings.text import LIMIT
+from mappings.text import LIMIT, pointed
 from mappings.text import read as read_nest
 from mappings.tree import Nest
 from sim.arch import Device, device
@@ -60,11 +60,12 @@ def _given(cascade: Cascade, asked: Asked, everything: bool) -> tuple[MappedEsti
     """What the nest of a file costs."""
     if asked.objective or asked.save:
         raise WeirError("--objective and --save are for a search: leave --mapping out")
-    nest, where = read_nest(Path(asked.mapping or "")), device(asked.on)
+    path, where = Path(asked.mapping or ""), device(asked.on)
+    nest = read_nest(path)
     try:
         return evaluate(cascade, nest, where, technology=asked.technology), ""
     except WeirError as error:
-        raise WeirError(f"{error}{_instead(cascade, nest, where, everything)}") from None
+        raise WeirError(f"{pointed(str(error), path)}{_instead(cascade, nest, where, everything)}") from None
 
 
 def _searched(cascade: Cascade, asked: Asked) -> tuple[MappedEstimate, str]:

@@ -99,7 +99,7 @@ class _Counter:
     def begun(self, leaf: Leaf, outer: Held, inner: Held) -> Any:
         """Sums that an Einsum begins: an update of these reads nothing."""
         einsum, tensor = leaf.einsum, leaf.einsum.output.tensor
-        first = self.first(outer, inner, tensor, leaf.loops, einsum.ranks)
+        first = self.first(outer, inner, tensor, leaf.loops, einsum.ranks, worked=True)
         patterns = self.mapped.cascade.tensor(tensor).patterns
         spread = any(loop.space and loop.node.rank in einsum.reduced for loop in _inside(outer, inner))
         if not (patterns and spread):
@@ -137,21 +137,29 @@ class _Counter:
             self.add(parent, tensor, "reads", again, held)
         return drains - updates
 
-    def first(self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str]) -> Any:
-        """First touches by what is under ``loops``: what enters the outermost keep, for each copy and repetition."""
+    def first(
+        self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str], worked: bool = False
+    ) -> Any:
+        """First touches by what is under ``loops``: what enters the outermost keep, for each copy and repetition.
+
+        If ``worked``, only where an instance has work: without a piece for a repetition, an Einsum touches nothing.
+        """
         if self.mapped.cascade.tensor(tensor).kind == "state":
             return 0
-        total = self.entering(outer, tensor, fresh=self.fresh(outer, tensor), like=held)
-        inside = [loop for loop in held.loops if loop.at > outer.at]
         cuts = self.mapped.cuts(loops, self.tiles)
         have = _ranks(self.mapped.dims(held, tensor, self.sizes))
+        again = self.made(outer, tensor) | have
+        alone = tuple(r for r in cuts if worked and r not in again)
+        total = self.entering(outer, tensor, fresh=self.fresh(outer, tensor), like=held, alone=alone)
+        inside = [loop for loop in held.loops if loop.at > outer.at]
         for rank in dict.fromkeys(loop.node.rank for loop in inside if loop.space and loop.node.rank not in have):
-            copies = [loop.at for loop in inside if loop.node.rank == rank]
-            total = total * instances(self.sizes[rank], cuts[rank], copies)
+            if rank not in alone:
+                copies = [loop.at for loop in inside if loop.node.rank == rank]
+                total = total * instances(self.sizes[rank], cuts[rank], copies)
         for rank in dict.fromkeys(loop.node.rank for loop in loops if loop.node.rank not in made):
-            timed = tuple(c for c in cuts[rank] if not c.space)
+            timed = tuple(c for c in cuts[rank] if rank in alone or not c.space)
             above = tuple(c for c in timed if c.at < outer.at)
-            total = total * (repeated(self.sizes[rank], timed) // repeated(self.sizes[rank], above))
+            total = total * repeated(self.sizes[rank], timed) // repeated(self.sizes[rank], above)
         return total
 
     def points(self, leaf: Leaf, lone: Iterable[int] = ()) -> Any:
@@ -192,42 +200,45 @@ class _Counter:
         shared: Iterable[int] = (),
         fresh: tuple[str, ...] = (),
         like: Held | None = None,
+        alone: tuple[str, ...] = (),
     ) -> Any:
         """Elements new to a keep over all visits and instances, those at loops in space ``shared`` counted once.
 
-        With ``like``, only those that enter this other keep further inwards, too.
+        With ``like``, only those that enter this other keep further inwards, too; of ranks ``alone``, only where an
+        instance has a piece.
         """
         shape = like or held
-        key = (held.at, shape.at, tensor, tuple(shared), fresh)
+        key = (held.at, shape.at, tensor, tuple(shared), fresh, alone)
         if key not in self.volumes:
             dims = self.mapped.dims(shape, tensor, self.sizes)
-            places = self._entering(held, dims, tensor, key[3], fresh)
+            places = self._entering(held, dims, tensor, key[3], fresh, alone)
             patterns = self.mapped.cascade.tensor(tensor).patterns
             self.volumes[key] = places * density(patterns, self.sizes) if patterns else places
         return self.volumes[key]
 
     def _entering(
-        self, held: Held, dims: tuple[Dim, ...], tensor: str, shared: tuple[int, ...], fresh: tuple[str, ...]
-    ) -> Any:
+        self, held: Held, dims: tuple[Dim, ...], tensor: str, shared: tuple[int, ...], fresh: tuple[str, ...],
+        alone: tuple[str, ...],
+    ) -> Any:  # fmt: skip
         """All tiles of all visits, less what each visit finds there already."""
         cuts = self.mapped.cuts(held.loops, self.tiles)
         tile = _Tile(dims, self.mapped.cascade.shape(tensor, self.sizes))
         copies: Any = tile.whole
         for rank, over in cuts.items():
-            if rank not in tile.ranks:
+            if rank not in tile.ranks and rank not in alone:
                 copies = copies * instances(self.sizes[rank], over, {c.at for c in over} - set(shared))
-        total = self._volume(tile, cuts)
+        total = self._volume(tile, cuts, alone)
         for loop in held.loops:
             if not loop.space and loop.node.rank not in fresh and tile.slides(loop.node.rank):
-                total = total - self._kept(tile, cuts, loop)
+                total = total - self._kept(tile, cuts, loop, alone)
         return copies * total
 
-    def _volume(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]]) -> Any:
+    def _volume(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]], alone: tuple[str, ...]) -> Any:
         """Volume of the tiles of all visits and instances together."""
         total: Any = 1
         for rank, over in cuts.items():
             if rank not in tile.ranks:
-                total = total * self._repeated(rank, over)
+                total = total * (repeated(self.sizes[rank], over) if rank in alone else self._repeated(rank, over))
         for group, axes in tile.groups:
             if tile.plain(group):
                 total = total * self.sizes[group[0]]
@@ -243,7 +254,7 @@ class _Counter:
             self.visits[key] = repeated(self.sizes[rank], over, {c.at for c in over})
         return self.visits[key]
 
-    def _kept(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop) -> Any:
+    def _kept(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop, alone: tuple[str, ...]) -> Any:
         """Volume found already there, over all visits at which one loop takes a step."""
         kept: Any = 1
         for group, axes in tile.groups:
@@ -252,7 +263,7 @@ class _Counter:
                 return 0
         for rank in cuts:
             if rank not in tile.ranks:
-                kept = kept * sum((c.weight for c in self._moves(rank, cuts, moved, True)), start=0)
+                kept = kept * sum((c.weight for c in self._moves(rank, cuts, moved, rank not in alone)), start=0)
         return kept
 
     def _moves(self, rank: str, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop, lone: bool) -> list[Change]:

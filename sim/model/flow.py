@@ -17,6 +17,7 @@ from sim.model.nests import Leaf, Loop, Mapped
 def flow(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the way in which values go from one Einsum to another; nothing if all is well."""
     yield from _order(mapped)
+    yield from _homeless(mapped, sizes)
     yield from _lost(mapped)
     yield from _missed(mapped, sizes)
     yield from _copied(mapped, sizes)
@@ -32,6 +33,22 @@ def _order(mapped: Mapped) -> Iterator[str]:
             if name in mapped.cascade.produced and name not in written and name not in mapped.cascade.inputs:
                 yield f"mapping: {leaf.einsum.name} reads {name} before anything has written it"
         written.add(leaf.einsum.output.tensor)
+
+
+def _homeless(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+    """What comes in and what goes out is kept whole somewhere: not only piece after piece inside a loop in time."""
+    for leaf in mapped.leaves:
+        made = leaf.einsum.output.tensor
+        outside = [n for n in leaf.einsum.inputs if n in mapped.cascade.inputs]
+        for name in (*outside, *([made] if made in mapped.cascade.outputs else ())):
+            ranks = {r for a in (*leaf.einsum.reads, leaf.einsum.output) if a.tensor == name for r in a.ranks}
+            for keep in leaf.chain(name)[:1]:
+                for loop in (one for one in keep.loops if not one.space and one.node.rank in ranks):
+                    if _divides(mapped, loop.at, leaf, sizes):
+                        yield (
+                            f"mapping: {str(keep.node)!r} is the outermost keep of {name}, and holds one piece of it"
+                            f" after another under {str(loop.node)!r}: keep all of {name} above that loop"
+                        )
 
 
 def _lost(mapped: Mapped) -> Iterator[str]:
