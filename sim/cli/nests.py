@@ -19,6 +19,7 @@ from sim.arch import Device, device
 from sim.cli import ask
 from sim.cli.catalogue import builders
 from sim.cli.data import Form, emit
+from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
 from sim.model.spatial import MappedEstimate, evaluate
 from sim.units import fmt
@@ -38,22 +39,36 @@ class Asked:
     trace: str | None = None
     objective: str | None = None
     save: str | None = None
+    plot: str | None = None
 
 
 def mapped(asked: Asked, form: Form, everything: bool) -> None:
     """Print what one run of a cascade under a nest costs, the best one if none is given; what passes forbid is refused
     with what is legal instead."""
+    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     cascade = workload(asked.what, ask.pairs(asked.sizes, "SIZE", "context=4096"))
     found, proof = _given(cascade, asked, everything) if asked.mapping else _searched(cascade, asked)
     if asked.trace is not None:
         from sim.model.trace import timeline
 
         timeline(found).save(asked.trace)
+    if asked.plot is not None:
+        _drawn(found, Path(asked.plot))
     if form is Form.TEXT:
         show(*_text(found, everything, proof))
     else:
         whole = summary(found) | ({"proof": proof} if proof else {})
         emit(form, whole, [whole])
+
+
+def _drawn(found: MappedEstimate, path: Path) -> None:
+    """All pictures of the run in one file."""
+    import matplotlib as mpl  # heavy
+
+    mpl.use("agg")
+    from sim.plot import sheet
+
+    sheet(found).savefig(path)
 
 
 def _given(cascade: Cascade, asked: Asked, everything: bool) -> tuple[MappedEstimate, str]:
@@ -131,7 +146,7 @@ def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> s
         lines.append(
             f"legal instead: {one.how}: {moved} of {where.memory.name}, {fmt(_last(one.estimate.seconds), 's')}"
         )
-        lines += str(one.nest).splitlines() if everything else []
+        lines += [f"  {line}" for line in str(one.nest).splitlines()] if everything else []
     return "".join(f"\n{line}" for line in lines)
 
 
