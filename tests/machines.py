@@ -157,9 +157,10 @@ def difference(cascade: Cascade, nest: Nest, device: Device | None = None) -> di
 
 
 def _flat(found: Counts) -> dict[tuple[str, ...], Any]:
-    """All counts under one key each: actions, points of Einsums, additions between instances."""
+    """All counts under one key each: actions, copies, points of Einsums, additions between instances."""
     runs = {(one.einsum, "points"): one.points for one in found.computes}
-    return {**found.table(), **runs, **{(one.einsum, "reductions"): one.reductions for one in found.computes}}
+    added = {(one.einsum, "reductions"): one.reductions for one in found.computes}
+    return {**found.table(), **runs, **added, **{(*key, "copies"): count for key, count in found.multicasts().items()}}
 
 
 @st.composite

@@ -166,7 +166,7 @@ def summary(found: MappedEstimate) -> dict[str, Any]:
         "notes": list(found.notes),
         "counts": [
             {"level": level, "tensor": tensor, "kind": kind, "elements": _last(count)}
-            for (level, tensor, kind), count in found.counts.table().items()
+            for level, tensor, kind, count in found.counts.rows()
         ],
     }
 
@@ -221,7 +221,7 @@ def _areas(found: MappedEstimate) -> Sheet:
 
 
 def _counts(found: MappedEstimate) -> Sheet:
-    rows = tuple((*key, f"{_last(count):,.0f}") for key, count in found.counts.table().items())
+    rows = tuple((*key, f"{_last(count):,.0f}") for *key, count in found.counts.rows())
     return Sheet("", ("level", "tensor", "kind", "elements"), rows, right=(3,))
 
 

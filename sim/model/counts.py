@@ -48,6 +48,7 @@ class _Counter:
     sizes: Mapping[str, Any]
     tiles: Mapping[str, Any]
     found: list[Action] = field(default_factory=list)
+    copies: list[Action] = field(default_factory=list)
     volumes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     moves: dict[tuple[Any, ...], list[Change]] = field(default_factory=dict)
     visits: dict[tuple[Any, ...], Any] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class _Counter:
             if place and not any(leaf.einsum.output.tensor == tensor for leaf in leaves):
                 self.fill(chain[place - 1], chain[place], tensor)
         computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
-        return Counts(tuple(self.found), computes)
+        return Counts(tuple(self.found), computes, tuple(self.copies))
 
     def add(self, held: Held, tensor: str, kind: str, amount: Any, behalf: Held | Leaf) -> None:
         """One count at a keep's level, made for a keep inside it or for an Einsum."""
@@ -68,16 +69,25 @@ class _Counter:
 
     def fill(self, parent: Held, held: Held, tensor: str) -> None:
         """What enters a keep that is only read from."""
-        self.add(held, tensor, "fills", self.entering(held, tensor), held)
-        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)), held)
+        fills = self.entering(held, tensor)
+        self.add(held, tensor, "fills", fills, held)
+        between = _between(parent, held)
+        self.sent(parent, tensor, fills, self.entering(held, tensor, shared=between) if between else fills, held)
+
+    def sent(self, parent: Held, tensor: str, taken: Any, reads: Any, behalf: Held | Leaf) -> None:
+        """Reads of a level for what is taken inside it; what is taken without a read is a copy made on the way."""
+        self.add(parent, tensor, "reads", reads, behalf)
+        if taken is not reads:
+            self.copies.append(Action(parent.node.level, tensor, "multicasts", taken - reads, behalf.at))
 
     def leaf(self, leaf: Leaf) -> Computes:
         """What one Einsum reads from and writes to the innermost keeps, and how sums travel outwards."""
+        points = self.points(leaf)
         for access in leaf.einsum.reads:
             chain = leaf.chain(access.tensor)
             below = _below(chain[-1], leaf)
-            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)), leaf)
-        points = self.points(leaf)
+            lone = _without(below, access.ranks)
+            self.sent(chain[-1], access.tensor, points, self.points(leaf, lone=lone) if lone else points, leaf)
         return Computes(leaf.einsum.name, leaf.unit, points, self.written(leaf, points))
 
     def written(self, leaf: Leaf, points: Any) -> Any:

@@ -76,7 +76,7 @@ class _Builder:
             facts=table([rows[name] for name in sorted(rows, key=visits.__dict__.__getitem__)], moving),
             instances=table(instances),
             memory=memory,
-            counts=np.zeros((counted, 6), np.int64),
+            counts=np.zeros((counted, 7), np.int64),
             now=np.zeros((4, moving), np.int64),
             cells=np.zeros((2, max([self.cells(s) for s in flat.slots], default=1)), np.int64),
         )
