@@ -11,6 +11,7 @@ from einsum import Cascade, parse
 from mappings.arrays import Grid, RowStationary, input_stationary, output_stationary, row_stationary, weight_stationary
 from sim.arch import Device, device
 from sim.model.fit import occupancy
+from sim.model.sized import Sized
 from sim.model.spatial import MappedEstimate, evaluate
 
 DATAFLOWS = (output_stationary, weight_stationary, input_stationary)
@@ -141,5 +142,5 @@ def test_images_and_sums_share_a_hundred_kilobytes() -> None:
     shape = RowStationary(taps=3, m=64, n=4, e=13, p=16, q=4, t=4)
     work = convolution(4, 384, 256, 13, 3)
     made = evaluate(work, row_stationary(shape), device("eyeriss"))
-    held = occupancy(made.mapped, work.bind())
+    held = occupancy(Sized.of(made.mapped, work.bind()))
     assert held["glb_psum"] + held["glb_ifmap"] <= 100 * 1024

@@ -19,7 +19,8 @@ from sim.model.exact import simulate
 from sim.model.fit import occupancy
 from sim.model.flat import Present
 from sim.model.legal import check
-from sim.model.nests import taken_apart
+from sim.model.nests import Mapped as Nested
+from sim.model.sized import Sized
 from tests import machines
 from tests.machines import Dice, difference, drawn
 from tests.strategies import fused, single
@@ -70,7 +71,7 @@ def test_the_closed_form_counts_the_same_on_any_machine(make: Callable[[Dice], M
 def test_what_fits_just_fits(mapped: Mapped) -> None:
     cascade, nest, device = mapped
     assume(legal(*mapped))
-    held = occupancy(taken_apart(cascade, nest), cascade.bind())
+    held = occupancy(Sized.of(Nested(cascade, nest), cascade.bind()))
     exact = tuple(replace(m, capacity=float(held.get(m.name, 1))) for m in device.memories)
     check(cascade, nest, replace(device, memories=exact))
     for full in (m for m in exact if m.name in held):
