@@ -44,6 +44,7 @@ class _Counter:
 
     at: Sized
     found: list[Action] = field(default_factory=list)
+    copies: list[Action] = field(default_factory=list)
     volumes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     @property
@@ -64,7 +65,7 @@ class _Counter:
             if place and not any(leaf.einsum.output.tensor == tensor for leaf in leaves):
                 self.fill(chain[place - 1], chain[place], tensor)
         computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
-        return Counts(tuple(self.found), computes)
+        return Counts(tuple(self.found), computes, tuple(self.copies))
 
     def add(self, held: Held, tensor: str, kind: str, amount: Any, behalf: Held | Leaf) -> None:
         """One count at a keep's level, made for a keep inside it or for an Einsum."""
@@ -72,16 +73,24 @@ class _Counter:
 
     def fill(self, parent: Held, held: Held, tensor: str) -> None:
         """What enters a keep that is only read from."""
-        self.add(held, tensor, "fills", self.entering(held, tensor), held)
-        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)), held)
+        fills, between = self.entering(held, tensor), _between(parent, held)
+        self.add(held, tensor, "fills", fills, held)
+        self.sent(parent, tensor, fills, self.entering(held, tensor, shared=between) if between else fills, held)
+
+    def sent(self, parent: Held, tensor: str, taken: Any, reads: Any, behalf: Held | Leaf) -> None:
+        """Reads of a level for what is taken inside it; what is taken without a read is a copy made on the way."""
+        self.add(parent, tensor, "reads", reads, behalf)
+        if taken is not reads:
+            self.copies.append(Action(parent.node.level, tensor, "multicasts", taken - reads, behalf.at))
 
     def leaf(self, leaf: Leaf) -> Computes:
         """What one Einsum reads from and writes to the innermost keeps, and how sums travel outwards."""
+        points = self.points(leaf)
         for access in leaf.einsum.reads:
             chain = leaf.chain(access.tensor)
             below = _below(chain[-1], leaf)
-            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)), leaf)
-        points = self.points(leaf)
+            lone = _without(below, access.ranks)
+            self.sent(chain[-1], access.tensor, points, self.points(leaf, lone=lone) if lone else points, leaf)
         return Computes(leaf.einsum.name, leaf.unit, points, self.written(leaf, points))
 
     def written(self, leaf: Leaf, points: Any) -> Any:
@@ -103,7 +112,7 @@ class _Counter:
     def begun(self, leaf: Leaf, outer: Held, inner: Held) -> Any:
         """Sums that an Einsum begins: an update of these reads nothing."""
         einsum, tensor = leaf.einsum, leaf.einsum.output.tensor
-        first = self.first(outer, inner, tensor, leaf.loops, einsum.ranks)
+        first = self.first(outer, inner, tensor, leaf.loops, einsum.ranks, worked=True)
         patterns = self.mapped.cascade.tensor(tensor).patterns
         spread = any(loop.space and loop.node.rank in einsum.reduced for loop in _inside(outer, inner))
         if not (patterns and spread):
@@ -141,20 +150,35 @@ class _Counter:
             self.add(parent, tensor, "reads", again, held)
         return drains - updates
 
-    def first(self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str]) -> Any:
-        """First touches by what is under ``loops``: what enters the outermost keep, for each copy and repetition."""
+    def first(
+        self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str], worked: bool = False
+    ) -> Any:
+        """First touches by what is under ``loops``: what enters the outermost keep, for each copy and repetition.
+
+        If ``worked``, only where an instance has work: without a piece for a repetition, an Einsum touches nothing.
+        """
         if self.mapped.cascade.tensor(tensor).kind == "state":
             return 0
         total = self.entering(outer, tensor, fresh=self.fresh(outer, tensor), like=held)
         inside = [loop for loop in held.loops if loop.at > outer.at]
         cuts = self.at.cuts(loops)
         have = self.at.tile(held, tensor).ranks
+        again = {r for r in cuts if r not in have and r not in self.made(outer, tensor)} if worked else ()
         for rank in dict.fromkeys(loop.node.rank for loop in inside if loop.space and loop.node.rank not in have):
-            copies = [loop.at for loop in inside if loop.node.rank == rank]
-            total = total * self.at.instances(rank, cuts[rank], copies)
+            if rank not in again:
+                copies = [loop.at for loop in inside if loop.node.rank == rank]
+                total = total * self.at.instances(rank, cuts[rank], copies)
         for rank in dict.fromkeys(loop.node.rank for loop in loops if loop.node.rank not in made):
-            total = total * self.repeats(rank, cuts[rank], outer)
+            if rank in again:
+                total = total * self.at.repeated(rank, cuts[rank]) // self.visits(rank, cuts[rank], outer)
+            else:
+                total = total * self.repeats(rank, cuts[rank], outer)
         return total
+
+    def visits(self, rank: str, path: Path, outer: Held) -> Any:
+        """How often loops over a rank give a keep to an instance, with a piece of the rank or without."""
+        above = tuple(cut for cut in path if cut.at < outer.at)
+        return self.at.instances(rank, above, [cut.at for cut in above]) * self.at.visits(rank, above)
 
     def repeats(self, rank: str, path: Path, outer: Held) -> Any:
         """How often loops in time over a rank repeat what is under a keep, once it is there."""
@@ -173,11 +197,16 @@ class _Counter:
         return dense * self.chance(leaf, ranks, self.at.run(leaf) / dense if ranks else 1)
 
     def chance(self, leaf: Leaf, ranks: Collection[str], places: Any) -> Any:
-        """Chance that any of so many points of an Einsum is present, if they differ along these ranks."""
+        """Chance that any of so many points of an Einsum is present, if they differ along these ranks.
+
+        What has none of these ranks is there for all of the points, or for none.
+        """
         patterns = self.mapped.cascade.patterns[leaf.einsum.name]
-        each = density(patterns, self.sizes)
-        differ = any(set(pattern.ranks) & set(ranks) for pattern in patterns)
-        return 1 - (1 - each) ** places if differ else each
+        differ = [pattern for pattern in patterns if set(pattern.ranks) & set(ranks)]
+        if not differ:
+            return density(patterns, self.sizes)
+        common = density([pattern for pattern in patterns if pattern not in differ], self.sizes)
+        return common * (1 - (1 - density(differ, self.sizes)) ** places)
 
     def entering(
         self,

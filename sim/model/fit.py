@@ -97,7 +97,18 @@ def capacity(at: Sized, device: Device) -> Iterator[str]:
     for level, size in occupancy(at).items():
         if np.any(size > capacities.get(level, np.inf)):
             have = f"{device.name} gives it {capacities[level]:.0f}"
-            yield f"mapping: {level!r} must hold {int(np.max(size))} bytes at once; {have}"
+            parts = ", ".join(f"{name} {most}" for name, most in _largest(at, level))
+            yield f"mapping: {level!r} must hold {int(np.max(size))} bytes at once ({parts}); {have}"
+
+
+def _largest(at: Sized, level: str, shown: int = 4) -> list[tuple[str, int]]:
+    """The tensors of which one tile takes most of a level, and how many bytes."""
+    keeps = {k.at: k for leaf in at.mapped.leaves for k in leaf.keeps if k.node.level == level}
+    most: dict[str, int] = {}
+    for place, tensor in (key for key in at.mapped.holders if key[0] in keeps):
+        size = int(np.max(tile_bytes(at, keeps[place], tensor)))
+        most[tensor] = max(size, most.get(tensor, 0))
+    return sorted(most.items(), key=lambda one: -one[1])[:shown]
 
 
 def largest(mapped: Mapped, device: Device, sizes: Values, loop: str, choices: tuple[int, ...]) -> Any:

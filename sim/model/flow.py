@@ -17,6 +17,7 @@ from sim.model.sized import Sized
 def flow(at: Sized) -> Iterator[str]:
     """What is wrong with the way in which values go from one Einsum to another; nothing if all is well."""
     yield from _order(at.mapped)
+    yield from _homeless(at)
     yield from _lost(at.mapped)
     yield from _missed(at)
     yield from _copied(at)
@@ -32,6 +33,24 @@ def _order(mapped: Mapped) -> Iterator[str]:
             if name in mapped.cascade.produced and name not in written and name not in mapped.cascade.inputs:
                 yield f"mapping: {leaf.einsum.name} reads {name} before anything has written it"
         written.add(leaf.einsum.output.tensor)
+
+
+def _homeless(at: Sized) -> Iterator[str]:
+    """What comes in and what goes out is kept whole somewhere: not only piece after piece inside a loop in time."""
+    cascade = at.mapped.cascade
+    for leaf in at.mapped.leaves:
+        made = leaf.einsum.output
+        for access in (*leaf.einsum.reads, made):
+            name = access.tensor
+            keep = next(iter(leaf.chain(name)), None)
+            if keep is None or not keep.loops or name not in (cascade.outputs if access is made else cascade.inputs):
+                continue
+            for loop in keep.loops:
+                if not loop.space and loop.node.rank in access.ranks and at.divides(loop):
+                    yield (
+                        f"mapping: {str(keep.node)!r} is the outermost keep of {name}, and holds one piece of it"
+                        f" after another under {str(loop.node)!r}: keep all of {name} above that loop"
+                    )
 
 
 def _lost(mapped: Mapped) -> Iterator[str]:

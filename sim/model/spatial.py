@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """One Einsum on its unit: seconds of the busiest instance, fill and drain of the array, operations and joules."""
+    """One Einsum on its unit: seconds of the busiest instance, fill and drain of the array, points and joules."""
 
     einsum: str
     unit: str
     seconds: Any
     skew: Any
-    operations: Any  # points times operations each, over all instances
+    points: Any  # run, over all instances
     capacity: Any  # seconds times instances of the unit that this work would keep fully busy
     joules: Any
 
@@ -136,6 +136,20 @@ class MappedEstimate:
     def joules(self) -> Any:
         """Joules of all components together."""
         return sum(self.joules_by.values())
+
+    def operations(self, unit: str) -> Any:
+        """Operations that a unit does, a multiply-accumulate being two."""
+        total: Any = 0.0
+        for busy in (b for b in self.leaves if b.unit == unit):
+            einsum = self.mapped.cascade.einsum(busy.einsum)
+            each = sum(operations(self.mapped.cascade, einsum, self.sizes).values())
+            total = total + busy.points * each / volume(einsum.ranks, self.sizes)
+        return total
+
+    def peak(self, unit: str) -> Any:
+        """Operations a second that a unit would do of what it does here, all its instances at work all the time."""
+        full = sum(b.capacity for b in self.leaves if b.unit == unit)
+        return self.operations(unit) * self.device.instances(unit) / full
 
     def utilisation(self, unit: str) -> Any:
         """Fraction of a unit's instances and time that does work."""

@@ -81,5 +81,7 @@ def test_what_does_not_fit_is_refused_at_the_tiles_given() -> None:
     nest = parse("keep A, B, Z in dram\nfor m tile 1\n  keep A in buffer\n  Z on array")
     small = ON.with_("buffer.capacity", "600 B")
     check(MATMUL, nest, small)
-    with pytest.raises(WeirError, match="'buffer' must hold 2048 bytes at once; fusemax_cloud gives it 600"):
+    with pytest.raises(
+        WeirError, match="'buffer' must hold 2048 bytes at once \\(A 2048\\); fusemax_cloud gives it 600"
+    ):
         check(MATMUL, nest, small, tiles={"m.0": 64})
