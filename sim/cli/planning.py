@@ -98,6 +98,7 @@ def rent(
     slo_tpot: Annotated[str | None, typer.Option(metavar="TIME", help="Most time per output token, as 50ms.")] = None,
     slo_ttft: Annotated[str | None, typer.Option(metavar="TIME", help="Most time to the first token, as 2s.")] = None,
     prices: Annotated[str | None, typer.Option("--prices", metavar="BOOK", help="A book or .toml.")] = None,
+    price: Annotated[Many, typer.Option("--price", metavar="DEVICE=USD", help="USD an hour, as h20=1.5.")] = None,
     stock: Annotated[Many, typer.Option("--stock", metavar="DEVICE=N", help="Devices there are; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Most time for the solver.")] = 30.0,
     json: Json = False,
@@ -108,8 +109,9 @@ def rent(
     from sim.cli.data import Form
 
     asked = rentals.Asked(
-        model, tuple(on), rate, trace, prompt, output, slo_tpot, slo_ttft, prices, tuple(stock or ()), seconds
-    )
+        model, tuple(on), rate, trace, prompt, output, slo_tpot, slo_ttft, prices, tuple(stock or ()), seconds,
+        tuple(price or ()),
+    )  # fmt: skip
     rentals.rent(asked, Form.of(json, csv))
 
 
