@@ -75,6 +75,7 @@ def offload(
     setting: Annotated[Many, typer.Option("--set", metavar="NAME=VALUE", help="As down=12GB/s; repeatable.")] = None,
     compress: Annotated[float, typer.Option(metavar="X", help="Network weights X times smaller.")] = 1.0,
     save: Save = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw what lies where: .png, .svg or .pdf.")] = None,
     json: Json = False,
     csv: Csv = False,
 ) -> None:
@@ -85,7 +86,7 @@ def offload(
     asked = policies.Asked(
         model, on, host, gpus, prompt, output, method, micro, batches, tuple(fix or ()), tuple(setting or ()), compress
     )  # fmt: skip
-    policies.offload(asked, Form.of(json, csv), save)
+    policies.offload(asked, Form.of(json, csv), save, plot)
 
 
 def rent(

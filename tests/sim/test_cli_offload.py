@@ -26,8 +26,11 @@ def test_the_sample_of_moe_lightning_as_a_file(tmp_path: Path, capsys: pytest.Ca
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_text_says_what_lies_where(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["offload", "opt-30b", "--on", "t4", "--micro", "16", "--batches", "4"]) == 0
+def test_text_and_picture_say_what_lies_where(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = tmp_path / "where.png"
+    argv = ["offload", "opt-30b", "--on", "t4", "--micro", "16", "--batches", "4", "--plot", str(picture)]
+    assert main(argv) == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
     out = capsys.readouterr().out
     assert "generated tokens/s" in out
     assert [line.split()[0] for line in out.splitlines() if "%" in line][:3] == ["weights", "cache", "hidden"]
