@@ -73,7 +73,7 @@ A nest that fuses across a pass is refused, with the reason and what is legal in
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on fusemax_cloud --save nest.txt
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show --technology '16 nm'
-weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz --plot out.png
 """
 
 PLAN = """What lives in memory, where and when: buffers of a CSV, tasks of a JSON, or a model's training step.
@@ -317,12 +317,15 @@ def map_(
         typer.Option(metavar="WHAT", help="Search for least time (the default), energy or edp."),
     ] = None,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw use, energy, traffic, roofline and time: .png, .svg, .pdf.")
+    ] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save, plot)
     nests.mapped(asked, Form.of(json, False), everything)
 
 
