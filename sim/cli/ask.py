@@ -70,6 +70,13 @@ def positive(text: str, option: str) -> float:
     return seconds
 
 
+def limit(seconds: float) -> float:
+    """Seconds that may be spent on an answer."""
+    if not 0 < seconds < math.inf:
+        raise WeirError(f"--seconds must be more than 0, not {seconds:g}")
+    return seconds
+
+
 def per_second(text: str) -> float:
     """Requests a second, written ``2.5`` or ``2.5/s``."""
     try:

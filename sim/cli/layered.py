@@ -40,6 +40,7 @@ class Asked:
 def ranges(asked: Asked, form: Form) -> None:
     """Print which device holds which layers, and what flows."""
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+    ask.limit(asked.seconds)
     model = from_config(ask.model(asked.model))
     batch, context = ask.whole(asked.batch, "--batch"), ask.whole(asked.context, "--context")
     pools = [pool for name in asked.on for pool in cluster(name).pools]

@@ -54,7 +54,7 @@ def pipeline(
     reduce: Annotated[str, typer.Option(metavar="TIME", help="An all-reduce of theirs.")] = "0s",
     lag: Annotated[str, typer.Option(metavar="TIME", help="From a stage to the next.")] = "0s",
     stages: Annotated[str | None, typer.Option(metavar="N", help="Stages, where all take the same.")] = None,
-    seconds: Annotated[float, typer.Option(metavar="S", help="The most that is spent on each pattern.")] = 5.0,
+    seconds: Annotated[float, typer.Option(metavar="S", help="Most time for each pattern; 0: none.")] = 5.0,
     plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw every pass: .png, .svg or .pdf.")] = None,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write every pass and its times: .csv.")] = None,
     json: Json = False,

@@ -78,6 +78,8 @@ def pipeline(asked: Asked, form: Form) -> None:
         if name not in SCHEDULES:
             raise WeirError(f"--schedule {name!r:.40}: no such schedule{hint(name, SCHEDULES)}")
     batches = ask.whole(asked.microbatches, "--microbatches")
+    if asked.seconds != 0:  # none: patterns as they are begun
+        ask.limit(asked.seconds)
     cut = _cut(asked)
     with patience("scheduling") as advance:
         answers, left = _measured(asked, batches, advance) if cut is None else _modelled(asked, cut, batches, advance)

@@ -75,6 +75,7 @@ def offload(
     setting: Annotated[Many, typer.Option("--set", metavar="NAME=VALUE", help="As down=12GB/s; repeatable.")] = None,
     compress: Annotated[float, typer.Option(metavar="X", help="Network weights X times smaller.")] = 1.0,
     save: Save = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw what lies where: .png, .svg or .pdf.")] = None,
     json: Json = False,
     csv: Csv = False,
 ) -> None:
@@ -85,7 +86,7 @@ def offload(
     asked = policies.Asked(
         model, on, host, gpus, prompt, output, method, micro, batches, tuple(fix or ()), tuple(setting or ()), compress
     )  # fmt: skip
-    policies.offload(asked, Form.of(json, csv), save)
+    policies.offload(asked, Form.of(json, csv), save, plot)
 
 
 def rent(
@@ -98,6 +99,7 @@ def rent(
     slo_tpot: Annotated[str | None, typer.Option(metavar="TIME", help="Most time per output token, as 50ms.")] = None,
     slo_ttft: Annotated[str | None, typer.Option(metavar="TIME", help="Most time to the first token, as 2s.")] = None,
     prices: Annotated[str | None, typer.Option("--prices", metavar="BOOK", help="A book or .toml.")] = None,
+    price: Annotated[Many, typer.Option("--price", metavar="DEVICE=USD", help="USD an hour, as h20=1.5.")] = None,
     stock: Annotated[Many, typer.Option("--stock", metavar="DEVICE=N", help="Devices there are; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Most time for the solver.")] = 30.0,
     json: Json = False,
@@ -108,8 +110,9 @@ def rent(
     from sim.cli.data import Form
 
     asked = rentals.Asked(
-        model, tuple(on), rate, trace, prompt, output, slo_tpot, slo_ttft, prices, tuple(stock or ()), seconds
-    )
+        model, tuple(on), rate, trace, prompt, output, slo_tpot, slo_ttft, prices, tuple(stock or ()), seconds,
+        tuple(price or ()),
+    )  # fmt: skip
     rentals.rent(asked, Form.of(json, csv))
 
 

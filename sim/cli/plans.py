@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from einsum import WeirError, hint
+from sim.cli import ask
 from sim.cli.data import Form, plain
 from sim.cli.text import Sheet, show
 from sim.units import fmt, si
@@ -46,8 +47,7 @@ def plan(asked: Asked, form: Form) -> None:
     """A CSV is a problem of offsets, a JSON a graph of tasks; anything else names a model in training."""
     if asked.solver not in SOLVERS:
         raise WeirError(f"no solver {asked.solver!r:.40}{hint(asked.solver, SOLVERS)}")
-    if not 0 < asked.seconds < inf:
-        raise WeirError(f"--seconds must be more than 0, not {asked.seconds:g}")
+    ask.limit(asked.seconds)
     if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
         _training().graphed(asked, form, progressing("length", "plain passes"))
     elif _is_file(asked.what) and asked.sequence is None:

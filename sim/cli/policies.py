@@ -13,6 +13,7 @@ from sim.arch import device
 from sim.cli import ask
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
+from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
 from sim.planner.placement import method
 from sim.planner.policy import Load, Policy, best
@@ -39,9 +40,12 @@ class Asked:
     compress: float = 1.0
 
 
-def offload(asked: Asked, form: Form, save: str | None = None) -> None:
-    """Print the best policy for a question, and write it to a file where one is named."""
+def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None = None) -> None:
+    """Print the best policy for a question, and write and draw it where files are named."""
+    writable(plot, (".png", ".svg", ".pdf"), "--plot")
     found = policy(asked)
+    if plot is not None:
+        _draw(plot, found)
     if save is not None:
         _write(Path(save), found)
     if form is Form.TEXT:
@@ -96,6 +100,20 @@ def _write(path: Path, found: Policy) -> None:
     except OSError as error:
         whole.unlink(missing_ok=True)
         raise WeirError(f"--save {str(path)!r}: {error.strerror}") from None
+
+
+def _draw(path: str, found: Policy) -> None:
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    from sim.plot_offload import placement
+
+    figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
+    placement(found, axes)
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def _text(found: Policy) -> tuple[Sheet | str, ...]:

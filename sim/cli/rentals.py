@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from einsum import Infeasible
-from einsum.errors import WeirError
+from einsum.errors import WeirError, hint
 from sim.arch import device
 from sim.cli import ask
 from sim.cli.data import Form, emit
@@ -38,19 +38,25 @@ class Asked:
     prices: str | None
     stock: tuple[str, ...]
     seconds: float
+    price: tuple[str, ...] = ()
 
 
 def rent(asked: Asked, form: Form) -> None:
     """Print the cheapest purchase."""
     model = from_config(ask.model(asked.model))
     wanted = buckets(_load(asked), ask.per_second(asked.rate))
-    offers = templates(asked.on, asked.prices)
+    ask.limit(asked.seconds)
+    offers = templates(asked.on, asked.prices, ask.pairs(asked.price, "--price", "h20=1.5"))
     limits = {
         name: None if text is None else ask.positive(text, f"--slo-{name}")
         for name, text in (("tpot", asked.slo_tpot), ("ttft", asked.slo_ttft))
     }
     stock = {n: ask.whole(v, f"--stock {n}") for n, v in ask.pairs(asked.stock, "--stock", "h100=4").items()}
     known = {name: device(name).name for name in stock}
+    used = {name for offer in offers for name, _ in offer.uses}
+    for name, canonical in known.items():
+        if canonical not in used:
+            raise WeirError(f"--stock {name}: no --on uses it{hint(canonical, used)}")
     with patience(f"renting for {model.name}"):
         load_ = loads(wanted, offers, bearing(model, tpot=limits["tpot"], ttft=limits["ttft"]))
         found = cheapest(

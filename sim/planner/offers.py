@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -22,10 +22,13 @@ from sim.serving.steady import Prefill, check_choice, lengths
 from workloads.transformer import Transformer
 
 
-def templates(names: Sequence[str], book: str | None = None) -> tuple[Template, ...]:
-    """Clusters as templates, all priced from one book (the newest that has all of their devices unless named)."""
+def templates(
+    names: Sequence[str], book: str | None = None, overrides: Mapping[str, str | float] | None = None
+) -> tuple[Template, ...]:  # fmt: skip
+    """Clusters as templates, all priced from one book (the newest that has all of their devices unless named), but for
+    devices whose USD an hour is given."""
     made = [cluster(name) for name in names]
-    priced = prices([pool.device for one in made for pool in one.pools], book)
+    priced = prices([pool.device for one in made for pool in one.pools], book, overrides)
     return tuple(
         Template(one.name, priced.usd_per_hour(one), tuple((p.device.name, p.count) for p in one.pools)) for one in made
     )

@@ -26,8 +26,11 @@ def test_the_sample_of_moe_lightning_as_a_file(tmp_path: Path, capsys: pytest.Ca
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_text_says_what_lies_where(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["offload", "opt-30b", "--on", "t4", "--micro", "16", "--batches", "4"]) == 0
+def test_text_and_picture_say_what_lies_where(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = tmp_path / "where.png"
+    argv = ["offload", "opt-30b", "--on", "t4", "--micro", "16", "--batches", "4", "--plot", str(picture)]
+    assert main(argv) == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
     out = capsys.readouterr().out
     assert "generated tokens/s" in out
     assert [line.split()[0] for line in out.splitlines() if "%" in line][:3] == ["weights", "cache", "hidden"]
@@ -67,6 +70,12 @@ def test_renting_as_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "where requests go" in out
 
 
+def test_renting_at_a_price_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RENT.split(), "--price", "h100=1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["usd_per_hour"] == sum(row["count"] * int(row["template"][0]) for row in found["templates"])
+
+
 def test_memory_for_keys_and_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*CACHE.split(), "--csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -82,6 +91,9 @@ def test_memory_for_keys_and_values(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("rent llama-3-8b --on 1xh100 --rate 1", 2, "give --trace, or both --prompt and --output"),
         (f"{RENT} --slo-tpot 1us", 3, "no template serves requests of 1000 + 200 tokens"),
+        (f"{RENT} --stock b200=3", 2, "--stock b200: no --on uses it"),
+        (f"{RENT} --seconds nan", 2, "--seconds must be more than 0"),
+        (f"{RENT} --price h101=2", 2, "h101"),
         (f"{RENT} --stock h200=x", 2, "--stock h200 must be a whole number"),
         (f"{RENT} --stock h100=1 --rate 500", 3, "no solution"),
         ("cache llama-2-70b --on a100 --trace azure_conv", 3, "divide the model, as in --ways 2"),
