@@ -103,8 +103,8 @@ PATTERNS: dict[str, tuple[Callable[..., Sparsity], tuple[str, ...]]] = {
         ("rank", "rank", "count", "natural?", "offset?"),
     ),
     "per_row": (
-        lambda ranks, along, count: PerRow(tuple(r for r in ranks if r != along), along, count),
-        ("rank", "count"),
+        lambda ranks, along, count, *uneven: PerRow(tuple(r for r in ranks if r != along), along, count, *uneven),
+        ("rank", "count", "number?", "number?"),
     ),
     "n_of_m": (lambda _, along, count, group: Structured(along, count, group), ("rank", "count", "count")),
     "block": (

@@ -13,7 +13,7 @@ from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
 from sim.units import si
 
 _DTYPE = re.compile(r"[a-z]+(\d{1,3})")
-_TWINS = ({"bf16", "fp16"},)  # equal rates wherever both exist, so one may stand for the other
+_TWINS = ({"bf16", "fp16"}, {"fp8", "bfp8"})  # equal rates wherever both exist, so one may stand for the other
 
 
 def bits(dtype: str) -> int:
