@@ -236,6 +236,7 @@ def estimate(
         from sim.cli import nests
 
         return nests.mapped(nests.Asked(model, tuple(size or ()), ask.one(on), mapping), Form.of(json, csv), False)
+    ask.no_nest(model, size or ())
     asked = ask.terms(
         trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
         layout=layout, tier=tier, prefill=prefill, host=host,

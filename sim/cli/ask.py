@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from einsum.errors import WeirError, hint
@@ -38,6 +38,12 @@ def terms(
         "prefill": prefill,
         "host": si(host, "s", "--host") if host != "0" else 0.0,
     }
+
+
+def no_nest(what: str, sizes: Sequence[str]) -> None:
+    """Refuse a cascade, or its sizes, where nothing says under which loop nest it runs."""
+    if what.endswith(".txt") or sizes:
+        raise WeirError(f"{what:.80}: a cascade and its sizes need a loop nest: --mapping FILE; 'weir map' finds one")
 
 
 def model(text: str) -> str:

@@ -196,6 +196,11 @@ def test_a_mistake_in_a_nest_is_shown_with_its_line(
 
 
 BAD = [
+    (
+        ["estimate", "gemm.txt", "--on", "chip.toml"],
+        "gemm.txt: a cascade and its sizes need a loop nest",
+    ),
+    (["estimate", "llama-3-8b", "--size", "m=8", "--on", "1xh100"], "need a loop nest: --mapping FILE"),
     ([*ASK, "--plot", "out.txt"], "--plot 'out.txt': end the name in .png or .svg or .pdf"),
     ([*ASK, "--technology", "1 m"], "technology node '1 m' is not a number of nanometres"),
     ([*ASK, "--technology", "2"], "technology node 2 nm is outside the models' 5 nm to"),
