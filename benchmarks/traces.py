@@ -1,10 +1,12 @@
-"""Problems of offsets like those that compilers pose, made from a seed: tight packings and training steps."""
+"""Problems of offsets like those that compilers pose, made from a seed: tight packings, such as are joined or were
+disturbed, and training steps. Of all but the last a placement within the capacity is known to exist."""
 
 from __future__ import annotations
 
 import random
+from math import gcd
 
-from sim.planner.problem import Buffer, Problem, Tier
+from sim.planner.problem import Buffer, Plan, Problem, Tier
 
 Rectangle = tuple[int, int, int, int]  # from, to (moments), bottom, top (units)
 
@@ -18,16 +20,64 @@ def tight(
     Cuts prefer long thin pieces: most buffers are small and long, or large and short.
     """
     draw = random.Random(seed)  # noqa: S311
+    kept = [piece for piece in _pieces(count, moments, height, draw) if draw.random() >= loss]
+    return _problem(f"tight_{count}_{seed}", kept, height, unit, draw)
+
+
+def joined(count: int, *, seed: int, moments: int = 100, height: int = 1024, unit: int = 1024) -> Problem:
+    """Two tight packings, the second after the first in time; what meets at much the same addresses is one buffer."""
+    draw = random.Random(seed)  # noqa: S311
+    before = _pieces(count // 2, moments, height, draw)
+    after = [(a + moments, b + moments, c, d) for a, b, c, d in _pieces(count // 2, moments, height, draw)]
+    for one in [p for p in before if p[1] == moments]:
+        for other in [p for p in after if p[0] == moments]:
+            low, high = max(one[2], other[2]), min(one[3], other[3])
+            if 2 * (high - low) > max(one[3] - one[2], other[3] - other[2]):
+                before.remove(one)
+                after.remove(other)
+                before.append((one[0], other[1], low, high))
+                before += [(*one[:2], c, d) for c, d in ((one[2], low), (high, one[3])) if d > c]
+                after += [(*other[:2], c, d) for c, d in ((other[2], low), (high, other[3])) if d > c]
+                break
+    return _problem(f"joined_{count}_{seed}", before + after, height, unit, draw)
+
+
+def disturbed(problem: Problem, plan: Plan, *, seed: int, share: float = 0.2) -> Problem:
+    """The buffers of a placement in another order, maybe backward in time; for a ``share`` of them a piece is cut
+    in two or the border between two is moved: the places of all are still known."""
+    draw, size = random.Random(seed), {b.name: b.size for b in problem.buffers}  # noqa: S311
+    pieces = [(int(s.start), int(s.stop), int(s.offset or 0), int(s.offset or 0) + size[s.buffer]) for s in plan.stays]
+    unit = gcd(*size.values())
+    pieces = [(a, b, c // unit, d // unit) for a, b, c, d in pieces]
+    if draw.random() < 0.5:
+        pieces = [(-b, -a, c, d) for a, b, c, d in pieces]
+    for _ in range(int(share * len(pieces))):
+        one = pieces[draw.randrange(len(pieces))]
+        upon = [p for p in pieces if p[:2] == one[:2] and p[2] == one[3]]
+        pieces.remove(one)
+        if draw.random() < 0.5 and upon:
+            pieces.remove(upon[0])
+            border = draw.randrange(one[2] + 1, upon[0][3])
+            pieces += [(*one[:2], one[2], border), (*one[:2], border, upon[0][3])]
+        else:
+            pieces += _halves(one, draw)
+    return _problem(f"{problem.name}_{seed}", pieces, int(problem.tiers[0].capacity // unit), unit, draw)
+
+
+def _problem(name: str, pieces: list[Rectangle], height: int, unit: int, draw: random.Random) -> Problem:
+    """Pieces as buffers in any order."""
+    draw.shuffle(pieces)
+    buffers = tuple(Buffer(str(i), (d - c) * unit, ((a, b),)) for i, (a, b, c, d) in enumerate(pieces))
+    return Problem(name, buffers, (Tier("memory", height * unit),))
+
+
+def _pieces(count: int, moments: int, height: int, draw: random.Random) -> list[Rectangle]:
+    """A rectangle cut into ``count`` pieces or a few more."""
     pieces: list[Rectangle] = [(0, moments, 0, height)]
     while len(pieces) < count:
         place = max(range(len(pieces)), key=lambda i: _area(pieces[i]) * draw.random())
         pieces[place : place + 1] = _cut(pieces[place], draw)
-    kept = [piece for piece in pieces if draw.random() >= loss]
-    draw.shuffle(kept)
-    buffers = tuple(
-        Buffer(str(i), (high - low) * unit, ((start, stop),)) for i, (start, stop, low, high) in enumerate(kept)
-    )
-    return Problem(f"tight_{count}_{seed}", buffers, (Tier("memory", height * unit),))
+    return pieces
 
 
 def _area(piece: Rectangle) -> int:
@@ -43,6 +93,13 @@ def _cut(piece: Rectangle, draw: random.Random) -> list[Rectangle]:
         a, b = sorted(draw.sample(range(start + 1, stop), 2))
         c, d = sorted(draw.sample(range(low + 1, high), 2))
         return [(start, b, low, c), (b, stop, low, d), (a, stop, d, high), (start, a, c, high), (a, b, c, d)]
+    return _halves(piece, draw)
+
+
+def _halves(piece: Rectangle, draw: random.Random) -> list[Rectangle]:
+    """Two pieces, cut across time or across addresses; one that is too small stays whole."""
+    start, stop, low, high = piece
+    wide, tall = stop - start, high - low
     if wide > 1 and (tall < 2 or draw.random() < 0.5):
         cut = draw.randrange(start + 1, stop)
         return [(start, cut, low, high), (cut, stop, low, high)]

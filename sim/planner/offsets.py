@@ -20,7 +20,7 @@ from types import FrameType
 import numpy as np
 
 from einsum import Infeasible, WeirError
-from sim.planner import fit, orders, search
+from sim.planner import fit, orders, search, valleys
 from sim.planner.check import check
 from sim.planner.milp import SOLVERS, Progress, Unfinished
 from sim.planner.packing import Ints, Packing, pack
@@ -38,6 +38,8 @@ PATIENCE = 50  # passes in other orders without a lower placement
 PROMOTING = 0.1  # of the time for first fit in other orders, before a search
 FADING = 0.98  # of blame from one attempt to the next
 NOISE = 0.1  # by which blame is scattered, as the deviation of its logarithm: attempts must not run in circles
+VALLEYS = 3  # choices in valleys for one of the other search; each takes a fifth of the time
+SCATTER = 0.1  # of all places, by which buffers leave theirs in an ordering for valleys
 SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
 
@@ -176,6 +178,8 @@ def _compile(packing: Packing) -> None:
             10,
             *(np.zeros(2, np.int64), 0, True, np.zeros(two.shape.moments, np.int64)),
         )
+        none = np.zeros(two.shape.moments, np.int64)
+        valleys.place(two.shape, search.overlaps(two.shape), rank, two.bound, 10, none)
 
 
 def _place(work: _Work) -> None:
@@ -257,7 +261,7 @@ def _search(work: _Work, table: np.ndarray, seconds: float) -> None:
     """
     if not work.packing.buffers:
         return
-    short = max(SHORTEST, int(SHALLOW * len(work.packing.buffers)))
+    short = _short(work.packing)
     effort = _Effort(work.packing, table, short=short, deep=0 if work.lowest else LATE)
     for attempt in count():
         target = _target(work, attempt)
@@ -265,8 +269,32 @@ def _search(work: _Work, table: np.ndarray, seconds: float) -> None:
             return
         turn, by = divmod(attempt, len(ORDERINGS))
         _try(work, effort, ORDERINGS[by], target, min(short * luby(turn + 1), DEEPEST), backward=turn % 2 == 1)
+        _look_into_valleys(work, effort, target)
         if effort.is_due():
             _try(work, effort, ORDERINGS[by], _deep_target(work), min(effort.spent, DEEPEST), backward=False)
+            _try_valleys(work, effort, _deep_target(work), VALLEYS * min(effort.spent, DEEPEST))
+
+
+def _short(packing: Packing) -> int:
+    """The choices of a short search."""
+    return max(SHORTEST, int(SHALLOW * len(packing.buffers)))
+
+
+def _look_into_valleys(work: _Work, effort: _Effort, target: int) -> None:
+    """Searches of the other kind, until they have had their share."""
+    while not work.done and effort.valleys < VALLEYS * effort.spent:
+        turn = effort.turns // len(ORDERINGS)
+        _try_valleys(work, effort, target, min(effort.short * luby(turn + 1), VALLEYS * DEEPEST))
+
+
+def _try_valleys(work: _Work, effort: _Effort, target: int, limit: int) -> None:
+    """One search of valleys under a scattered ordering, its find or proof kept."""
+    rank = effort.scattered(ORDERINGS[effort.turns % len(ORDERINGS)])
+    with _held():
+        status, choices, found = valleys.place(effort.packing.shape, effort.table, rank, target, limit, effort.crowded)
+    effort.turns += 1
+    effort.valleys += int(choices) + 1
+    _keep(work, status, found, target)
 
 
 def luby(turn: int) -> int:
@@ -288,6 +316,13 @@ class _Effort:
     blame: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
     memory: Ints = field(default_factory=lambda: np.zeros(1 << 14, np.int64))
     draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    scatter: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
+    turns: int = 0  # searches of valleys
+    valleys: int = 0  # choices they made
+    crowded: Ints = field(init=False)  # how often nothing fitted in one, by moment
+
+    def __post_init__(self) -> None:
+        self.crowded = np.zeros(self.packing.shape.moments, np.int64)
 
     @cached_property
     def shapes(self) -> tuple[search.Shape, search.Shape]:
@@ -301,6 +336,14 @@ class _Effort:
         rank = np.empty(order.size, np.int64)
         rank[order] = np.arange(order.size)
         return rank
+
+    def scattered(self, by: str) -> Ints:
+        """Each buffer's place in an ordering; from the second round on about where it was."""
+        count = len(self.packing.buffers)
+        place = np.argsort(self.packing.order(by)).astype(float)
+        if self.turns >= len(ORDERINGS):
+            place += self.scatter.normal(0, SCATTER * count, count)
+        return np.argsort(np.argsort(place)).astype(np.int64)
 
     def is_due(self) -> bool:
         """Whether as much was spent again as when the last deep search began."""
@@ -334,6 +377,10 @@ def _try(work: _Work, effort: _Effort, by: str, target: int, limit: int, *, back
     effort.spent += int(choices)
     blame *= FADING
     blame += seen[::-1] if backward else seen
+    _keep(work, status, found, target)
+
+
+def _keep(work: _Work, status: int, found: Ints, target: int) -> None:
     if status == search.FOUND:
         work.take(found, "search")
     elif status == search.IMPOSSIBLE:
