@@ -299,18 +299,18 @@ def _name(output: Access, expr: Expr, before: list[Einsum]) -> str:
 
 
 def _complete(einsums: tuple[Einsum, ...], declared: dict[str, Tensor], dtype: str) -> tuple[Tensor, ...]:
-    """Every tensor in order of appearance, the undeclared ones with ranks read off their accesses."""
+    """Every tensor in order of appearance, ranks that are not declared read off the accesses."""
     tensors: dict[str, Tensor] = {}
     for einsum in einsums:
         for access in (*einsum.reads, einsum.output):
             plain = tuple(i.plain if isinstance(i, Affine) else None for i in access.indices)
-            old = declared.get(access.tensor) or tensors.get(access.tensor)
-            if old is None:
+            old, given = tensors.get(access.tensor), declared.get(access.tensor)
+            if old is None and given is not None:
+                tensors[access.tensor] = replace(given, ranks=given.ranks or plain, dtype=given.dtype or dtype)
+            elif old is None:
                 integer = access is einsum.output and einsum.operator and OPERATORS[einsum.operator].integer
                 tensors[access.tensor] = Tensor(access.tensor, plain, "int32" if integer else dtype)
-            elif access.tensor in declared:
-                tensors[access.tensor] = replace(old, dtype=old.dtype or dtype)
-            elif len(old.ranks) == len(plain):
+            elif not (given and given.ranks) and len(old.ranks) == len(plain):
                 merged = tuple(a if a == b else None for a, b in zip(old.ranks, plain, strict=True))
                 tensors[access.tensor] = replace(old, ranks=merged)
     return tuple(tensors.values()) + tuple(

@@ -94,6 +94,16 @@ class Device:
             found[name] = total
         return found
 
+    def alone(self, unit: str) -> Device:
+        """The device with this one of its compute units."""
+        if unit not in self._alone:
+            self._alone[unit] = replace(self, computes=tuple(c for c in self.computes if c.name == unit))
+        return self._alone[unit]
+
+    @cached_property
+    def _alone(self) -> dict[str, Device]:
+        return {}
+
     def runs_as(self, op: str, dtype: str) -> tuple[str, str]:
         """The data type and the unit that really execute ``op`` on ``dtype`` values.
 
