@@ -117,6 +117,7 @@ class Compute:
     chained: bool = False  # operations of one point run in a chain, so that a point takes as long as the slowest
     area: float = 0.0  # mm^2 of one instance
     asynchronous: bool = False  # works by itself on operands in shared memory while other units go on
+    apart: bool = False  # and adds up in a memory of its own, not in the registers of who waits for it
     contexts: float = inf  # requests of one instance that may be in flight, one each; without limit unless given
 
     CONTEXTS: ClassVar[Quantity] = Quantity("1", positive=True)

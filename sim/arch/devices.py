@@ -82,7 +82,7 @@ def load(path: Path) -> Device:
     top = Table(read(path, "device"), path.name, FILE_KEYS, [])
     memories = tuple(_memory(entry) for entry in top.tables("memory", (*_known(Memory.QUANTITIES), *_MEMORY)))
     fanouts = tuple(_fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network")))
-    entries = top.tables("compute", ("name", "under", "chained", "asynchronous", "area", "contexts", *_RATES))
+    entries = top.tables("compute", ("name", "under", "chained", "asynchronous", "apart", "area", "contexts", *_RATES))
     links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)
     made = Device(
@@ -141,7 +141,7 @@ def _compute(entry: Table) -> Compute:
     contexts = entry.number("contexts", Compute.CONTEXTS, math.inf)
     return Compute(
         name, under, rates, energies, entry.flag("chained"), area, asynchronous=entry.flag("asynchronous"),
-        contexts=contexts,
+        apart=entry.flag("apart"), contexts=contexts,
     )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ def _device() -> Schema:
         **named, "rate": rows, "device_rate": rows, "energy": joules, "chained": {"type": "boolean"},
         "area": quantity(Memory.QUANTITIES["area"]), "contexts": quantity(Compute.CONTEXTS),
         "asynchronous": {"type": "boolean"},
+        "apart": {"type": "boolean"},
     }  # fmt: skip
     memory: dict[str, Schema] = {
         "replacement": {"enum": [one for one in Memory.REPLACEMENTS if one]}, "interleaved": {"type": "boolean"},

@@ -46,6 +46,7 @@ class Chip:
     cache: float  # B that the last cache can hold of what all multiprocessors read
     bandwidth: float  # B/s
     asynchronous: bool
+    apart: bool
 
     @classmethod
     def of(cls, device: Device) -> Chip | None:
@@ -57,7 +58,8 @@ class Chip:
         cache = last.capacity / last.partitions if last is not None and np.isfinite(last.capacity) else 0.0
         kept = (sm.base_clock + sm.clock) / 2 / sm.clock if sm.base_clock else 1.0
         own = any(unit.asynchronous for unit in device.computes)
-        return cls(device, float(sm.count), sm.clock, kept, cache, device.memory.rate, own)
+        apart = any(unit.apart for unit in device.computes)
+        return cls(device, float(sm.count), sm.clock, kept, cache, device.memory.rate, own, apart)
 
     def rate(self, dtype: str) -> float:
         """Operations per second of one multiprocessor's matrix unit at the stated clock."""
@@ -169,7 +171,7 @@ def _grouped(first: Product, cols: Any, chip: Chip, k: Constants, widened: float
     tiles = first.copies * np.stack([np.ceil(loads / h).mean(axis=0) for h in np.ravel(high)]) * np.ceil(cols / wide)
     depth = np.ceil(first.depth / 64) * 64
     compute = widened * 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
-    if first.dtype.startswith("bfp"):
+    if first.dtype.startswith("bfp") and not chip.apart:  # tcgen05 scales by itself
         compute = compute + k["promote"] * high * wide * depth / SCALED / LANES / chip.clock
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
     busy = np.minimum(tiles, chip.sms)
@@ -189,7 +191,8 @@ def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     tiles = np.maximum(blocks * keys * share, (blocks + 1) / 2)  # of one head; a band's edge is whole tiles
     matrix = 2 * size * wide * width / (chip.rate(scores.dtype) * k["compute"])
     softmax = k["softmax"] * size * wide / chip.clock
-    hidden = k["overlap"] * np.minimum(matrix, softmax) * (size > 64) if chip.asynchronous else 0.0
+    overlap = 1.0 if chip.apart else k["overlap"] if chip.asynchronous else 0.0
+    hidden = overlap * np.minimum(matrix, softmax) * (size > 64)  # smaller blocks have nobody to take turns with
     tile = (matrix + softmax - hidden) / chip.sustained
     start = k["block"] / chip.clock
     busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)

@@ -1,4 +1,4 @@
-"""Time per output token of whole models under continuous batching, beside published measurements.
+"""Times of whole models beside published measurements: tokens under continuous batching, and lone batches.
 
 Nothing is fitted end to end: a decode step of all requests at their mean context, into which new prompts are merged as
 old requests end, concurrency / osl of them in a step.  Weights are read once for the merged tokens; attention is not
@@ -22,25 +22,49 @@ from sim.silicon.measured import known
 from workloads.transformer import model
 
 FILE = "e2e_inferencex_agg.csv"
+TURNS = "e2e_splitwise.csv"  # prompt and token times of single batches, measured without recorded graphs
+BATCHES = {"llama2-70b": "llama-2-70b"}  # as Splitwise names a model: in weir's catalogue
 MODELS = {  # as a Hugging Face name: in weir's catalogue (Llama 3.1's layers are those of Llama 3)
     "meta-llama/Llama-3.1-8B-Instruct": "llama-3-8b", "meta-llama/Llama-3.1-70B": "llama-3-70b",
     "Qwen/Qwen3-32B": "qwen3-32b", "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
 }  # fmt: skip
 
 
-def errors(folder: Path, levels: Mapping[str, Tier]) -> Iterator[tuple[str, str, dict[str, NDArray[np.float64]]]]:
-    """Relative errors of each tier by model and device; models that the catalogue lacks are left out."""
-    path, found = folder / FILE, dict[tuple[str, str], list[dict[str, float]]]()
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            if row["model_path"] in MODELS:
-                theirs = float(row["silicon_tpot_ms"]) * 1e-3
-                ours = {name: token_seconds(row, level) / theirs - 1 for name, level in levels.items()}
-                found.setdefault((MODELS[row["model_path"]], row["system"]), []).append(ours)
+Errors = dict[str, NDArray[np.float64]]  # by tier
+
+
+def errors(folder: Path, levels: Mapping[str, Tier]) -> Iterator[tuple[str, str, Errors]]:
+    """Relative errors of each tier by what was measured and on what; models that the catalogue lacks are left out."""
+    found = dict[tuple[str, str], list[dict[str, float]]]()
+    for row in _rows(folder / FILE):
+        if row["model_path"] in MODELS:
+            theirs = float(row["silicon_tpot_ms"]) * 1e-3
+            ours = {name: token_seconds(row, level) / theirs - 1 for name, level in levels.items()}
+            found.setdefault((f"token of {MODELS[row['model_path']]}", row["system"]), []).append(ours)
+    for row in _rows(folder / TURNS):
+        if row["model"] in BATCHES:
+            for what, column in (("prompt", "prompt_time_ms"), ("lone token", "token_time_ms")):
+                theirs = float(row[column]) * 1e-3
+                ours = {name: turn_seconds(row, what == "prompt", level) / theirs - 1 for name, level in levels.items()}
+                found.setdefault((f"{what} of {BATCHES[row['model']]}", row["hardware"]), []).append(ours)
     for (name, device), rows in found.items():
-        yield f"token of {name}", device, {tier: np.array([one[tier] for one in rows]) for tier in levels}
+        yield name, device, {tier: np.array([one[tier] for one in rows]) for tier in levels}
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a file, none where it is not there."""
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as lines:
+            yield from csv.DictReader(lines)
+
+
+def turn_seconds(row: Mapping[str, str], prompt: bool, level: Tier) -> float:
+    """Seconds of a batch's prompt, or of each token after it (at the mean context), of one row of Splitwise's file."""
+    ways, fresh = int(row["tensor_parallel"]), float(row["prompt_size"])
+    where = f"{ways}x{known(row['hardware'].removesuffix('-80gb')).name}"
+    phase = ("prefill", 0.0, fresh) if prompt else ("decode", fresh + float(row["output_tokens"]) / 2, 1.0)
+    given = BATCHES[row["model"]], False, ways, 1, phase[0], float(row["batch_size"]), phase[1], phase[2]
+    return float(_work(*given).on(cluster(where), level).latency)
 
 
 def token_seconds(row: Mapping[str, str], level: Tier) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sim.arch import cluster, tier
-from sim.silicon.served import token_seconds
+from sim.silicon.served import errors, token_seconds
 from workloads.transformer import model
 
 ROW = {
@@ -20,6 +22,21 @@ def test_endless_answers_are_decode_steps_alone() -> None:
     ours = token_seconds({**ROW, "osl": "1e6"}, tier("physical"))
     step = sim.estimate(model("llama-3-8b").decode, cluster("1xh100_sxm"), b=16, c=1024 + 5e5).seconds
     assert ours == pytest.approx(step, rel=0.02)
+
+
+def test_lone_batches_are_a_prefill_and_then_decode_steps(tmp_path: Path) -> None:
+    import sim
+
+    head = "model,hardware,tensor_parallel,prompt_size,batch_size,output_tokens,prompt_time_ms,token_time_ms"
+    rows = ("llama2-70b,a100-80gb,8,512,2,128,100,20", "bloom-176b,a100-80gb,8,512,2,128,100,20")
+    (tmp_path / "e2e_splitwise.csv").write_text("\n".join((head, *rows)), encoding="utf-8")
+    found = {name: error["physical"] for name, _, error in errors(tmp_path, {"physical": tier("physical")})}
+    assert set(found) == {"prompt of llama-2-70b", "lone token of llama-2-70b"}
+    on, llama = cluster("8xa100"), model("llama-2-70b")
+    prompt = sim.estimate(llama.prefill, on, b=2, c=0, p=512).seconds
+    token = sim.estimate(llama.decode, on, b=2, c=512 + 64).seconds
+    assert found["prompt of llama-2-70b"] == pytest.approx(prompt / 0.1 - 1)
+    assert found["lone token of llama-2-70b"] == pytest.approx(token / 0.02 - 1)
 
 
 def test_merged_prompts_cost_less_than_prompts_in_turn_and_more_than_none() -> None:
