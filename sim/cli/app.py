@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sim.cli import planning, products, showing, sweeping, tuning
+from sim.manifest import noting
 
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
@@ -204,19 +205,12 @@ def _weir(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"weir {_installed()}")
+        from sim.manifest import installed
+
+        typer.echo(f"weir {installed()}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-def _installed() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("weir")
-    except PackageNotFoundError:
-        return "run from its sources, not installed"
 
 
 @app.command(help=ESTIMATE, short_help="One model on one cluster: speed, cost, what binds.")
@@ -307,8 +301,8 @@ def map_(
     technology: Annotated[
         str | None, typer.Option(metavar="NODE", help="Model energies and areas not given, as in '16 nm'.")
     ] = None,
-    trace: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the first runs for Perfetto: .json or .json.gz.")
+    timeline: Annotated[
+        str | None, typer.Option("--trace", metavar="FILE", help="Write the first runs for Perfetto: .json[.gz].")
     ] = None,
     objective: Annotated[
         str | None,
@@ -320,7 +314,7 @@ def map_(
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, timeline, objective, save)
     nests.mapped(asked, Form.of(json, False), everything)
 
 
@@ -412,7 +406,15 @@ showing.add(app)
 tuning.add(app)
 
 
+def commands() -> Any:
+    """The commands as typer runs them, each noting its arguments for the manifest of what it answers."""
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        command.callback = noting(name, command.callback)
+    return group
+
+
 def run(argv: Sequence[str]) -> int:
-    """Run one command; its errors are the caller's to report."""
-    code = typer.main.get_command(app).main(list(argv), prog_name="weir", standalone_mode=False)
+    """Run one command, noting what it was asked; its errors are the caller's to report."""
+    code = commands().main(list(argv), prog_name="weir", standalone_mode=False)
     return code if isinstance(code, int) else 0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from einsum import Cascade, WeirError, hint, parse
-from einsum.files import write
+from einsum.files import read_text, write
 from mappings.text import LIMIT
 from mappings.text import read as read_nest
 from mappings.tree import Nest
@@ -92,7 +92,7 @@ def workload(what: str, sizes: dict[str, str]) -> Cascade:
     """A cascade from the catalogue (``attention.one_pass``) or from a text file, at the given sizes."""
     numbers: dict[str, Any] = {name: ask.whole(value, name) for name, value in sizes.items()}
     if what.endswith(".txt"):
-        return parse(_file(Path(what)), name=Path(what).stem, **numbers)
+        return parse(read_text(Path(what), "cascade", LIMIT), name=Path(what).stem, **numbers)
     known = builders()
     if what not in known:
         raise WeirError(f"unknown workload {what!r:.80}{hint(what, known)}; or give a cascade's text as a .txt file")
@@ -105,15 +105,6 @@ def workload(what: str, sizes: dict[str, str]) -> Cascade:
         raise WeirError(f"{what} needs {', '.join(f'{name}=...' for name in missing)}")
     made: Cascade = known[what](**numbers)
     return made
-
-
-def _file(path: Path) -> str:
-    try:
-        if path.stat().st_size > LIMIT:
-            raise WeirError(f"{path.name}: larger than the {LIMIT} bytes of cascade that are read")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeirError(f"cannot read the cascade {str(path)!r}: {error}") from None
 
 
 def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> str:

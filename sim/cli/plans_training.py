@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from math import inf, isfinite
@@ -11,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from einsum import Infeasible, WeirError, hint
-from sim.cli.data import Form, plain
+from sim.cli.data import Form, emit, save
 from sim.cli.plans import Asked, writable
 from sim.cli.text import Sheet, show
+from sim.manifest import Made
 from sim.units import fmt, si
 
 POINTS = 7  # budgets of a curve
@@ -46,13 +45,15 @@ def graphed(asked: Asked, form: Form, progress: AbstractContextManager[Any]) -> 
     _files(asked)
     problem = load(Path(asked.what))
     problem = replace(problem, tiers=_tiers(asked, problem.tiers))
-    made = page if len(problem.tiers) > 1 else rematerialise
+    make = page if len(problem.tiers) > 1 else rematerialise
     with progress as heard:
-        found = made(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
-    _save(asked.save, {"schema": "weir.plan/1", **asdict(found)})
+        found = make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
+    made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
+    if asked.save is not None:
+        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
     _draw(asked.plot, problem, found, asked.seconds)
     if form is Form.JSON:
-        print(json.dumps(plain(_figures(problem, found)), allow_nan=False))
+        emit(form, _figures(problem, found), [], replace(made, times=("solve_seconds",)))
     else:
         show(*_scheduled(problem, found))
 
@@ -131,10 +132,12 @@ def trained(asked: Asked, form: Form) -> None:
     setting = _setting(asked)
     with patience(f"planning {asked.what}"):
         found = _best(asked, setting)
-    _save(asked.save, {"schema": "weir.plan/1", **found.summary(), **asdict(found.plan)})
+    if asked.save is not None:
+        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary()}
+        save(asked.save, "save", held, Made(asked.solver, found.plan.gap))
     _draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
-        print(json.dumps(plain({"schema": "weir.plan/1", **found.summary()}), indent=2, allow_nan=False))
+        emit(form, {"schema": "weir.plan/1", **found.summary()}, [], Made(asked.solver, found.plan.gap))
     else:
         show(*_step(found))
 
@@ -195,19 +198,6 @@ def _step(found: Any) -> tuple[Sheet | str, ...]:
         *(f"unverified: {s.spec.unverified}" for _ in range(bool(s.spec.unverified))),
     )
     return head, Sheet("", ("on one device", ""), tuple(rows), right=(1,), notes=notes)
-
-
-def _save(path: str | None, content: dict[str, Any]) -> None:
-    """Write a plan as JSON, whole or not at all."""
-    if path is None:
-        return
-    target = Path(path)
-    beside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(json.dumps(plain(content), indent=1), encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:

@@ -28,6 +28,19 @@ weir diff a.json b.json
 """
 
 
+REPRODUCE = """Compute a RESULT again from its manifest; say which figures differ, to the last bit, and why.
+
+RESULT is what any command printed with --json or wrote with --save, or a table of weir sweep --out. Files that it was
+made from are looked for where they were, as seen from the folder one is in. Exit 1 if a figure differs.
+
+\b
+weir estimate llama-3-70b --on 4xh100 --json > result.json
+weir reproduce result.json
+weir sweep llama-3-8b --on 1xh100 --axis batch=1..64:x2 --axis context=1024 --out table.csv
+weir reproduce table.csv
+"""
+
+
 def report(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="A .csv or .json.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The .html to write.")],
@@ -52,7 +65,17 @@ def diff(
     differences.diff(a, b, json)
 
 
+def reproduce(
+    result: Annotated[str, typer.Argument(metavar="RESULT", help="A .json, or a table's .csv or .parquet.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")] = False,
+) -> None:
+    from sim.cli import again
+
+    raise typer.Exit(again.reproduce(result, json))
+
+
 def add(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command(help=REPORT, short_help="A table as a page to look at.")(report)
     app.command(help=DIFF, short_help="Why two results differ.")(diff)
+    app.command(help=REPRODUCE, short_help="A result computed again, and compared.")(reproduce)

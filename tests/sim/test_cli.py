@@ -110,7 +110,7 @@ def test_compare_prints_ratios_to_the_first_and_what_an_hour_costs(capsys: pytes
 
 def test_compare_gives_each_answer_and_the_ratio_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(capsys, "compare", *TWO)
-    assert list(found) == ["schema", "answers", "tokens_per_dollar_ratio"]
+    assert list(found) == ["schema", "answers", "tokens_per_dollar_ratio", "manifest"]
     first, second = found["answers"]
     assert found["tokens_per_dollar_ratio"] == [1.0, second["tokens_per_dollar"] / first["tokens_per_dollar"]]
     assert first["price_book"] == second["price_book"]
