@@ -45,6 +45,11 @@ def noting(command: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
+def given() -> Mapping[str, Any]:
+    """The arguments of the command that is running, by name."""
+    return _asked.get()[1]
+
+
 def manifest(made: Made | None = None, output: str = "") -> dict[str, Any]:
     """What the figures at hand follow from: weir, the command and all of its arguments, every file read, the seed, the
     solver and its gap, libraries and machine. ``output`` names the option whose file they are written to."""
@@ -54,15 +59,15 @@ def manifest(made: Made | None = None, output: str = "") -> dict[str, Any]:
     from sim.space.identity import sources
 
     made = made or Made()
-    command, given = _asked.get()
-    arguments = {name: _plain(value) for name, value in given.items() if name not in ELSEWHERE}
+    command, asked = _asked.get()
+    arguments = {name: _plain(value) for name, value in asked.items() if name not in ELSEWHERE}
     found = {
         "weir": installed(),
         "sources": sources(data=False),
         "command": command,
         "arguments": arguments,
         "data": {_named(Path(name)): held for name, held in inputs().items()},
-        "seed": given.get("seed", 0),
+        "seed": asked.get("seed", 0),
         "solver": {"name": _versioned(made.solver), "gap": made.gap} if made.solver else None,
         "times": list(made.times),
         "output": output,

@@ -21,7 +21,7 @@ FIGURES = "figure that is not the same"
 
 def reproduce(path: str, as_json: bool) -> int:
     """Print whether a result's figures come out the same; the exit code says so too."""
-    before, told = _result(Path(path))
+    before, told = result(Path(path))
     now, here = _again(told, Path(path).suffix)
     times = frozenset(str(name) for name in _list(told.get("times")))
     rows = list(differing(before, now, times))
@@ -41,7 +41,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _result(path: Path) -> tuple[Any, Mapping[str, Any]]:
+def result(path: Path) -> tuple[Any, Mapping[str, Any]]:
     """The figures in a file and their manifest."""
     from sim.space.tables import figures
 
@@ -65,7 +65,15 @@ def _again(told: Mapping[str, Any], suffix: str) -> tuple[Any, Mapping[str, Any]
             run(argv)
         if not option:
             written.write_text(heard.getvalue(), encoding="utf-8")
-        return _result(written)
+        return result(written)
+
+
+def asked(told: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The command and the arguments of a manifest, checked and completed as those of a command line are."""
+    from sim.cli.app import commands
+
+    name, *argv = _argv(told, {})
+    return name, dict(commands().commands[name].make_context(name, argv).params)
 
 
 def _argv(told: Mapping[str, Any], shown: Mapping[str, Any]) -> list[str]:

@@ -56,6 +56,12 @@ def mapped(asked: Asked, form: Form, everything: bool) -> None:
         emit(form, whole, [whole])
 
 
+def answered(asked: Asked) -> MappedEstimate:
+    """What one run costs, under the nest of a file or the best one."""
+    cascade = workload(asked.what, ask.pairs(asked.sizes, "SIZE", "context=4096"))
+    return (_given(cascade, asked, False) if asked.mapping else _searched(cascade, asked))[0]
+
+
 def _given(cascade: Cascade, asked: Asked, everything: bool) -> tuple[MappedEstimate, str]:
     """What the nest of a file costs."""
     if asked.objective or asked.save:

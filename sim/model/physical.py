@@ -52,7 +52,7 @@ class Chip:
         cache = last.capacity / last.partitions if last is not None and np.isfinite(last.capacity) else 0.0
         kept = (sm.base_clock + sm.clock) / 2 / sm.clock if sm.base_clock else 1.0
         own = any(unit.asynchronous for unit in device.computes)
-        return cls(device, float(sm.count), sm.clock, kept, cache, device.memory.rate, own)
+        return cls(device, 1.0 * sm.count, sm.clock, kept, cache, device.memory.rate, own)
 
     def rate(self, dtype: str) -> float:
         """Operations per second of one multiprocessor's matrix unit at the stated clock."""

@@ -186,12 +186,17 @@ def serve(
     served, choice = _run(choice, load, limits, Rules(prefill=prefill, reserve="mean"), rate, requests, seed)
     step = choice.deployment.decoding(np.array([float(choice.batch)]), np.array([span.mean_context]))
     found = sensitivities(choice, span, prefill, fixed=batch is not None) if sensitive else ()
-    ideal = choice.deployment.on(where, _tier("limit"))
-    top = steady(ideal.service(), span.mean_prompt, span.mean_output, choice.batch, prefill=prefill)
-    limit = float(top.tokens_per_second[0]) * choice.deployment.layout.replicas
+    limit = float(limited(choice, span, prefill))
     bound = _bound(choice, span, prefill, step.bound)
     notes = (*note, *_notes(choice, book, served, step), *resolved.notes)
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes)
+
+
+def limited(choice: Choice, load: Lengths, prefill: Prefill) -> Any:
+    """Tokens a second of a deployment and batch with every rate at its peak."""
+    ideal = choice.deployment.on(choice.deployment.cluster, _tier("limit"))
+    top = steady(ideal.service(), load.mean_prompt, load.mean_output, choice.batch, prefill=prefill)
+    return top.tokens_per_second[0] * choice.deployment.layout.replicas
 
 
 def _run(

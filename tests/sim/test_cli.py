@@ -222,11 +222,11 @@ def test_validate_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str
 
 
 def test_completion_offers_devices_behind_a_count() -> None:
-    from sim.cli.app import _clusters
+    from sim.cli.options import clusters
 
-    assert "4xh100_sxm" in _clusters("4xh1")
-    assert "lamina_2_4" in _clusters("lam")
-    assert _clusters("h100") == []
+    assert "4xh100_sxm" in clusters("4xh1")
+    assert "lamina_2_4" in clusters("lam")
+    assert clusters("h100") == []
 
 
 def test_plain_turns_what_json_cannot_say_into_null() -> None:
