@@ -88,7 +88,6 @@ def text(answer: Answer) -> tuple[Sheet | str, ...]:
     """An answer for a terminal: the figures, the latencies, what they rest on."""
     s = answer.summary()
     share = answer.tokens_per_second / answer.limit_tokens_per_second
-    top = [x for x in answer.sensitivities if not x.parameter.startswith("price")][:2]
     lines = [
         f"{answer.model} on {answer.cluster.name}, {answer.load.name}, prefill {answer.prefill}",
         f"  throughput  {answer.tokens_per_second:,.0f} tokens/s,"
@@ -100,9 +99,9 @@ def text(answer: Answer) -> tuple[Sheet | str, ...]:
         f"  batch       {answer.batch} requests in flight",
         f"  layout      {s['layout']}",
         f"  bound by    {answer.bound}",
+        folded(f"  in words    {answer.binding}", indent=" " * 14),
+        *(f"  {'helps' if n == 0 else '':11} {line}" for n, line in enumerate(answer.helps)),
     ]
-    if top:
-        lines.append("  sensitive   " + ", ".join(f"{x.parameter} {x.elasticity:+.2f}" for x in top))
     return "\n".join(lines), _latencies(answer), _notes(answer.notes)
 
 
@@ -191,9 +190,11 @@ def _equal_cost(comparison: Comparison) -> list[str]:
 
 
 def _choices(comparison: Comparison) -> Iterable[str]:
-    """How each cluster was used, and what binds there."""
+    """How each cluster was used, what binds there and would help, and what prices decide."""
     for answer in comparison.answers:
         yield f"{answer.cluster.name}: {answer.choice.deployment.layout.name}; bound by {answer.bound}"
+        yield f"{answer.cluster.name}: {'; '.join((str(answer.binding), *answer.helps[:1]))}"
+    yield from map(str, comparison.break_evens)
 
 
 def _shared(answers: Sequence[Answer]) -> tuple[str, ...]:

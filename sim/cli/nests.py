@@ -20,7 +20,10 @@ from sim.cli import ask
 from sim.cli.catalogue import builders
 from sim.cli.data import Form, emit
 from sim.cli.text import Sheet, folded, show
+from sim.model.nudged import nudged
 from sim.model.spatial import MappedEstimate, evaluate
+from sim.serving.advice import helps
+from sim.serving.sensitivity import Sensitivity
 from sim.units import fmt
 
 SCHEMA = "weir.map/1"
@@ -131,6 +134,11 @@ def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> s
     return "".join(f"\n{line}" for line in lines)
 
 
+def helped(found: MappedEstimate) -> Iterator[str]:
+    """What a tenth more of the device's numbers would give, the nest left as it is."""
+    return helps((Sensitivity(path, gain, gain) for path, gain in nudged(found)), "runs/s")
+
+
 def summary(found: MappedEstimate) -> dict[str, Any]:
     """The figures of one run under stable names (the JSON schema ``weir.map/1``)."""
     return {
@@ -140,6 +148,7 @@ def summary(found: MappedEstimate) -> dict[str, Any]:
         "seconds": _last(found.seconds),
         "joules": _last(found.joules),
         "bound": found.bound,
+        "helps": list(helped(found)),
         "utilisation": {b.unit: _last(found.utilisation(b.unit)) for b in found.leaves},
         "bytes": {m.name: _last(found.traffic(m.name)) for m in found.device.memories},
         "joules_by": {name: _last(value) for name, value in found.joules_by.items()},
@@ -156,6 +165,7 @@ def _text(found: MappedEstimate, everything: bool, proof: str) -> tuple[Sheet | 
     cost = f"{fmt(_last(found.seconds), 's')}, {fmt(_last(found.joules), 'J')}, bound by {found.bound}"
     parts: list[Sheet | str] = [
         f"{found.mapped.cascade.name} on {found.device.name}: {cost}",
+        "\n".join(helped(found)),
         _levels(found),
         _units(found),
     ]

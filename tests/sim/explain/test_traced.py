@@ -66,7 +66,8 @@ def test_influence_is_what_a_little_more_changes(x: float, y: float, z: float) -
 def test_what_does_not_matter_at_a_point_is_left_out() -> None:
     x, y = leaf(2.0, "x"), leaf(3.0, "y")
     for made, kept in (
-        (np.maximum(x + y, x), "x + y"), (x * 1.0 + 0.0, "x"), (np.where(x < y, y / x, x), "y / x"), (np.negative(-x), "x"),
+        (np.maximum(x + y, x), "x + y"), (x * 1.0 + 0.0, "x"), (np.where(x < y, y / x, x), "y / x"),
+        (np.negative(-x), "x"),
         (np.clip(x, 0, 9), "x"), (0 * x + y, "y"), (np.minimum(x, x), "x"), (np.maximum(x * y, y), "max(x x y, y)"),
     ):  # fmt: skip
         assert text(made) == kept
