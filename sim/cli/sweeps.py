@@ -138,7 +138,7 @@ def status(asked: Asked) -> None:
     axes = {one.name: list(one.values) for one in map(text.read, asked.axes)}
     zips = {one.name: list(one.values) for one in map(text.read, asked.zips)}
     what, given = _what(asked, axes)
-    done, total, older = state(what, on=list(asked.on), zips=zips, store=asked.store, **given)
+    done, total, older = state(what, on=list(asked.on), zips=zips, where=asked.where, store=asked.store, **given)
     print(f"{done:,} of {total:,} points are in {asked.store}; {total - done:,} are to be done")
     if older:
         print(f"{older:,} answers there are of other sources or libraries, and are not used")
