@@ -154,7 +154,7 @@ def _plot(path: str, problem: Any, found: Any) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    from sim.plot_memory import memory_map
+    from sim.plot.memory import memory_map
 
     sizes = {b.name: b.size for b in problem.buffers}
     stays = found.stays

@@ -209,17 +209,17 @@ def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    from sim import plot_plans
     from sim.planner.graph import graph
     from sim.planner.rematerialise import curve
+    from sim.plot import plans
 
     count = 2 if len(problem.tiers) > 1 else 3
     figure, axes = plt.subplots(count, 1, figsize=(9, 3 * count), layout="constrained")
-    plot_plans.streams(problem, found, axes[0])
-    plot_plans.resident(problem, found, axes[1])
+    plans.streams(problem, found, axes[0])
+    plans.resident(problem, found, axes[1])
     if count == 3:
         made = graph(problem)
         budgets = [made.least + i * (made.full - made.least) / (POINTS - 1) for i in range(POINTS)]
-        plot_plans.overhead(curve(problem, budgets, seconds=seconds), axes[2])
+        plans.overhead(curve(problem, budgets, seconds=seconds), axes[2])
     figure.savefig(path)
     plt.close(figure)

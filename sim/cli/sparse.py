@@ -48,7 +48,7 @@ def spgemm(asked: Asked, form: Form) -> None:
         name = Path(asked.matrix).name
         found = compare(a, b, on=where, dataflow=dataflow, count=asked.count, name=name, progress=advance)
     if asked.plot is not None:
-        from sim.plot_sparse import save
+        from sim.plot.sparse import save
 
         save(found, asked.plot)
     rows = [e.summary() for e in found.estimates]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from einsum.errors import WeirError
 from sim.planner.pipeline import Schedule
 from sim.planner.policy import Policy
-from sim.plot import COLOURS, HATCHES
+from sim.plot import style
+from sim.plot.style import COLOURS, HATCHES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,19 +16,11 @@ if TYPE_CHECKING:
 MOST = 4000  # passes that a picture still shows
 
 
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot as plt
-
-    return plt.subplots()[1]
-
-
 def pipeline(found: Schedule, ax: Axes | None = None) -> Axes:
     """Every pass as a bar on its device's line, coloured by the kind of node (the letters its name begins with)."""
     if len(found.start) > MOST:
         raise WeirError(f"{len(found.start)} passes; at most {MOST} can be seen, schedule fewer microbatches")
-    ax = _axes(ax)
+    ax = style.on(ax)
     kinds = list(dict.fromkeys(node.name.rstrip("0123456789") for node in found.flow.nodes))
     for place, kind in enumerate(kinds):
         own = [n for n, node in enumerate(found.flow.nodes) if node.name.rstrip("0123456789") == kind]
@@ -48,7 +41,7 @@ def pipeline(found: Schedule, ax: Axes | None = None) -> Axes:
 
 def placement(found: Policy, ax: Axes | None = None) -> Axes:
     """Where each tensor class lies: a bar a class, divided by tier."""
-    ax = _axes(ax)
+    ax = style.on(ax)
     classes = found.placement.method.classes
     tiers = list(dict.fromkeys(tier for _, own in classes for tier in own))
     left = [0.0] * len(classes)
