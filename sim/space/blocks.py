@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from sim.space.axes import Axis, held, points, size
+from sim.space.columns import Coded, coded, uncoded
 from sim.space.identity import digest, identity
 from sim.space.progress import tracked
 from sim.space.store import Store
@@ -101,21 +102,28 @@ def _answers(
         for at in todo:
             yield at, asked.make(parts[at].axes, parts[at].only)
         return
-    flying: dict[Future[pd.DataFrame], int] = {}
+    flying: dict[Future[tuple[Coded, int]], int] = {}
     rest = iter(todo)
     try:
         while True:
             for at in rest:
-                flying[executor.submit(asked.make, parts[at].axes, parts[at].only)] = at
+                flying[executor.submit(_coded, asked.make, parts[at])] = at
                 if len(flying) >= AHEAD * _workers(executor):
                     break
             if not flying:
                 return
             for done in wait(flying, return_when=FIRST_COMPLETED).done:
-                yield flying.pop(done), done.result()
+                at = flying.pop(done)
+                yield at, uncoded(*done.result())
     finally:
         for future in flying:
             future.cancel()
+
+
+def _coded(make: Make, part: Part) -> tuple[Coded, int]:
+    """A block's table for another process: texts by their places in a list are far less to send than one by one."""
+    frame = make(part.axes, part.only)
+    return coded(frame), len(frame)
 
 
 def _workers(executor: Executor) -> int:

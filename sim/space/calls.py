@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
@@ -36,13 +37,11 @@ def calls(
     total = size(axes) if asked is None else int(asked.sum())
     priced = priced_of(function, axes) if devices is None else devices
     wanted = points(axes) if asked is None else compress(points(axes), asked)
-    names = [a.name for a in axes]
-    frame = pd.DataFrame([_row(function, point, priced) for point in tracked(wanted, total)])
-    if not total:
-        return pd.DataFrame(columns=[*names, "fits"])
-    first, last = [*names, "fits"], ("reason", REFUSED)
-    ends = [c for c in frame.columns if c in last]
-    return frame[[*first, *(c for c in frame.columns if c not in (*first, *last)), *ends]]
+    rows = [_row(function, point, priced) for point in tracked(wanted, total)]
+    first, last = [*(a.name for a in axes), "fits"], ("reason", REFUSED)
+    found = dict.fromkeys(name for row in rows for name in row)
+    names = [*first, *(n for n in found if n not in (*first, *last)), *(n for n in last if n in found)]
+    return pd.DataFrame({name: [row.get(name, math.nan) for row in rows] for name in names})
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "tier": (str, Tier),
     "prices": (str, type(None)),
 }
+SETTLED = 30 << 20  # bytes, below the most (32 MiB) up to which glibc learns from what is freed
 CHUNK = 1 << 16  # points timed at once: the intermediate arrays of one call stay around a hundred megabytes
 FIGURES = ("seconds", "tokens_per_second", "joules_per_token")
 COSTS = ("usd_per_hour", "usd_per_million_tokens", "tokens_per_dollar")
@@ -83,6 +85,7 @@ def steps(axes: Sequence[Axis], only: str | None = None, devices: tuple[Device, 
     """
     import pandas as pd
 
+    _settle()
     whole = space(axes)
     total = size(whole.axes)
     shape = (size(whole.cells), size(whole.costs), size(whole.sizes))
@@ -111,6 +114,13 @@ def steps(axes: Sequence[Axis], only: str | None = None, devices: tuple[Device, 
     if asked is not None:
         made = {name: values[asked] for name, values in made.items()}
     return pd.DataFrame(made, copy=False)
+
+
+@cache
+def _settle() -> None:
+    """Let the C library keep what is freed: until a block as large as this has come and gone, glibc hands the arrays of
+    every block of points back to the system, and fetching them anew is half of a sweep's CPU."""
+    np.empty(SETTLED, np.uint8)
 
 
 def _price(found: dict[str, Array]) -> None:
