@@ -20,6 +20,8 @@ from sim.silicon.store import SHIPPED, facts, sample, save
 
 SOURCE = "measured kernels on A100, H100 and L40S: ai-dynamo/aiconfigurator (Apache-2.0), microsoft/vidur (MIT)"
 
+MORE = {"mla_attention": ("source",), "moe_layer": ("distribution",)}  # columns that a file may lack
+
 
 def main(folder: str, write: bool) -> None:
     table: Table = {}
@@ -34,9 +36,7 @@ def main(folder: str, write: bool) -> None:
         unseen = left_out(data) / rows.seconds - 1
         table |= found
         tested |= {name: facts(rows, unseen) for name in CLASSES[rows.operation]}
-        text.append(
-            sample(rows, FILES[rows.operation] + (("source",) if rows.operation == "mla_attention" else ()), 12)
-        )
+        text.append(sample(rows, FILES[rows.operation] + MORE.get(rows.operation, ()), 12))
         errors = f"joint {np.median(abs(joint)):6.1%}  left out {np.median(abs(unseen)):6.1%}"
         print(f"{rows.operation:20} fit {spent:5.1f} s  {errors}", flush=True)
     if write:

@@ -6,10 +6,10 @@ import ast
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
-from einsum.cascade import Tensor
 from einsum.errors import hint
 from einsum.ops import is_dtype
 from einsum.sparsity import Band, Block, PerRow, PowerLaw, Sparsity, Structured, Uniform
+from einsum.terms import Tensor
 
 KINDS = ("weight", "state", "stream")
 
@@ -103,8 +103,8 @@ PATTERNS: dict[str, tuple[Callable[..., Sparsity], tuple[str, ...]]] = {
         ("rank", "rank", "count", "natural?", "offset?"),
     ),
     "per_row": (
-        lambda ranks, along, count: PerRow(tuple(r for r in ranks if r != along), along, count),
-        ("rank", "count"),
+        lambda ranks, along, count, *uneven: PerRow(tuple(r for r in ranks if r != along), along, count, *uneven),
+        ("rank", "count", "number?", "number?"),
     ),
     "n_of_m": (lambda _, along, count, group: Structured(along, count, group), ("rank", "count", "count")),
     "block": (

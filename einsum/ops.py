@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,7 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
+@lru_cache(maxsize=256)
 def bits(dtype: str) -> int:
     """Bits of one value: the digits at the end of the type's name.
 

@@ -14,24 +14,12 @@ from dataclasses import replace
 from textwrap import dedent
 from typing import Any, NoReturn
 
-from einsum.cascade import (
-    Access,
-    Affine,
-    Call,
-    Cascade,
-    Const,
-    Einsum,
-    Expr,
-    Tensor,
-    Term,
-    check_extents,
-    check_sizes,
-    ranks_of,
-)
+from einsum.cascade import Cascade, check_extents, check_sizes
 from einsum.declare import declared
 from einsum.errors import WeirError, hint
 from einsum.ops import MAPS, OPERATORS, REDUCTIONS
 from einsum.patterns import inferred
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Tensor, Term, ranks_of
 
 LIMIT = 1 << 18  # characters of text; far above any real cascade, far below what could exhaust memory
 DEPTH = 60  # nesting of one expression
@@ -61,7 +49,7 @@ def parse(text: str, *, name: str = "cascade", dtype: str = "bf16", **sizes: int
         raise WeirError(f"{name}: an expression is nested too deep to be read") from None
     cascade = Cascade(einsums, _complete(einsums, tensors, dtype), (*numbers.items(), *sums.items()), name)
     _check_ranks(cascade, reader)
-    return replace(cascade, tensors=inferred(cascade))
+    return replace(cascade, tensors=inferred(cascade.einsums, cascade.tensors))
 
 
 def _sum(text: str, rank: str, where: str) -> Affine:
@@ -311,18 +299,18 @@ def _name(output: Access, expr: Expr, before: list[Einsum]) -> str:
 
 
 def _complete(einsums: tuple[Einsum, ...], declared: dict[str, Tensor], dtype: str) -> tuple[Tensor, ...]:
-    """Every tensor in order of appearance, the undeclared ones with ranks read off their accesses."""
+    """Every tensor in order of appearance, ranks that are not declared read off the accesses."""
     tensors: dict[str, Tensor] = {}
     for einsum in einsums:
         for access in (*einsum.reads, einsum.output):
             plain = tuple(i.plain if isinstance(i, Affine) else None for i in access.indices)
-            old = declared.get(access.tensor) or tensors.get(access.tensor)
-            if old is None:
+            old, given = tensors.get(access.tensor), declared.get(access.tensor)
+            if old is None and given is not None:
+                tensors[access.tensor] = replace(given, ranks=given.ranks or plain, dtype=given.dtype or dtype)
+            elif old is None:
                 integer = access is einsum.output and einsum.operator and OPERATORS[einsum.operator].integer
                 tensors[access.tensor] = Tensor(access.tensor, plain, "int32" if integer else dtype)
-            elif access.tensor in declared:
-                tensors[access.tensor] = replace(old, dtype=old.dtype or dtype)
-            elif len(old.ranks) == len(plain):
+            elif not (given and given.ranks) and len(old.ranks) == len(plain):
                 merged = tuple(a if a == b else None for a, b in zip(old.ranks, plain, strict=True))
                 tensors[access.tensor] = replace(old, ranks=merged)
     return tuple(tensors.values()) + tuple(

@@ -14,10 +14,20 @@ from mappings.layout import Layout
 
 
 def weighted(cascade: Cascade, einsum: Einsum) -> bool:
-    """Whether an Einsum contracts over a rank of a weight: a matrix product, the work of the matrix units."""
+    """Whether an Einsum contracts over a rank of a weight: a matrix product, the work of the matrix units.
+
+    Rows that are looked up, each met by one token alone, make no matrix: only what keeps a rank of its own does.
+    """
     return einsum.contraction and any(
-        cascade.tensor(a.tensor).kind == "weight" and set(a.ranks) & set(einsum.reduced) for a in einsum.reads
+        cascade.tensor(a.tensor).kind == "weight" and set(a.ranks) & set(einsum.reduced) and not _looked_up(einsum, a)
+        for a in einsum.reads
     )
+
+
+def _looked_up(einsum: Einsum, access: Access) -> bool:
+    """Whether all that an access leaves in the result are the places it was looked up at."""
+    own = {rank for index in access.indices if isinstance(index, Affine) for rank in index.ranks}
+    return not all(isinstance(index, Affine) for index in access.indices) and not own - set(einsum.reduced)
 
 
 def kernels(cascade: Cascade, layout: Layout) -> tuple[tuple[Einsum, ...], ...]:

@@ -22,10 +22,23 @@ from mappings.tree import Branch, Nest, Node, Spatial, Temporal
 
 FOLDER = Path(__file__).with_name("data")
 SHARES = ("contiguous", "cyclic", "dynamic")
-WORKS = ("add", "hash", "intersect", "merge")
+WORKS = ("add", "hash", "intersect", "skip", "merge")
 HASHES = ("low", "high", "multiplicative")
 INSTRUCTIONS = ("product", "probe", "compared", "entry", "row", "slot", "written", "copied")
-_KEYS = ("title", "source", "notes", "unverified", "cascade", "nest", "format", "share", "work", "via", "table")
+_KEYS = (
+    "title",
+    "source",
+    "notes",
+    "unverified",
+    "workload",
+    "cascade",
+    "nest",
+    "format",
+    "share",
+    "work",
+    "via",
+    "table",
+)
 _TABLE = ("slot", "load", "hash", "clear", "tag", "drain")
 TAGS = ("row column", "column row")
 DRAINS = ("entries", "table")
@@ -49,7 +62,10 @@ class Table:
 
 @dataclass(frozen=True)
 class SparseMapping:
-    """One way of computing a sparse product on some machine; ``unverified`` names what nobody has checked."""
+    """One way of computing a sparse product, or what uses one (``workload``), on some machine.
+
+    ``unverified`` names what nobody has checked.
+    """
 
     name: str
     title: str
@@ -64,6 +80,7 @@ class SparseMapping:
     table: Table | None = None
     notes: str = ""
     unverified: tuple[str, ...] = ()
+    workload: str = "spgemm"
 
     def with_tiles(self, tiles: Mapping[str, int]) -> SparseMapping:
         """The mapping with other tile sizes, by loop."""
@@ -119,7 +136,7 @@ def made(name: str, raw: Mapping[str, Any], where: str) -> SparseMapping:
     problems = refuse_unknown(raw, (*_KEYS, "instructions"), where)
     problems += [f"{where}: {key!r} is missing" for key in ("title", "source", "cascade", "nest") if key not in raw]
     problems += [
-        f"{where}: {key!r} must be text" for key in ("title", "source", "cascade", "nest", "share", "notes")
+        f"{where}: {key!r} must be text" for key in ("title", "source", "workload", "cascade", "nest", "share", "notes")
         if not isinstance(raw.get(key, ""), str)
     ]  # fmt: skip
     for key in ("format", "work", "via", "table", "instructions"):
@@ -133,7 +150,7 @@ def made(name: str, raw: Mapping[str, Any], where: str) -> SparseMapping:
         name, raw["title"], raw["source"], cascade, nest, _formats(cascade, raw.get("format", {}), where), share,
         _works(cascade, raw.get("work", {}), where), _via(raw.get("via", {}), where),
         _instructions(cascade, raw.get("instructions", {}), where), _table(raw.get("table"), where),
-        raw.get("notes", ""), tuple(raw.get("unverified", ())),
+        raw.get("notes", ""), tuple(raw.get("unverified", ())), raw.get("workload", "spgemm"),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -58,10 +58,50 @@ def parse(text: str, where: str = "mapping") -> Nest:
 
 def read(source: str | Path) -> Nest:
     """The nest in a file, if ``source`` is the path of one (ending ``.txt``), else the one that it spells out."""
+    where, text = _text(source)
+    return parse(text, where)
+
+
+def pointed(problems: str, source: str | Path) -> str:
+    """Problems with a nest, a line each, every one with the line of the text that it is about, where that is known.
+
+    ``source`` is the text that the nest was read from, or the path of its file.
+    """
+    where, text = _text(source)
+    places = _places(text, where)
+    return "\n".join(_pointed(problem, where, places) for problem in problems.split("\n"))
+
+
+def _pointed(problem: str, where: str, places: Mapping[str, list[int]]) -> str:
+    """One problem: the first thing that it quotes, or else names, and that stands in the text, says where."""
+    head, _, rest = problem.partition(": ")
+    named = (*re.findall(r"'([^']+)'", rest), *re.findall(_NAME, rest))
+    lines = next((places[name] for name in named if name in places), [])
+    if head != "mapping" or not lines:
+        return problem
+    numbers = f"line {lines[0]}" if len(lines) == 1 else f"lines {', '.join(map(str, lines))}"
+    return f"{where}: {numbers}: {rest}"
+
+
+def _places(text: str, where: str) -> dict[str, list[int]]:
+    """Lines on which each node stands, each Einsum runs, each level keeps and each fan-out is used."""
+    found: dict[str, list[int]] = {}
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = _line(number, raw, where)
+        if line.text:
+            node = _node(line, where)
+            name = {Run: "einsum", Keep: "level", Spatial: "over"}.get(type(node), "")
+            for key in dict.fromkeys((str(node), getattr(node, name, ""))):
+                found.setdefault(key, []).append(number)
+    return found
+
+
+def _text(source: str | Path) -> tuple[str, str]:
+    """The name of a nest's text, and the text: of a file, if ``source`` is the path of one (ending ``.txt``)."""
     if isinstance(source, str) and not source.strip().endswith(".txt"):
-        return parse(source)
+        return "mapping", source
     path = Path(source)
-    return parse(read_text(path, "mapping", LIMIT), path.name)
+    return path.name, read_text(path, "mapping", LIMIT)
 
 
 def _line(number: int, raw: str, where: str) -> _Line:

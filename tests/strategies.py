@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 from hypothesis import strategies as st
 
 from einsum import Cascade, Einsum, parse
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
-from sim.model.flat import Present
 
 # text, and ranks with the largest size drawn
 SINGLE = (
@@ -125,27 +123,3 @@ def _section(
 
 def _outermost(cascade: Cascade) -> Keep:
     return Keep(tuple(t.name for t in cascade.tensors), "dram")
-
-
-SPMM = "A[m, k]: uniform({})\nZ[m, n] = A[m, k] * B[k, n]"
-
-
-@st.composite
-def sparse(draw: st.DrawFn, draws: int = 30) -> tuple[Cascade, Nest, tuple[Present, ...]]:
-    """A sparse product under a random nest, and what is present in some draws of its operand."""
-    text = SPMM.format(draw(st.sampled_from((0.1, 0.3, 0.6, 0.9))))
-    cascade = draw(_cascades(((text, {"m": 6, "n": 4, "k": 6}),)))
-    [einsum] = cascade.einsums
-    nodes = draw(_section(cascade, einsum.ranks, ("A", "B", "Z"), most=4))
-    rng = np.random.default_rng(draw(st.integers(0, 1 << 20)))
-    nest = Nest((_outermost(cascade), *nodes, Run(einsum.name, "unit")))
-    return cascade, nest, tuple(_drawn(cascade, rng) for _ in range(draws))
-
-
-def _drawn(cascade: Cascade, rng: np.random.Generator) -> Present:
-    """One draw: a point is there where its value of A is, and a sum where any of its points is."""
-    sizes = cascade.bind()
-    [pattern] = cascade.tensor("A").patterns
-    there = pattern.mask(sizes, rng)
-    points = np.broadcast_to(there[:, None, :], (sizes["m"], sizes["n"], sizes["k"]))
-    return Present({"A": there, "Z": points.any(axis=2)}, {"Z": points})

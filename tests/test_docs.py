@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from einsum import parse
+from einsum.ops import MAPS, OPERATORS, REDUCTIONS
 from sim.arch import OPERATIONS, cluster, device
 from sim.arch.components import Fanout, Link, Memory, Power
 from sim.arch.prices import book
@@ -22,6 +24,7 @@ from workloads.config import FAMILIES
 from workloads.kernels import catalogue
 from workloads.transformer import from_config
 
+SYMBOLS = {"add", "sub", "mul", "div", "pow", "less", "less_equal", "greater", "greater_equal", "equal"}  # + - * / ** <
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -53,6 +56,16 @@ def test_the_table_in_the_readme_is_what_is_printed(capsys: pytest.CaptureFixtur
         assert number.sub("#", ours).split() == number.sub("#", theirs).split(), "paste the table anew"
         figures = [[float(n.replace(",", "")) for n in number.findall(line)] for line in (ours, theirs)]
         assert figures[0] == pytest.approx(figures[1], rel=0.05), "paste the table anew"
+
+
+def test_the_cascades_on_their_page_are_read() -> None:
+    conv, product = re.findall(r"```\n(.*?)```", page("cascades"), re.S)
+    made = parse(conv, k=4, c=2, p=3, q=3, r=3, s=3)
+    assert made.tensor("I").dtype == "int8"
+    assert made.shape("I") == (2, 2 * 2 + 2 + 1, 2 + 2 * 2 + 1)
+    assert parse(product, m=2, n=2, k=4).tensor("B").patterns[0].density({"k": 4}) == 0.5
+    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([a-z_\s]+)`", page("cascades")))))
+    assert named >= {*REDUCTIONS, *OPERATORS} | {name for name in MAPS if len(name) > 2} - SYMBOLS
 
 
 def test_the_example_in_the_readme_runs() -> None:

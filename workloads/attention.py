@@ -7,7 +7,6 @@ Ranks: ``b`` sequences, ``h`` heads (or ``g`` key heads times ``r`` queries each
 
 from __future__ import annotations
 
-from math import gcd
 from typing import Any
 
 from einsum.cascade import Cascade, check_sizes
@@ -52,9 +51,9 @@ def divide(context: int, parts: int, what: str, where: str) -> int:
 
 
 def _blocks(context: int, block: int | None, where: str) -> tuple[int, int]:
-    """Number of blocks and keys in each; by default the largest divisor of the context that divides 256."""
+    """Number of blocks and keys in each; by default the largest divisor of the context up to 256."""
     check_sizes({"context": context}, where)
-    each = gcd(context, 256) if block is None else block
+    each = max(n for n in range(1, 257) if context % n == 0) if block is None else block
     return divide(context, each, "block", where), each
 
 
@@ -120,7 +119,7 @@ def one_pass(
 ) -> Cascade:
     """Running maximum, sum and output, corrected block by block; keys and values are read once (FlashAttention-2).
 
-    The division comes last, once per output. Blocks hold the largest divisor of the context that divides 256, unless
+    The division comes last, once per output. Blocks hold the largest divisor of the context up to 256, unless
     ``block`` says otherwise.
     """
     outer, inner = _blocks(context, block, "one_pass")

@@ -48,8 +48,12 @@ def spmv(*, rows: int, summed: int, density: float = 1.0) -> Cascade:
 
 
 def triangles(*, nodes: int, density: float = 1.0) -> Cascade:
-    """Triangles of a graph by node, from its lower triangle L: paths of two edges that a third closes."""
-    text = f"L[m, n]: uniform({density})\nP[m, n] = L[m, k] * L[k, n]\nC[m] = P[m, n] * L[m, n]"
+    """Triangles of a graph by node, from its lower triangle L: paths of two edges that a third closes.
+
+    B and E are L again, read in other ways: B row after row as L's entries ask for it, E beside the paths.
+    """
+    text = "".join(f"{tensor}: uniform({density})\n" for tensor in ("L[m, k]", "B[k, n]", "E[m, n]"))
+    text += "P[m, n] = L[m, k] * B[k, n]\nC[m] = P[m, n] * E[m, n]"
     return parse(text, name="triangles", dtype="fp64", m=nodes, n=nodes, k=nodes)
 
 

@@ -38,16 +38,23 @@ def backward(cascade: Cascade, recompute: Iterable[str] = ()) -> Cascade:
     return replace(adjoint(cascade, constants=constants, recompute=recompute), name="backward")
 
 
-def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16") -> Cascade:
-    """The classifier over every position and the loss of each: ``LOSS`` from the stream ``X`` and the words ``T``."""
+def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16", eager: bool = False) -> Cascade:
+    """The classifier over every position and the loss of each: ``LOSS`` from the stream ``X`` and the words ``T``.
+
+    ``eager`` widens logits to fp32 first, and keeps their exponentials so, as frameworks do.
+    """
     table, weight = ("WE[v, d]", "WE[v, d]: weight") if spec.tied else ("WL[d, v]", "WL[d, v]: weight")
+    wide = ("LF[b, p, v]: fp32", "SN[b, p, v]: fp32", "LF[b, p, v] = L[b, p, v]") if eager else ()
+    logit = "LF" if eager else "L"
     lines = piece(
         "T[b, p]: int32",
         weight,
+        *wide[:2],
         f"TL[b, p] = X[b, p, d] * {table.replace('v', 'T[b, p]')}",
         f"L[b, p, v] = X[b, p, d] * {table}",
-        "GM[b, p] = max[v](L[b, p, v])",
-        "SN[b, p, v] = exp(L[b, p, v] - GM[b, p])",
+        *wide[2:],
+        f"GM[b, p] = max[v]({logit}[b, p, v])",
+        f"SN[b, p, v] = exp({logit}[b, p, v] - GM[b, p])",
         "SD[b, p] = SN[b, p, v]",
         "LOSS[b, p] = GM[b, p] + log(SD[b, p]) - TL[b, p]",
         b=batch, p=sequence, d=spec.model, v=spec.vocabulary,

@@ -13,7 +13,7 @@ from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
 from sim.units import si
 
 _DTYPE = re.compile(r"[a-z]+(\d{1,3})")
-_TWINS = ({"bf16", "fp16"},)  # equal rates wherever both exist, so one may stand for the other
+_TWINS = ({"bf16", "fp16"}, {"fp8", "bfp8"})  # equal rates wherever both exist, so one may stand for the other
 
 
 def bits(dtype: str) -> int:
@@ -93,6 +93,16 @@ class Device:
                 above = parents[above]
             found[name] = total
         return found
+
+    def alone(self, unit: str) -> Device:
+        """The device with this one of its compute units."""
+        if unit not in self._alone:
+            self._alone[unit] = replace(self, computes=tuple(c for c in self.computes if c.name == unit))
+        return self._alone[unit]
+
+    @cached_property
+    def _alone(self) -> dict[str, Device]:
+        return {}
 
     def runs_as(self, op: str, dtype: str) -> tuple[str, str]:
         """The data type and the unit that really execute ``op`` on ``dtype`` values.

@@ -224,19 +224,20 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """Board power: an idle part, and what each kind of work adds when it runs at its full rate."""
+    """Board power: an idle part, what any running kernel adds, and what each kind of work adds at its full rate."""
 
     tdp: float  # W, the limit
     idle: float  # W
-    compute: float  # W at full compute utilisation
+    compute: float  # W at full compute utilisation, of values of 16 bits and more
     memory: float  # W at full memory bandwidth
     link: float  # W at full link bandwidth
+    active: float = 0.0  # W while a kernel runs, whatever it does
 
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
-        name: Quantity("W", positive=name == "tdp") for name in ("tdp", "idle", "compute", "memory", "link")
+        name: Quantity("W", positive=name == "tdp") for name in ("tdp", "idle", "compute", "memory", "link", "active")
     }
 
-    def watts(self, compute: Amount, memory: Amount, link: Amount) -> Amount:
+    def watts(self, compute: Amount, memory: Amount, link: Amount, active: Amount) -> Amount:
         """Watts at the given utilisations (0 to 1), never above the board's limit."""
-        drawn = self.idle + compute * self.compute + memory * self.memory + link * self.link
+        drawn = self.idle + active * self.active + compute * self.compute + memory * self.memory + link * self.link
         return np.minimum(drawn, self.tdp) if isinstance(drawn, np.ndarray) else min(drawn, self.tdp)

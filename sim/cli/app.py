@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sim.cli import planning, products, showing, sweeping, tuning
+from sim.cli import parallel, planning, products, showing, sweeping, tuning
 from sim.cli.options import (
     Batch,
     BookName,
@@ -97,7 +97,7 @@ A nest that fuses across a pass is refused, with the reason and what is legal in
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on fusemax_cloud --save nest.txt
 weir map attention.one_pass query=4096 context=4096 head_dim=64 --on my_chip.toml --mapping nest.txt
 weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --show --technology '16 nm'
-weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz
+weir map gemm.txt m=512 n=512 k=512 --on my_chip.toml --mapping nest.txt --trace out.json.gz --plot out.png
 """
 
 PLAN = """What lives in memory, where and when: buffers of a CSV, tasks of a JSON, or a model's training step.
@@ -106,7 +106,8 @@ A .csv has the columns id, lower, upper (exclusive) and size, perhaps alignment 
 buffer gets an address, none on top of another (docs/planning.md). With a capacity the first placement that fits is the
 answer; without one, or with --objective peak, the lowest is sought, and proven if possible. A .json has tasks and
 buffers: what does not fit is computed again, or copied to the host and back. A MODEL's training step is planned on a
-cluster: activations are kept, swapped or computed again (docs/planning_training.md). Exit 3 if there is no room.
+cluster: activations are kept, swapped or computed again, whichever takes the least time, memory (--objective peak) or
+money (dollars), on the best of several --on (docs/planning_training.md). Exit 3 if there is no room.
 
 \b
 weir plan buffers.csv
@@ -114,7 +115,8 @@ weir plan buffers.csv --capacity 1MiB --seconds 10 --json
 weir plan buffers.csv --save placed.csv --plot map.png
 weir plan graph.json --budget 2GiB --plot schedule.png
 weir plan graph.json --on a100 --host 256GiB
-weir plan llama-2-7b --on 8xa800 --sequence 1M --host 2TiB --link 15.75GB/s
+weir plan llama-2-7b --on 8xa800 --sequence 1M --host 2TiB --link 15.75GB/s --plot swaps.png
+weir plan llama-2-7b --on 8xa100 --on 8xh100 --sequence 64K --objective dollars
 """
 
 IMPORT = """An architecture of Timeloop or Accelergy (v0.4 YAML) as a device file; what was not understood is listed.
@@ -250,12 +252,15 @@ def map_(
         typer.Option(metavar="WHAT", help="Search for least time (the default), energy or edp."),
     ] = None,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw use, energy, traffic, roofline and time: .png, .svg, .pdf.")
+    ] = None,
     json: Json = False,
 ) -> None:
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, timeline, objective, save)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, timeline, objective, save, plot)
     nests.mapped(asked, Form.of(json, False), everything)
 
 
@@ -263,22 +268,25 @@ def map_(
 def plan(
     problem: Annotated[str, typer.Argument(metavar="PROBLEM", help="A .csv of buffers, a .json of tasks, or a model.")],
     on: Annotated[
-        str | None, typer.Option("--on", metavar="DEVICE|CLUSTER", help="Where tasks or a model run.")
+        list[str] | None,
+        typer.Option("--on", metavar="DEVICE|CLUSTER", help="Where tasks or a model run; of several the best."),
     ] = None,
     capacity: Annotated[
         str | None, typer.Option("--capacity", "--budget", metavar="BYTES", help="As 1048576 or 1MiB; else the least.")
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="The most that is spent on it.")] = 60.0,
-    objective: Annotated[str | None, typer.Option(metavar="peak|time", help="What to make small.")] = None,
+    objective: Annotated[str | None, typer.Option(metavar="peak|time|dollars", help="What to make small.")] = None,
     solver: Annotated[str, typer.Option(metavar="highs|cbc", help="Of the mixed-integer programme.")] = "highs",
     sequence: Annotated[str | None, typer.Option(metavar="N", help="Tokens of a model's sequences: 640K, 1M.")] = None,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Sequences of a training step.")] = 1,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, max=65536, help="Sequences of a training step.")] = 1,
     strategy: Annotated[
         str | None, typer.Option(metavar="memo|recompute|keep", help="Of activations; else the best that fits.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="tensor|ulysses", help="How devices share a layer.")] = "tensor",
     host: Annotated[str | None, typer.Option(metavar="BYTES", help="Host memory of all devices, as 2TiB.")] = None,
     link: Annotated[str | None, typer.Option(metavar="RATE", help="Of a device to its host, as 12GB/s.")] = None,
+    prices: BookName = None,
+    price: PriceTexts = None,
     save: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the plan: .json, or .csv with offsets.")
     ] = None,
@@ -289,8 +297,9 @@ def plan(
     from sim.cli.data import Form
 
     asked = plans.Asked(
-        problem, on, capacity, seconds, objective, solver, save, plot, sequence, batch, strategy, split, host, link
-    )
+        problem, tuple(on or ()), capacity, seconds, objective, solver, save, plot, sequence, batch, strategy, split,
+        host, link, prices, tuple(price or ()),
+    )  # fmt: skip
     plans.plan(asked, Form.of(json, False))
 
 
@@ -341,6 +350,7 @@ def check(
 
 
 planning.add(app)
+parallel.add(app)
 products.add(app)
 sweeping.add(app)
 showing.add(app)

@@ -12,13 +12,14 @@ import numpy as np
 
 from einsum import Cascade, WeirError, hint, parse
 from einsum.files import read_text, write
-from mappings.text import LIMIT
+from mappings.text import LIMIT, pointed
 from mappings.text import read as read_nest
 from mappings.tree import Nest
 from sim.arch import Device, device
 from sim.cli import ask
 from sim.cli.catalogue import builders
 from sim.cli.data import Form, emit
+from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
 from sim.model.nudged import nudged
 from sim.model.spatial import MappedEstimate, evaluate
@@ -41,17 +42,21 @@ class Asked:
     trace: str | None = None
     objective: str | None = None
     save: str | None = None
+    plot: str | None = None
 
 
 def mapped(asked: Asked, form: Form, everything: bool) -> None:
     """Print what one run of a cascade under a nest costs, the best one if none is given; what passes forbid is refused
     with what is legal instead."""
+    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     cascade = workload(asked.what, ask.pairs(asked.sizes, "SIZE", "context=4096"))
     found, proof = _given(cascade, asked, everything) if asked.mapping else _searched(cascade, asked)
     if asked.trace is not None:
         from sim.model.trace import timeline
 
         timeline(found).save(asked.trace)
+    if asked.plot is not None:
+        _drawn(found, Path(asked.plot))
     if form is Form.TEXT:
         show(*_text(found, everything, proof))
     else:
@@ -65,15 +70,26 @@ def answered(asked: Asked) -> MappedEstimate:
     return (_given(cascade, asked, False) if asked.mapping else _searched(cascade, asked))[0]
 
 
+def _drawn(found: MappedEstimate, path: Path) -> None:
+    """All pictures of the run in one file."""
+    import matplotlib as mpl  # heavy
+
+    mpl.use("agg")
+    from sim.plot import sheet
+
+    sheet(found).savefig(path)
+
+
 def _given(cascade: Cascade, asked: Asked, everything: bool) -> tuple[MappedEstimate, str]:
     """What the nest of a file costs."""
     if asked.objective or asked.save:
         raise WeirError("--objective and --save are for a search: leave --mapping out")
-    nest, where = read_nest(Path(asked.mapping or "")), device(asked.on)
+    path, where = Path(asked.mapping or ""), device(asked.on)
+    nest = read_nest(path)
     try:
         return evaluate(cascade, nest, where, technology=asked.technology), ""
     except WeirError as error:
-        raise WeirError(f"{error}{_instead(cascade, nest, where, everything)}") from None
+        raise WeirError(f"{pointed(str(error), path)}{_instead(cascade, nest, where, everything)}") from None
 
 
 def _searched(cascade: Cascade, asked: Asked) -> tuple[MappedEstimate, str]:
@@ -130,7 +146,7 @@ def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> s
         lines.append(
             f"legal instead: {one.how}: {moved} of {where.memory.name}, {fmt(_last(one.estimate.seconds), 's')}"
         )
-        lines += str(one.nest).splitlines() if everything else []
+        lines += [f"  {line}" for line in str(one.nest).splitlines()] if everything else []
     return "".join(f"\n{line}" for line in lines)
 
 
@@ -156,7 +172,7 @@ def summary(found: MappedEstimate) -> dict[str, Any]:
         "notes": list(found.notes),
         "counts": [
             {"level": level, "tensor": tensor, "kind": kind, "elements": _last(count)}
-            for (level, tensor, kind), count in found.counts.table().items()
+            for level, tensor, kind, count in found.counts.rows()
         ],
     }
 
@@ -212,7 +228,7 @@ def _areas(found: MappedEstimate) -> Sheet:
 
 
 def _counts(found: MappedEstimate) -> Sheet:
-    rows = tuple((*key, f"{_last(count):,.0f}") for key, count in found.counts.table().items())
+    rows = tuple((*key, f"{_last(count):,.0f}") for *key, count in found.counts.rows())
     return Sheet("", ("level", "tensor", "kind", "elements"), rows, right=(3,))
 
 

@@ -10,13 +10,14 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from einsum import WeirError
+from einsum import WeirError, hint
 from einsum.files import write
 from sim.cli.data import Form, emit, save
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
+SOLVERS = ("highs", "cbc")
 SHOWN = 20  # buffers that are listed on a terminal
 
 
@@ -25,7 +26,7 @@ class Asked:
     """A question as the command line puts it."""
 
     what: str
-    on: str | None = None
+    on: tuple[str, ...] = ()
     capacity: str | None = None
     seconds: float = 60.0
     objective: str | None = None
@@ -38,12 +39,18 @@ class Asked:
     split: str = "tensor"
     host: str | None = None
     link: str | None = None
+    prices: str | None = None
+    price: tuple[str, ...] = ()
 
 
 def plan(asked: Asked, form: Form) -> None:
     """A CSV is a problem of offsets, a JSON a graph of tasks; anything else names a model in training."""
+    if asked.solver not in SOLVERS:
+        raise WeirError(f"no solver {asked.solver!r:.40}{hint(asked.solver, SOLVERS)}")
+    if not 0 < asked.seconds < inf:
+        raise WeirError(f"--seconds must be more than 0, not {asked.seconds:g}")
     if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
-        _training().graphed(asked, form, _progress("length", "plain passes"))
+        _training().graphed(asked, form, progressing("length", "plain passes"))
     elif _is_file(asked.what) and asked.sequence is None:
         _offsets(asked, form)
     else:
@@ -61,7 +68,7 @@ def _is_file(what: str) -> bool:
 
 
 def _offsets(asked: Asked, form: Form) -> None:
-    if asked.on is not None:
+    if asked.on:
         raise WeirError("--on is for a model: a CSV has its capacity from --capacity")
     if asked.objective not in (None, "peak"):
         raise WeirError(
@@ -74,7 +81,7 @@ def _offsets(asked: Asked, form: Form) -> None:
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     problem = read(Path(asked.what), _capacity(asked.capacity))
     minimise = None if asked.objective is None else True
-    with _progress() as progress:
+    with progressing() as progress:
         found = place(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
     if asked.save is not None:
         _save(asked, problem, found)
@@ -89,9 +96,14 @@ def _offsets(asked: Asked, form: Form) -> None:
 def _capacity(text: str | None) -> float:
     if text is None:
         return inf
-    value = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B")
+    return bytes_of(text, "--capacity")
+
+
+def bytes_of(text: str, option: str) -> float:
+    """Bytes of an option: a number of them, or with a unit."""
+    value = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B", option)
     if not 0 < value < 2**62:
-        raise WeirError(f"--capacity must be more than 0 bytes and less than 2^62, not {text!r:.40}")
+        raise WeirError(f"{option} must be more than 0 bytes and less than 2^62, not {text!r:.40}")
     return value
 
 
@@ -169,7 +181,7 @@ def _plot(path: str, problem: Any, found: Any) -> None:
     plt.close(figure)
 
 
-class _progress:  # noqa: N801  used as a word
+class progressing:  # noqa: N801  used as a word
     """The best value and its bound on stderr, on one line, where a person is watching."""
 
     def __init__(self, what: str = "height", unit: str = "B") -> None:

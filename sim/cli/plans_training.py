@@ -10,14 +10,14 @@ from typing import Any
 
 from einsum import Infeasible, WeirError, hint
 from sim.cli.data import Form, emit, save
-from sim.cli.plans import Asked, writable
+from sim.cli.plans import Asked, bytes_of, writable
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
 POINTS = 7  # budgets of a curve
 K = 1024
-OBJECTIVES = ("time", "peak")
+OBJECTIVES = ("time", "peak", "dollars")
 
 
 def tokens(text: str) -> int:
@@ -63,17 +63,17 @@ def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
     from sim.arch import device
     from sim.planner.problem import Tier
 
-    if asked.on is not None:
-        one = device(asked.on)
+    if len(asked.on) > 1:
+        raise WeirError("a graph runs on one --on; several are for a model")
+    if asked.on:
+        one = device(asked.on[0])
         link = one.link("host")
         own = (Tier("device", one.memory.capacity),)
         if link is not None and asked.host is not None:
             rate = si(asked.link, "B/s", "--link") if asked.link else link.bandwidth
             own = (*own, Tier("host", si(asked.host, "B", "--host"), rate, rate))
     if asked.capacity is not None:
-        text = asked.capacity
-        budget = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B", "--budget")
-        own = (replace(own[0], capacity=budget), *own[1:])
+        own = (replace(own[0], capacity=bytes_of(asked.capacity, "--budget")), *own[1:])
     return own
 
 
@@ -121,25 +121,47 @@ def trained(asked: Asked, form: Form) -> None:
     from sim.cli.patience import patience
     from sim.planner.training import STRATEGIES
 
-    if asked.on is None or asked.sequence is None:
-        missing = "--on CLUSTER" if asked.on is None else "--sequence N"
+    if not asked.on or asked.sequence is None:
+        missing = "--sequence N" if asked.on else "--on CLUSTER"
         raise WeirError(f"{asked.what!r:.80} is no file, so it names a model in training: give {missing} too")
     if asked.strategy is not None and asked.strategy not in STRATEGIES:
         raise WeirError(f"--strategy {asked.strategy!r:.40}{hint(asked.strategy, STRATEGIES)}")
     if asked.objective not in (None, *OBJECTIVES):
         raise WeirError(f"--objective {asked.objective!r:.40}{hint(asked.objective, OBJECTIVES)}")
     _files(asked)
-    setting = _setting(asked)
-    with patience(f"planning {asked.what}"):
-        found = _best(asked, setting)
+    settings = _settings(asked)
+    priced = _prices(settings, asked)
+    with patience(f"planning {asked.what}") as advance:
+        found = _best(asked, settings, priced, advance)
+    cost, made = _cost(found, priced), Made(asked.solver, found.plan.gap)
     if asked.save is not None:
-        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary()}
-        save(asked.save, "save", held, Made(asked.solver, found.plan.gap))
+        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
+        save(asked.save, "save", held, made)
     _draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
-        emit(form, {"schema": "weir.plan/1", **found.summary()}, [], Made(asked.solver, found.plan.gap))
+        emit(form, {"schema": "weir.plan/1", **found.summary(), **cost}, [], made)
     else:
-        show(*_step(found))
+        show(*_step(found, cost, priced))
+
+
+def _prices(settings: list[Any], asked: Asked) -> Any:
+    """Prices of all clusters from one book; None where nothing asks for any and none are known."""
+    from sim.arch.prices import prices
+    from sim.cli import ask
+
+    own = ask.pairs(asked.price, "--price", "h20=1.5")
+    try:
+        return prices([pool.device for s in settings for pool in s.cluster.pools], asked.prices, own)
+    except WeirError:
+        if asked.objective == "dollars" or asked.prices is not None or own:
+            raise
+        return None
+
+
+def _cost(found: Any, priced: Any) -> dict[str, float | None]:
+    """USD an hour, and of a step."""
+    rate = priced.usd_per_hour(found.setting.cluster) if priced else None
+    return {"usd_per_hour": rate, "usd": None if rate is None else rate * found.seconds / 3600}
 
 
 def _files(asked: Asked) -> None:
@@ -147,47 +169,65 @@ def _files(asked: Asked) -> None:
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
 
 
-def _best(asked: Asked, setting: Any) -> Any:
-    """The plan of the strategy asked for, or of the one with the least seconds (or bytes) of those that fit."""
+def _best(asked: Asked, settings: list[Any], priced: Any, advance: Any) -> Any:
+    """Of the strategy asked for, or of all, on every cluster, the plan that fits with the least of the objective."""
     from sim.planner.training import STRATEGIES, plan
 
-    if asked.strategy is not None:
-        return plan(setting, asked.strategy, seconds=asked.seconds)
     plans, refusals = [], []
-    for strategy in STRATEGIES:
+    tried = [(s, strategy) for s in settings for strategy in ([asked.strategy] if asked.strategy else STRATEGIES)]
+    for place, (setting, strategy) in enumerate(tried):
+        advance(place, len(tried))
         try:
             plans.append(plan(setting, strategy, seconds=asked.seconds))
         except Infeasible as why:
             refusals.append(why)
     if not plans:
         raise min(refusals, key=lambda why: why.miss)
-    return min(plans, key=lambda p: p.bytes if asked.objective == "peak" else p.seconds)
+
+    def size(found: Any) -> float:
+        if asked.objective == "dollars":
+            return float(_cost(found, priced)["usd"] or 0.0)
+        return float(found.bytes if asked.objective == "peak" else found.seconds)
+
+    return min(plans, key=size)
 
 
-def _setting(asked: Asked) -> Any:
+def _settings(asked: Asked) -> list[Any]:
     from sim.model.estimate import placed
     from sim.planner.passes import Setting
     from workloads.transformer import from_config
 
-    return Setting(
-        from_config(asked.what).spec,
-        placed(str(asked.on)),
-        tokens(str(asked.sequence)),
-        batch=asked.batch,
-        split=asked.split,
-        host=si(asked.host, "B", "--host") if asked.host else inf,
-        link=si(asked.link, "B/s", "--link") if asked.link else 0.0,
-    )
+    spec, length = from_config(asked.what).spec, tokens(str(asked.sequence))
+    host = si(asked.host, "B", "--host") if asked.host else inf
+    link = si(asked.link, "B/s", "--link") if asked.link else None
+    if link == 0 or host == 0:
+        raise WeirError("--host and --link must be more than nothing; leave them out where nothing is swapped")
+    where = [_limited(placed(name), asked.capacity) for name in dict.fromkeys(asked.on)]
+    return [
+        Setting(spec, made, length, batch=asked.batch, split=asked.split, host=host, link=link or 0.0) for made in where
+    ]
 
 
-def _step(found: Any) -> tuple[Sheet | str, ...]:
+def _limited(made: Any, budget: str | None) -> Any:
+    """A cluster whose devices have no more memory than the budget."""
+    if budget is None:
+        return made
+    for pool in made.pools:
+        most = min(bytes_of(budget, "--budget"), float(pool.device.memory.capacity))
+        made = made.with_(f"{pool.name}.{pool.device.memory.name}.capacity", most)
+    return made
+
+
+def _step(found: Any, cost: dict[str, float | None], priced: Any) -> tuple[Sheet | str, ...]:
     s = found.setting
     how = f"{found.strategy}, alpha {found.alpha:.4f}" if found.strategy == "memo" else found.strategy
     head = (
         f"{s.spec.name} on {s.cluster.name}, {s.batch} x {s.sequence:,} tokens, {how}, divided by {s.split}\n"
         f"{fmt(found.seconds, 's')} a step, {fmt(found.stalled, 's')} of it waiting for copies; "
-        f"{found.mfu:.1%} of the peak, {found.tokens:.1f} tokens/s a device\n"
+        f"{found.mfu:.1%} of the peak, {found.tokens:.1f} tokens/s a device"
     )
+    if cost["usd"] is not None:
+        head += f"\n{cost['usd']:.4g} USD a step at {cost['usd_per_hour']:.2f} USD/h"
     rows = [(name, fmt(size, "B")) for name, size in found.memory if size]
     rows += [("all together", fmt(found.bytes, "B")), ("device has", fmt(found.capacity, "B"))]
     notes = (
@@ -195,6 +235,7 @@ def _step(found: Any) -> tuple[Sheet | str, ...]:
         f"{s.state_bytes:g} bytes a weight",
         f"assumed: tier {s.tier}; host memory {'unlimited' if s.host == inf else fmt(s.host, 'B')}, "
         f"{fmt(s.rate, 'B/s')} a device",
+        *([priced.describe()] if priced else ()),
         *(f"unverified: {s.spec.unverified}" for _ in range(bool(s.spec.unverified))),
     )
     return head, Sheet("", ("on one device", ""), tuple(rows), right=(1,), notes=notes)

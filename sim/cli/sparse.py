@@ -29,6 +29,9 @@ class Asked:
     count: str
     settings: tuple[str, ...]
     plot: str | None
+    workload: str = "spgemm"
+    sizes: tuple[str, ...] = ()
+    source: int = 0
 
 
 def spgemm(asked: Asked, form: Form) -> None:
@@ -41,25 +44,37 @@ def spgemm(asked: Asked, form: Form) -> None:
     from workloads.matrices import named
 
     dataflow: str | Sequence[str] = "all" if asked.dataflow in ((), ("all",)) else asked.dataflow
-    chosen(where, dataflow)  # refused before a large matrix is read
-    with patience(f"multiplying {asked.matrix}") as advance:
+    chosen(where, dataflow, asked.workload)  # refused before a large matrix is read
+    sizes = {rank: _extent(rank, text) for rank, text in ask.pairs(asked.sizes, "--size", "n=64").items()}
+    with patience(
+        f"{'multiplying' if asked.workload == 'spgemm' else asked.workload + ' of'} {asked.matrix}"
+    ) as advance:
         a = named(asked.matrix)
         b = None if asked.other is None else named(asked.other)
         name = Path(asked.matrix).name
-        found = compare(a, b, on=where, dataflow=dataflow, count=asked.count, name=name, progress=advance)
+        found = compare(
+            a, b, on=where, dataflow=dataflow, workload=asked.workload, sizes=sizes, source=asked.source,
+            count=asked.count, name=name, progress=advance,
+        )  # fmt: skip
     if asked.plot is not None:
         from sim.plot.sparse import save
 
         save(found, asked.plot)
     rows = [e.summary() for e in found.estimates]
     summary = {
-        "schema": SCHEMA, "matrix": name, "device": where.name, "best": found.best.mapping.name,
-        "unverified": list(where.unverified), "rows": rows,
+        "schema": SCHEMA, "workload": asked.workload, "matrix": name, "device": where.name,
+        "best": found.best.mapping.name, "unverified": list(where.unverified), "rows": rows,
     }  # fmt: skip
     if form is Form.TEXT:
         show(*_text(found))
     else:
         emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
+
+
+def _extent(rank: str, text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 2**31:
+        raise WeirError(f"--size: {rank} is {text!r:.40}, expected a whole number from 1 to 2147483647")
+    return int(text)
 
 
 def _changed(where: Device, settings: Sequence[str]) -> Device:
@@ -69,14 +84,17 @@ def _changed(where: Device, settings: Sequence[str]) -> Device:
 
 
 def _text(found: Any) -> tuple[Sheet | str, ...]:
-    first = found.estimates[0].product
-    spread = first.entries
+    first, last = found.estimates[0].product, found.estimates[0].products[-1]
+    spread = last.entries
     known = "" if spread.how == "exact" else f" ({spread.how}"
     known += f", within {spread.spread:.1%} at {spread.confidence:.0%})" if spread.spread else ")" if known else ""
+    a, b, number = first.a, first.b, found.estimates[0].multiplies
     head = (
-        f"{found.matrix} on {found.device.name}: {first.a.shape[0]} x {first.b.shape[1]}, {first.a.entries} and "
-        f"{first.b.entries} entries, {first.products} multiplications, {spread.total:.0f} entries in the result{known}"
+        f"{found.matrix} on {found.device.name}: {a.shape[0]} x {b.shape[1]}, {a.entries} and {b.entries} entries, "
+        f"{number} multiplications, {found.estimates[0].made:.0f} entries in the result{known}"
     )
+    if (levels := len(getattr(found.estimates[0], "runs", ()))) > 1:
+        head += f", {levels} runs in turn"
     best = found.best
     closing = f"best: {best.mapping.name} ({best.mapping.title}), {fmt(best.seconds, 's')}, bound by {best.bound}"
     return (folded(head), _rows(found), _tensors(found), closing, *_notes(found))

@@ -1,4 +1,4 @@
-"""The command that fits constants to measurements, and its options; it imports what it needs when it runs."""
+"""The commands that measure and that fit constants, and their options; they import what they need when they run."""
 
 from __future__ import annotations
 
@@ -27,6 +27,33 @@ def calibrate(
     fitted(measurements, device, out)
 
 
+MEASURE = """Time a short set of kernels on the GPU at hand; write the CSV files that weir calibrate reads.
+
+Products, attention (PyTorch's own) and elementwise kernels, each warmed up, recorded and replayed with a cold cache;
+the median counts, and the clock after each is noted. Needs pip install 'weir[measure]', and an idle GPU.
+
+\b
+weir measure --device h100 --out my_kernels/
+weir calibrate my_kernels/ --device h100 --out h100.toml
+"""
+
+
+def measure(
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="What weir calls the GPU (weir list devices).")
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where the CSV files go.")] = "my_kernels",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="OPERATION", help="gemm, attention_decode ...")
+    ] = None,
+    repeats: Annotated[int, typer.Option("--repeats", metavar="N", help="Replays of which the median counts.")] = 20,
+) -> None:
+    from sim.cli.measure import measure as timed
+
+    timed(device, out, only or [], repeats)
+
+
 def add(app: typer.Typer) -> None:
-    """Give the command line this command."""
+    """Give the command line these commands."""
+    app.command(help=MEASURE, short_help="Kernels timed on your own GPU.")(measure)
     app.command(help=CALIBRATE, short_help="Constants fitted to your own measurements.")(calibrate)

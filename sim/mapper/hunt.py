@@ -23,6 +23,7 @@ from sim.mapper.tiles import Array, Key, Space, front, unbeaten, value
 from sim.model.fit import occupancy
 from sim.model.legal import check
 from sim.model.nests import Mapped
+from sim.model.sized import Sized
 from sim.model.spatial import MappedEstimate, evaluate, modelled
 
 OBJECTIVES = ("time", "energy", "edp")
@@ -240,7 +241,7 @@ def _fits(mapped: Mapped, device: Device, sizes: Values, tiles: dict[str, Array]
     """Whether every level has room, by tile sizes."""
     capacities = {m.name: m.capacity for m in device.memories}
     fits: Any = True
-    for level, size in occupancy(mapped, sizes, tiles).items():
+    for level, size in occupancy(Sized.of(mapped, sizes, tiles)).items():
         fits = fits & np.asarray(size <= capacities.get(level, inf))
     return fits
 

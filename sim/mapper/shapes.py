@@ -14,12 +14,12 @@ from math import prod
 from typing import Any
 
 from einsum import Affine, Cascade, Einsum
-from einsum.cascade import Term
+from einsum.terms import Term
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
 from sim.arch import Device
 from sim.mapper.parts import Group
 from sim.mapper.sites import Stage, Values, able, assigned, expected, full, shared, spread, stages, way
-from sim.model.flow import made_there
+from sim.model.flow import elsewhere
 from sim.model.nests import Mapped
 
 OPEN = 1 << 50  # tiles from here on stand for what is still to be chosen
@@ -181,7 +181,7 @@ def _joins(part: tuple[Einsum, ...], einsum: Einsum, rank: str) -> bool:
     """Whether an Einsum can share a loop with those before: it reads no sum in the making, and only what is made."""
     for maker in part:
         reads = [a for a in einsum.reads if a.tensor == maker.output.tensor]
-        if reads and (rank in maker.reduced or not all(made_there(maker.output, a, rank) for a in reads)):
+        if reads and (rank in maker.reduced or any(rank in elsewhere(maker.output, a) for a in reads)):
             return False
     return True
 

@@ -37,10 +37,19 @@ class Computes:
 
 @dataclass(frozen=True)
 class Counts:
-    """All actions of one run."""
+    """All actions of one run; ``copies`` are elements handed to one more instance of those that share a read."""
 
     actions: tuple[Action, ...]
     computes: tuple[Computes, ...]
+    copies: tuple[Action, ...] = ()
+
+    def multicasts(self) -> dict[tuple[str, str], Any]:
+        """By level and tensor: elements that its reads brought to further instances, which other levels or units took
+        without a read of their own."""
+        found: dict[tuple[str, str], Any] = {}
+        for one in self.copies:
+            found[one.level, one.tensor] = found.get((one.level, one.tensor), 0) + one.count
+        return {key: count for key, count in found.items() if not _zero(count)}
 
     def get(self, level: str, tensor: str, kind: str) -> Any:
         """The count of one kind of action, 0 if there is none."""
@@ -64,6 +73,14 @@ class Counts:
         found = {key: self.get(*key) for key in keys}
         return {key: count for key, count in found.items() if not _zero(count)}
 
+    def rows(self) -> tuple[tuple[str, str, str, Any], ...]:
+        """Level, tensor, kind and count of all that is not zero, multicasts and additions between instances included
+        (of these, the unit and the Einsum that adds)."""
+        actions = ((*key, count) for key, count in self.table().items())
+        copies = ((level, tensor, "multicasts", count) for (level, tensor), count in self.multicasts().items())
+        sums = ((c.unit, c.einsum, "reductions", c.reductions) for c in self.computes if not _zero(c.reductions))
+        return (*actions, *copies, *sums)
+
     def frame(self) -> Any:
         """A pandas DataFrame, one row a level, tensor and kind."""
         import pandas as pd
@@ -78,4 +95,7 @@ def _zero(count: Any) -> bool:
 def merged(parts: Iterable[Counts]) -> Counts:
     """The actions of several runs together."""
     every = tuple(parts)
-    return Counts(tuple(a for p in every for a in p.actions), tuple(c for p in every for c in p.computes))
+    return Counts(
+        tuple(a for p in every for a in p.actions), tuple(c for p in every for c in p.computes),
+        tuple(c for p in every for c in p.copies),
+    )  # fmt: skip

@@ -15,6 +15,8 @@ import numpy as np
 
 from sim.arch.components import Link
 
+PAIRED = 16384  # bytes to one peer up to which NCCL sends flags in every word (NCCL_P2P_LL_THRESHOLD)
+
 Algorithm = Callable[[Any, int, float, float], Any]  # (size, ways, bandwidth, latency) -> seconds
 
 
@@ -85,7 +87,7 @@ def achieved(
     """Seconds of the cheapest algorithm as libraries run them, and its name; ``k`` are the physical tier's constants.
 
     Rings start in a protocol for small messages (a flag in every word) and change to one with all channels for large
-    ones. A serving engine's own all-reduces (one-shot, two-shot) are open to it, but not where ``library`` is ``nccl``.
+    ones. A serving engine's own all-reduce (one-shot) is open to it, but not where ``library`` is ``nccl``.
     A link to the host is a tree of bridges: a ring over it crosses half as many bridges as there are devices, each of
     them shared by as many flows.
     """
@@ -99,14 +101,15 @@ def achieved(
     else:
         rate = link.bandwidth * k["peak"] * (1 - k["few"] / ways)
     steps = steps if kind != "all-to-all" else link.latency
+    paired = kind == "all-to-all"
+    words = k["start"] / clock + steps + wire / (rate * k["words"])
     options = {
-        "ring, small": k["start"] / clock + steps + wire / (rate * k["words"]),
-        "ring": (k["start"] + k["ramp"]) / clock + steps + wire / rate,
+        "ring, small": np.where(size / ways <= PAIRED, words, np.inf) if paired else words,
+        "ring": (k["start"] + k["pairs" if paired else "ramp"]) / clock + steps + wire / rate,
     }
     if kind == "all-reduce" and link.reduces:
         options["switch"] = (k["start"] + k["ramp"]) / clock + size * (ways + 1) / ways / (link.bandwidth * k["switch"])
     if kind == "all-reduce" and library != "nccl" and link.scope == "node":
         options["one-shot"] = k["shot"] / clock + link.latency + (ways - 1) * size / (link.bandwidth * k["direct"])
-        options["two-shot"] = k["shot"] / clock + 3 * link.latency + wire / (link.bandwidth * k["direct"])
     stack = np.stack(np.broadcast_arrays(*options.values()))
     return stack.min(axis=0), list(options)[int(np.ravel(stack.argmin(axis=0))[-1])]

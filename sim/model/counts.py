@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,9 @@ from einsum import Cascade
 from einsum.sparsity import density
 from mappings.tree import Nest
 from sim.model.actions import Action, Computes, Counts
-from sim.model.nests import Dim, Held, Leaf, Loop, Mapped
-from sim.model.pieces import Change, Cut, changes, covered, instances, least, repeated, states
-
-Terms = tuple[tuple[int, str], ...]  # an interval's start moves by so much with each rank
+from sim.model.nests import Group, Held, Leaf, Loop, Mapped, Terms, Tile
+from sim.model.pieces import Change, least
+from sim.model.sized import Path, Sized
 
 
 def counts(
@@ -30,27 +30,32 @@ def counts(
     tiles: Mapping[str, Any] | None = None,
 ) -> Counts:
     """All actions of one run; ``tiles`` replaces tile sizes by loop, as in ``{"m.0": array}`` for the first over m."""
-    mapped = nest if isinstance(nest, Mapped) else Mapped(cascade, nest)
-    at = {rank: _number(size) for rank, size in (cascade.bind() if sizes is None else sizes).items()}
-    return _Counter(mapped, at, {key: _number(tile) for key, tile in (tiles or {}).items()}).count()
+    return counted(Sized.of(nest if isinstance(nest, Mapped) else Mapped(cascade, nest), sizes, tiles))
 
 
-def _number(value: Any) -> Any:
-    """A plain number as an exact integer, an array as floats (exact up to 2**53, and quicker to divide)."""
-    return int(value) if np.ndim(value) == 0 else np.asarray(value, float)
+def counted(at: Sized) -> Counts:
+    """All actions of one run at given sizes."""
+    return _Counter(at).count()
 
 
 @dataclass
 class _Counter:
     """One counting: it holds what it has found, and the volumes that several counts share."""
 
-    mapped: Mapped
-    sizes: Mapping[str, Any]
-    tiles: Mapping[str, Any]
+    at: Sized
     found: list[Action] = field(default_factory=list)
+    copies: list[Action] = field(default_factory=list)
     volumes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-    moves: dict[tuple[Any, ...], list[Change]] = field(default_factory=dict)
-    visits: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    @property
+    def mapped(self) -> Mapped:
+        """The nest that is counted."""
+        return self.at.mapped
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """Extents of ranks."""
+        return self.at.sizes
 
     def count(self) -> Counts:
         """Fills once for each keep, then what each Einsum reads and writes."""
@@ -60,7 +65,7 @@ class _Counter:
             if place and not any(leaf.einsum.output.tensor == tensor for leaf in leaves):
                 self.fill(chain[place - 1], chain[place], tensor)
         computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
-        return Counts(tuple(self.found), computes)
+        return Counts(tuple(self.found), computes, tuple(self.copies))
 
     def add(self, held: Held, tensor: str, kind: str, amount: Any, behalf: Held | Leaf) -> None:
         """One count at a keep's level, made for a keep inside it or for an Einsum."""
@@ -68,16 +73,24 @@ class _Counter:
 
     def fill(self, parent: Held, held: Held, tensor: str) -> None:
         """What enters a keep that is only read from."""
-        self.add(held, tensor, "fills", self.entering(held, tensor), held)
-        self.add(parent, tensor, "reads", self.entering(held, tensor, shared=_between(parent, held)), held)
+        fills, between = self.entering(held, tensor), _between(parent, held)
+        self.add(held, tensor, "fills", fills, held)
+        self.sent(parent, tensor, fills, self.entering(held, tensor, shared=between) if between else fills, held)
+
+    def sent(self, parent: Held, tensor: str, taken: Any, reads: Any, behalf: Held | Leaf) -> None:
+        """Reads of a level for what is taken inside it; what is taken without a read is a copy made on the way."""
+        self.add(parent, tensor, "reads", reads, behalf)
+        if taken is not reads:
+            self.copies.append(Action(parent.node.level, tensor, "multicasts", taken - reads, behalf.at))
 
     def leaf(self, leaf: Leaf) -> Computes:
         """What one Einsum reads from and writes to the innermost keeps, and how sums travel outwards."""
+        points = self.points(leaf)
         for access in leaf.einsum.reads:
             chain = leaf.chain(access.tensor)
             below = _below(chain[-1], leaf)
-            self.add(chain[-1], access.tensor, "reads", self.points(leaf, lone=_without(below, access.ranks)), leaf)
-        points = self.points(leaf)
+            lone = _without(below, access.ranks)
+            self.sent(chain[-1], access.tensor, points, self.points(leaf, lone=lone) if lone else points, leaf)
         return Computes(leaf.einsum.name, leaf.unit, points, self.written(leaf, points))
 
     def written(self, leaf: Leaf, points: Any) -> Any:
@@ -99,13 +112,13 @@ class _Counter:
     def begun(self, leaf: Leaf, outer: Held, inner: Held) -> Any:
         """Sums that an Einsum begins: an update of these reads nothing."""
         einsum, tensor = leaf.einsum, leaf.einsum.output.tensor
-        first = self.first(outer, inner, tensor, leaf.loops, einsum.ranks)
+        first = self.first(outer, inner, tensor, leaf.loops, einsum.ranks, worked=True)
         patterns = self.mapped.cascade.tensor(tensor).patterns
         spread = any(loop.space and loop.node.rank in einsum.reduced for loop in _inside(outer, inner))
         if not (patterns and spread):
             return first
         dense = first / density(patterns, self.sizes)  # each instance begins those that its own share of points reaches
-        return dense * self.chance(leaf, einsum.reduced, self._dense(leaf, frozenset()) / dense)
+        return dense * self.chance(leaf, einsum.reduced, self.at.run(leaf) / dense)
 
     def writers(self, held: Held, tensor: str) -> tuple[Leaf, ...]:
         """Runs below a keep that write a tensor."""
@@ -137,48 +150,63 @@ class _Counter:
             self.add(parent, tensor, "reads", again, held)
         return drains - updates
 
-    def first(self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str]) -> Any:
-        """First touches by what is under ``loops``: what enters the outermost keep, for each copy and repetition."""
+    def first(
+        self, outer: Held, held: Held, tensor: str, loops: tuple[Loop, ...], made: Collection[str], worked: bool = False
+    ) -> Any:
+        """First touches by what is under ``loops``: what enters the outermost keep, for each copy and repetition.
+
+        If ``worked``, only where an instance has work: without a piece for a repetition, an Einsum touches nothing.
+        """
         if self.mapped.cascade.tensor(tensor).kind == "state":
             return 0
         total = self.entering(outer, tensor, fresh=self.fresh(outer, tensor), like=held)
         inside = [loop for loop in held.loops if loop.at > outer.at]
-        cuts = self.mapped.cuts(loops, self.tiles)
-        have = _ranks(self.mapped.dims(held, tensor, self.sizes))
+        cuts = self.at.cuts(loops)
+        have = self.at.tile(held, tensor).ranks
+        again = {r for r in cuts if r not in have and r not in self.made(outer, tensor)} if worked else ()
         for rank in dict.fromkeys(loop.node.rank for loop in inside if loop.space and loop.node.rank not in have):
-            copies = [loop.at for loop in inside if loop.node.rank == rank]
-            total = total * instances(self.sizes[rank], cuts[rank], copies)
+            if rank not in again:
+                copies = [loop.at for loop in inside if loop.node.rank == rank]
+                total = total * self.at.instances(rank, cuts[rank], copies)
         for rank in dict.fromkeys(loop.node.rank for loop in loops if loop.node.rank not in made):
-            timed = tuple(c for c in cuts[rank] if not c.space)
-            above = tuple(c for c in timed if c.at < outer.at)
-            total = total * (repeated(self.sizes[rank], timed) // repeated(self.sizes[rank], above))
+            if rank in again:
+                total = total * self.at.repeated(rank, cuts[rank]) // self.visits(rank, cuts[rank], outer)
+            else:
+                total = total * self.repeats(rank, cuts[rank], outer)
         return total
+
+    def visits(self, rank: str, path: Path, outer: Held) -> Any:
+        """How often loops over a rank give a keep to an instance, with a piece of the rank or without."""
+        above = tuple(cut for cut in path if cut.at < outer.at)
+        return self.at.instances(rank, above, [cut.at for cut in above]) * self.at.visits(rank, above)
+
+    def repeats(self, rank: str, path: Path, outer: Held) -> Any:
+        """How often loops in time over a rank repeat what is under a keep, once it is there."""
+        timed = tuple(cut for cut in path if not cut.space)
+        above = tuple(cut for cut in timed if cut.at < outer.at)
+        return self.at.repeated(rank, timed) // self.at.repeated(rank, above)
 
     def points(self, leaf: Leaf, lone: Iterable[int] = ()) -> Any:
         """Points of an Einsum over all visits and instances; of the loops in space at ``lone``, instance 0 alone."""
         alone = frozenset(lone)
-        dense = self._dense(leaf, alone)
+        dense = self.at.run(leaf, alone)
         patterns = self.mapped.cascade.patterns[leaf.einsum.name]
         if not patterns:
             return dense
         ranks = {loop.node.rank for loop in leaf.loops if loop.at in alone}
-        return dense * self.chance(leaf, ranks, self._dense(leaf, frozenset()) / dense if ranks else 1)
-
-    def _dense(self, leaf: Leaf, alone: frozenset[int]) -> Any:
-        """Points, present or not."""
-        cuts = self.mapped.cuts(leaf.loops, self.tiles)
-        total: Any = 1
-        for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
-            count = covered if rank in leaf.einsum.ranks else repeated
-            total = total * count(self.sizes[rank], cuts.get(rank, ()), alone)
-        return total
+        return dense * self.chance(leaf, ranks, self.at.run(leaf) / dense if ranks else 1)
 
     def chance(self, leaf: Leaf, ranks: Collection[str], places: Any) -> Any:
-        """Chance that any of so many points of an Einsum is present, if they differ along these ranks."""
+        """Chance that any of so many points of an Einsum is present, if they differ along these ranks.
+
+        What has none of these ranks is there for all of the points, or for none.
+        """
         patterns = self.mapped.cascade.patterns[leaf.einsum.name]
-        each = density(patterns, self.sizes)
-        differ = any(set(pattern.ranks) & set(ranks) for pattern in patterns)
-        return 1 - (1 - each) ** places if differ else each
+        differ = [pattern for pattern in patterns if set(pattern.ranks) & set(ranks)]
+        if not differ:
+            return density(patterns, self.sizes)
+        common = density([pattern for pattern in patterns if pattern not in differ], self.sizes)
+        return common * (1 - (1 - density(differ, self.sizes)) ** places)
 
     def entering(
         self,
@@ -192,111 +220,76 @@ class _Counter:
 
         With ``like``, only those that enter this other keep further inwards, too.
         """
-        shape = like or held
-        key = (held.at, shape.at, tensor, tuple(shared), fresh)
+        shape, copies = like or held, tuple(shared)
+        key = (held.at, shape.at, tensor, copies, fresh)
         if key not in self.volumes:
-            dims = self.mapped.dims(shape, tensor, self.sizes)
-            places = self._entering(held, dims, tensor, key[3], fresh)
+            places = self._copies(held, shape, tensor, copies) * self._new(held, shape, tensor, fresh)
             patterns = self.mapped.cascade.tensor(tensor).patterns
             self.volumes[key] = places * density(patterns, self.sizes) if patterns else places
         return self.volumes[key]
 
-    def _entering(
-        self, held: Held, dims: tuple[Dim, ...], tensor: str, shared: tuple[int, ...], fresh: tuple[str, ...]
-    ) -> Any:
-        """All tiles of all visits, less what each visit finds there already."""
-        cuts = self.mapped.cuts(held.loops, self.tiles)
-        tile = _Tile(dims, self.mapped.cascade.shape(tensor, self.sizes))
-        copies: Any = tile.whole
-        for rank, over in cuts.items():
+    def _copies(self, held: Held, shape: Held, tensor: str, shared: tuple[int, ...]) -> Any:
+        """Instances that hold the same, those at ``shared`` counted once, times dimensions that are there whole."""
+        tile, copies = self.at.tile(shape, tensor), 1
+        if None in tile.dims:
+            extents = self.mapped.cascade.shape(tensor, self.sizes)
+            copies = prod(extent for dim, extent in zip(tile.dims, extents, strict=True) if dim is None)
+        for rank, path in self.at.cuts(held.loops).items():
             if rank not in tile.ranks:
-                copies = copies * instances(self.sizes[rank], over, {c.at for c in over} - set(shared))
-        total = self._volume(tile, cuts)
-        for loop in held.loops:
-            if not loop.space and loop.node.rank not in fresh and tile.slides(loop.node.rank):
-                total = total - self._kept(tile, cuts, loop)
-        return copies * total
+                copies = copies * self.at.instances(rank, path, [c.at for c in path if c.at not in shared])
+        return copies
 
-    def _volume(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]]) -> Any:
+    def _new(self, held: Held, shape: Held, tensor: str, fresh: tuple[str, ...]) -> Any:
+        """All tiles of all visits, less what each visit finds there already; copies are not told apart."""
+        key = (held.at, shape.at, tensor, fresh)
+        if key not in self.volumes:
+            tile, cuts = self.at.tile(shape, tensor), self.at.cuts(held.loops)
+            total = self._volume(tile, cuts)
+            for loop in held.loops:
+                if not (loop.space or loop.node.rank in fresh or loop.node.rank in tile.plain):
+                    total = total - self._kept(tile, cuts, loop)
+            self.volumes[key] = total
+        return self.volumes[key]
+
+    def _volume(self, tile: Tile, cuts: Mapping[str, Path]) -> Any:
         """Volume of the tiles of all visits and instances together."""
         total: Any = 1
-        for rank, over in cuts.items():
+        for rank, path in cuts.items():
             if rank not in tile.ranks:
-                total = total * self._repeated(rank, over)
-        for group, axes in tile.groups:
-            if tile.plain(group):
-                total = total * self.sizes[group[0]]
-                continue
-            pieces = [[Change(w, 0, n) for w, n in states(self.sizes[r], cuts.get(r, ()))] for r in group]
-            total = total * _volumes(pieces, group, axes, _length)
+                total = total * self.at.visits(rank, path)
+        for rank in tile.plain:
+            total = total * self.sizes[rank]  # its pieces make up the rank
+        for group in tile.skew:
+            pieces = [[Change(w, 0, n) for w, n in self.at.states(r, cuts.get(r, ()))] for r in group.ranks]
+            total = total * _volumes(pieces, group, _length)
         return total
 
-    def _repeated(self, rank: str, over: tuple[Cut, ...]) -> Any:
-        """Visits that loops over a rank make, at instance 0 of those in space."""
-        key = (rank, tuple(c.at for c in over))
-        if key not in self.visits:
-            self.visits[key] = repeated(self.sizes[rank], over, {c.at for c in over})
-        return self.visits[key]
-
-    def _kept(self, tile: _Tile, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop) -> Any:
+    def _kept(self, tile: Tile, cuts: Mapping[str, Path], moved: Loop) -> Any:
         """Volume found already there, over all visits at which one loop takes a step."""
         kept: Any = 1
-        for group, axes in tile.groups:
-            kept = kept * _volumes([self._moves(r, cuts, moved, False) for r in group], group, axes, _overlap)
-            if isinstance(kept, int) and kept == 0:
-                return 0
-        for rank in cuts:
+        for rank in tile.plain:
+            kept = kept * self.at.stands(rank, cuts.get(rank, ()), moved)
+        for group in tile.skew:
+            moves = [self.at.changes(r, cuts.get(r, ()), moved) for r in group.ranks]
+            kept = kept * _volumes(moves, group, _overlap)
+        if isinstance(kept, int) and kept == 0:
+            return 0
+        for rank, path in cuts.items():
             if rank not in tile.ranks:
-                kept = kept * sum((c.weight for c in self._moves(rank, cuts, moved, True)), start=0)
+                kept = kept * self.at.moves(rank, path, moved)
         return kept
-
-    def _moves(self, rank: str, cuts: Mapping[str, tuple[Cut, ...]], moved: Loop, lone: bool) -> list[Change]:
-        """How pieces of a rank change when one loop takes a step."""
-        over = cuts.get(rank, ())
-        key = (rank, tuple(c.at for c in over), moved.at, lone)
-        if key not in self.moves:
-            self.moves[key] = changes(self.sizes[rank], over, moved.at, lone)
-        return self.moves[key]
-
-
-class _Tile:
-    """A tile's dimensions in groups of ranks that move together, and the volume of the dimensions that never move."""
-
-    def __init__(self, dims: tuple[Dim, ...], shape: tuple[Any, ...]) -> None:
-        self.ranks = _ranks(dims)
-        self.whole: Any = 1
-        groups: list[tuple[set[str], list[tuple[Terms, int]]]] = []
-        for dim, extent in zip(dims, shape, strict=True):
-            if dim is None:
-                self.whole = self.whole * extent
-                continue
-            ranks, axes = {r for _, r in dim[0]}, [dim]
-            for other in [g for g in groups if g[0] & ranks]:
-                groups.remove(other)
-                ranks, axes = ranks | other[0], other[1] + axes
-            groups.append((ranks, axes))
-        self.groups = [(tuple(sorted(ranks)), axes) for ranks, axes in groups]
-
-    def plain(self, group: tuple[str, ...]) -> bool:
-        """Whether a group is one rank that indexes one dimension as it is: its pieces are the same or apart."""
-        axes = next(axes for ranks, axes in self.groups if ranks == group)
-        return len(group) == len(axes) == 1 and axes[0] == (((1, group[0]),), 0)
-
-    def slides(self, rank: str) -> bool:
-        """Whether anything can be kept when a loop over the rank takes a step: not along a plain dimension."""
-        return not any(rank in ranks and self.plain(ranks) for ranks, _ in self.groups)
 
 
 Measure = Callable[[Terms, int, Mapping[str, Change]], Any]
 
 
-def _volumes(lists: list[list[Change]], group: tuple[str, ...], axes: list[tuple[Terms, int]], measure: Measure) -> Any:
+def _volumes(lists: list[list[Change]], group: Group, measure: Measure) -> Any:
     """Summed measure of the boxes of a group of ranks over all its changes."""
     total: Any = 0
     for found in product(*lists):
-        by = dict(zip(group, found, strict=True))
+        by = dict(zip(group.ranks, found, strict=True))
         box: Any = 1
-        for terms, slack in axes:
+        for terms, slack in group.axes:
             box = box * measure(terms, slack, by)
         for change in found:
             box = box * change.weight
@@ -330,10 +323,6 @@ def _overlap(terms: Terms, slack: int, by: Mapping[str, Change]) -> Any:
         before = before & (change.old > 0) & (change.barred == 0)
     new = _length(terms, slack, by)
     return np.maximum(np.minimum(old, start + new) - np.maximum(0, start), 0) * before * (new > 0)
-
-
-def _ranks(dims: tuple[Dim, ...]) -> frozenset[str]:
-    return frozenset(r for dim in dims if dim for _, r in dim[0])
 
 
 def _inside(parent: Held, held: Held) -> tuple[Loop, ...]:

@@ -12,6 +12,7 @@ from einsum import Cascade, Part, Program, WeirError, hint
 from mappings.layout import Layout, check
 from mappings.parallel import layout as parallel
 from mappings.parallel import read as read_layout
+from mappings.text import pointed
 from mappings.text import read as read_nest
 from mappings.tree import Nest
 from sim.arch import Cluster, Device, Tier, cluster, cluster_names, device, tier
@@ -184,7 +185,12 @@ def _mapped(
     nest = mapping if isinstance(mapping, Nest) else read_nest(mapping)
     one = on if isinstance(on, Device) else device(on)
     _check_ranks(Program(what.name, (Part(what),)), sizes)
-    return evaluate(what, nest, one, what.bind(**sizes), technology=technology)
+    try:
+        return evaluate(what, nest, one, what.bind(**sizes), technology=technology)
+    except WeirError as error:
+        if isinstance(mapping, Nest):
+            raise
+        raise WeirError(pointed(str(error), mapping)) from None
 
 
 def _layout(given: Layout | str | None, program: Program, pools: dict[str, int]) -> Layout:

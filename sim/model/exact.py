@@ -14,7 +14,7 @@ from sim.model.actions import Action, Computes, Counts
 from sim.model.flat import Flat, Ints, Present, Slot, flatten
 
 _COUNTED = ("fills", "reads", "updates", "drains")  # the kernel's columns, then two more
-POINTS, SUMS = 4, 5
+POINTS, SUMS, COPIES = 4, 5, 6
 
 
 def simulate(
@@ -46,16 +46,29 @@ def _counts(flat: Flat, found: Ints) -> Counts:
             key = slot.level, slot.tensor, kind
             rows[key] = rows.get(key, 0) + int(count)
     actions = tuple(Action(*key, count) for key, count in rows.items() if count)
-    return Counts(actions, tuple(_computes(flat, found)))
+    return Counts(actions, tuple(_computes(flat, found)), tuple(_copies(flat, found)))
+
+
+def _copies(flat: Flat, found: Ints) -> Iterator[Action]:
+    """Elements that several instances took of one read: keeps of their parents, Einsums of their innermost keeps."""
+    for slot in flat.slots:
+        if slot.parent and not slot.writers:
+            yield Action(slot.parent.level, slot.tensor, "multicasts", int(found[slot.number, COPIES]))
+    port = len(flat.slots)
+    for point in flat.points:
+        for place, (_, slot) in enumerate(point.served[:-1]):
+            yield Action(slot.level, slot.tensor, "multicasts", int(found[port + place, COPIES]))
+        port += len(point.served)
 
 
 def _computes(flat: Flat, found: Ints) -> Iterator[Computes]:
     """Points of each run, and additions between instances: on the way to its output's keep, and from keep to keep."""
     port = len(flat.slots) - 1
+    reducers = [(slot.number, _reducer(slot)) for slot in flat.slots]
     for point in flat.points:
         port += len(point.served)
         reductions = found[port, SUMS]
-        reductions += sum(found[s.number, SUMS] for s in flat.slots if _reducer(s) is point.einsum)
+        reductions += sum(found[number, SUMS] for number, einsum in reducers if einsum is point.einsum)
         yield Computes(point.einsum.name, point.unit, int(found[point.number, POINTS]), int(reductions))
 
 

@@ -19,7 +19,7 @@ from sim.arch import Device
 from sim.model.actions import Counts
 from sim.model.fit import tile_bytes
 from sim.model.nests import Held, Leaf, Loop, Mapped
-from sim.model.pieces import instances, repeated
+from sim.model.sized import Sized
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +59,26 @@ class _Link:
 class _Run:
     """One nest on one device at some sizes."""
 
-    mapped: Mapped
+    at: Sized
     device: Device
     counts: Counts
-    sizes: Mapping[str, Any]
-    tiles: Mapping[str, Any]
 
     def rate(self, link: _Link) -> float:
         """Bytes per second out of the parent, all instances together."""
-        level = next(m for m in self.device.memories if m.name == link.parent.node.level)
-        return level.rate * self.device.instances(level.name)
+        return self._rates[link.parent.node.level]
+
+    @cached_property
+    def _rates(self) -> dict[str, float]:
+        return {m.name: m.rate * self.device.instances(m.name) for m in self.device.memories}
 
     def shift(self, link: _Link) -> float:
         """Seconds to hand a new tile on through the fan-outs between the two keeps."""
-        times = {f.name: f.shift for f in self.device.fanouts}
         over = dict.fromkeys(loop.node.over for loop in link.between if isinstance(loop.node, Spatial))
-        return sum(times[name] for name in over)
+        return sum(self._shifts[name] for name in over)
+
+    @cached_property
+    def _shifts(self) -> dict[str, float]:
+        return {f.name: f.shift for f in self.device.fanouts}
 
     def waits(self, link: _Link) -> bool:
         """Whether units stand still while the keep of something that is only read is filled."""
@@ -85,7 +89,7 @@ class _Run:
         """Seconds in which the parent hands over all that enters the keep, to instances that share it at once."""
         if self.rate(link) == np.inf:
             return 0.0
-        each = bits(self.mapped.cascade.tensor(link.tensor).dtype) / 8
+        each = bits(self.at.mapped.cascade.tensor(link.tensor).dtype) / 8
         if link.written:
             return each * self.counts.get(link.held.node.level, link.tensor, "fills") / self.rate(link)
         return each * self.handed[link.tensor, link.held.at] / self.rate(link)
@@ -99,11 +103,11 @@ class _Run:
         """Seconds in which the parent hands over one whole tile, to all instances."""
         if self.rate(link) == np.inf:
             return 0.0
-        size = tile_bytes(self.mapped, link.held, link.tensor, self.sizes, self.tiles) / 2  # one of the two pieces
-        own = {rank for dim in self.mapped.dims(link.held, link.tensor, self.sizes) if dim for _, rank in dim[0]}
-        cuts = self.mapped.cuts(link.held.loops, self.tiles)
+        size = tile_bytes(self.at, link.held, link.tensor) / 2  # one of the two pieces
+        own = self.at.tile(link.held, link.tensor).ranks
+        cuts = self.at.cuts(link.held.loops)
         for rank in own & cuts.keys():
-            size = size * instances(self.sizes[rank], cuts[rank], [loop.at for loop in link.between])
+            size = size * self.at.instances(rank, cuts[rank], [loop.at for loop in link.between])
         return size / self.rate(link)
 
     def refills(self, link: _Link) -> Any:
@@ -118,16 +122,13 @@ class _Run:
         return {}
 
     def _refilled(self, link: _Link) -> Any:
-        own = {rank for dim in self.mapped.dims(link.held, link.tensor, self.sizes) if dim for _, rank in dim[0]}
-        lone = frozenset(loop.at for loop in link.held.loops if loop.space)
+        own = self.at.tile(link.held, link.tensor).ranks
         done: dict[str, Any] = {}
         refills: Any = 1
         for place, loop in enumerate(link.held.loops):
             rank = loop.node.rank
             before = done.get(rank, 1)
-            done[rank] = repeated(
-                self.sizes[rank], self.mapped.cuts(link.held.loops[: place + 1], self.tiles)[rank], lone
-            )
+            done[rank] = self.at.visits(rank, self.at.cuts(link.held.loops[: place + 1])[rank])
             if rank in own and not loop.space:
                 refills = _where(done[rank] > before, _product(done.values()), refills)
         return refills
@@ -147,13 +148,11 @@ def _product(factors: Any) -> Any:
     return total
 
 
-def filling(
-    mapped: Mapped, device: Device, counts: Counts, sizes: Mapping[str, Any], tiles: Mapping[str, Any]
-) -> Filling:
+def filling(at: Sized, device: Device, counts: Counts) -> Filling:
     """What is waited for: fills of keeps without a second piece, and, after each of them, the first piece of the
     others."""
-    run = _Run(mapped, device, counts, sizes, tiles)
-    links = _links(mapped)
+    run = _Run(at, device, counts)
+    links = _links(at.mapped)
     exposed: dict[int, Any] = {}
     hidden: Any = 0.0
     for link in links:

@@ -8,35 +8,34 @@ from typing import Any
 
 import numpy as np
 
-from einsum.cascade import Access, Affine, carried
+from einsum.cascade import carried
 from einsum.ops import bits
+from einsum.terms import Access, Affine
 from mappings.tree import Branch, Keep, Nest, Temporal
 from sim.arch import Device
 from sim.model.nests import Held, Leaf, Mapped
-from sim.model.pieces import least
+from sim.model.sized import Sized
 
 Values = Mapping[str, Any]
 
 
-def tile_bytes(mapped: Mapped, held: Held, tensor: str, sizes: Values, tiles: Values) -> Any:
+def tile_bytes(at: Sized, held: Held, tensor: str) -> Any:
     """Bytes of the largest tile of a tensor at one instance of a keep.
 
     Of a tensor that an iterative rank renews, only the values that some Einsum needs at once take room.
     """
-    lengths = dict(sizes)
-    for rank, cuts in mapped.cuts(held.loops, tiles).items():
-        lengths[rank] = reduce(least, [c.tile for c in cuts], sizes[rank])
+    cascade, pieces = at.mapped.cascade, at.pieces(held.loops)
     elements: Any = 1
-    dims = mapped.dims(held, tensor, sizes)
-    for axis, (dim, extent) in enumerate(zip(dims, mapped.cascade.shape(tensor, sizes), strict=True)):
-        if slots := _renewed(mapped, held, tensor, axis):
+    renewed = tensor in at.mapped.renewed
+    for axis, dim in enumerate(at.tile(held, tensor).dims):
+        if renewed and (slots := _renewed(at.mapped, held, tensor, axis)):
             elements = elements * slots
         elif dim is None:
-            elements = elements * extent
+            elements = elements * cascade.shape(tensor, at.sizes)[axis]
         else:
             terms, slack = dim
-            elements = elements * (1 + slack + sum(abs(c) * (lengths[r] - 1) for c, r in terms))
-    return elements * bits(mapped.cascade.tensor(tensor).dtype) / 8 * (2 if held.node.double else 1)
+            elements = elements * (1 + slack + sum(abs(c) * (pieces[r] - 1) for c, r in terms))
+    return elements * bits(cascade.tensor(tensor).dtype) / 8 * (2 if held.node.double else 1)
 
 
 def _renewed(mapped: Mapped, held: Held, tensor: str, axis: int) -> int:
@@ -44,8 +43,6 @@ def _renewed(mapped: Mapped, held: Held, tensor: str, axis: int) -> int:
 
     They replace each other when all Einsums that move along the axis share one loop that takes single steps.
     """
-    if not mapped.cascade.iterative:
-        return 0
     moving = [(leaf, spread) for leaf in mapped.holders[held.at, tensor] if (spread := _spread(leaf, tensor, axis))]
     ranks = {r for leaf, _ in moving if leaf.einsum.output.tensor == tensor for r in carried(leaf.einsum)}
     if len(ranks) != 1 or not ranks <= {r for leaf, _ in moving for r in _ranks(leaf, tensor, axis)}:
@@ -72,23 +69,21 @@ def _spread(leaf: Leaf, tensor: str, axis: int) -> int:
     return 1 + max(offsets) - min(offsets) if offsets else 0
 
 
-def occupancy(mapped: Mapped, sizes: Values, tiles: Values | None = None) -> dict[str, Any]:
+def occupancy(at: Sized) -> dict[str, Any]:
     """Bytes held at one instance of each level at once: along a path, and by stages that run side by side, together."""
-    held = {k.at: k for leaf in mapped.leaves for k in leaf.keeps}
-    return _occupied(mapped, mapped.nest, iter(sorted(held)), held, sizes, tiles or {})
+    held = {k.at: k for leaf in at.mapped.leaves for k in leaf.keeps}
+    return _occupied(at, at.mapped.nest, iter(sorted(held)), held)
 
 
-def _occupied(
-    mapped: Mapped, nest: Nest, order: Iterator[int], held: Mapping[int, Held], sizes: Values, tiles: Values
-) -> dict[str, Any]:
+def _occupied(at: Sized, nest: Nest, order: Iterator[int], held: Mapping[int, Held]) -> dict[str, Any]:
     total: dict[str, Any] = {}
     for node in nest.nodes:
         if isinstance(node, Keep):
             keep = held[next(order)]
-            for tensor in (t for t in node.tensors if (keep.at, t) in mapped.holders):
-                total[node.level] = total.get(node.level, 0) + tile_bytes(mapped, keep, tensor, sizes, tiles)
+            for tensor in (t for t in node.tensors if (keep.at, t) in at.mapped.holders):
+                total[node.level] = total.get(node.level, 0) + tile_bytes(at, keep, tensor)
         elif isinstance(node, Branch):
-            below = [_occupied(mapped, child, order, held, sizes, tiles) for child in node.children]
+            below = [_occupied(at, child, order, held) for child in node.children]
             for level in dict.fromkeys(name for one in below for name in one):
                 parts = [one.get(level, 0) for one in below]
                 inside = reduce(np.maximum, parts) if node.how == "sequence" else sum(parts)
@@ -96,13 +91,24 @@ def _occupied(
     return total
 
 
-def capacity(mapped: Mapped, device: Device, sizes: Values, tiles: Values) -> Iterator[str]:
+def capacity(at: Sized, device: Device) -> Iterator[str]:
     """What is kept at a level at once must fit into one instance of it."""
     capacities = {m.name: m.capacity for m in device.memories}
-    for level, size in occupancy(mapped, sizes, tiles).items():
+    for level, size in occupancy(at).items():
         if np.any(size > capacities.get(level, np.inf)):
             have = f"{device.name} gives it {capacities[level]:.0f}"
-            yield f"mapping: {level!r} must hold {int(np.max(size))} bytes at once; {have}"
+            parts = ", ".join(f"{name} {most}" for name, most in _largest(at, level))
+            yield f"mapping: {level!r} must hold {int(np.max(size))} bytes at once ({parts}); {have}"
+
+
+def _largest(at: Sized, level: str, shown: int = 4) -> list[tuple[str, int]]:
+    """The tensors of which one tile takes most of a level, and how many bytes."""
+    keeps = {k.at: k for leaf in at.mapped.leaves for k in leaf.keeps if k.node.level == level}
+    most: dict[str, int] = {}
+    for place, tensor in (key for key in at.mapped.holders if key[0] in keeps):
+        size = int(np.max(tile_bytes(at, keeps[place], tensor)))
+        most[tensor] = max(size, most.get(tensor, 0))
+    return sorted(most.items(), key=lambda one: -one[1])[:shown]
 
 
 def largest(mapped: Mapped, device: Device, sizes: Values, loop: str, choices: tuple[int, ...]) -> Any:
@@ -113,7 +119,7 @@ def largest(mapped: Mapped, device: Device, sizes: Values, loop: str, choices: t
     capacities = {m.name: m.capacity for m in device.memories}
     depth = max(np.ndim(size) for size in sizes.values())
     tried = np.reshape(sorted(choices), (-1, *[1] * depth))  # all choices at once, on an axis of their own
-    held = occupancy(mapped, sizes, {loop: tried})
+    held = occupancy(Sized.of(mapped, sizes, {loop: tried}))
     fits = [size <= capacities[level] for level, size in held.items() if level in capacities]
     shape = np.broadcast_shapes(tried.shape, *(np.shape(one) for one in fits))
     return np.max(np.where(np.all([np.broadcast_to(one, shape) for one in fits], axis=0), tried, tried[0]), axis=0)

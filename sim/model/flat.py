@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Loop:
     trips: int
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Slot:
     """One tensor of one keep, under ``loops``; ``touches`` are the Einsums below with their accesses to it."""
 
@@ -37,22 +38,22 @@ class Slot:
     parent: Slot | None
     touches: tuple[tuple[Einsum, Access], ...]
 
-    @property
+    @cached_property
     def outer(self) -> Slot:
         """The tensor's outermost keep."""
         return self.parent.outer if self.parent else self
 
-    @property
+    @cached_property
     def ranks(self) -> tuple[str, ...]:
         """Ranks that the tensor has here."""
         return tuple(dict.fromkeys(r for _, access in self.touches for r in access.ranks))
 
-    @property
+    @cached_property
     def writers(self) -> tuple[Einsum, ...]:
         """Einsums below that write the tensor."""
         return tuple(dict.fromkeys(e for e, _ in self.touches if e.output.tensor == self.tensor))
 
-    @property
+    @cached_property
     def reduced(self) -> tuple[str, ...]:
         """Ranks that the writers sum away."""
         return tuple(dict.fromkeys(r for e in self.writers for r in e.reduced))
@@ -61,7 +62,7 @@ class Slot:
         """Whether a loop runs in time and makes the tensor again: over a rank that what writes it here lacks."""
         return not loop.space and bool(self.writers) and all(loop.rank not in e.ranks for e in self.writers)
 
-    @property
+    @cached_property
     def between(self) -> tuple[Loop, ...]:
         """Loops between the parent and here."""
         return self.loops[len(self.parent.loops) :] if self.parent else ()

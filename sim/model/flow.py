@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import reduce
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from einsum import Access, Affine, Cascade, WeirError
-from einsum.cascade import Term, carried
+from einsum.cascade import carried
+from einsum.terms import Term
 from mappings.tree import Temporal
 from sim.model.nests import Leaf, Loop, Mapped
+from sim.model.sized import Sized
 
 
-def flow(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+def flow(at: Sized) -> Iterator[str]:
     """What is wrong with the way in which values go from one Einsum to another; nothing if all is well."""
-    yield from _order(mapped)
-    yield from _lost(mapped)
-    yield from _missed(mapped, sizes)
-    yield from _copied(mapped, sizes)
-    yield from _passes(mapped, sizes)
-    yield from _steps(mapped, sizes)
+    yield from _order(at.mapped)
+    yield from _homeless(at)
+    yield from _lost(at.mapped)
+    yield from _missed(at)
+    yield from _copied(at)
+    yield from _passes(at)
+    yield from _steps(at)
 
 
 def _order(mapped: Mapped) -> Iterator[str]:
@@ -32,6 +33,24 @@ def _order(mapped: Mapped) -> Iterator[str]:
             if name in mapped.cascade.produced and name not in written and name not in mapped.cascade.inputs:
                 yield f"mapping: {leaf.einsum.name} reads {name} before anything has written it"
         written.add(leaf.einsum.output.tensor)
+
+
+def _homeless(at: Sized) -> Iterator[str]:
+    """What comes in and what goes out is kept whole somewhere: not only piece after piece inside a loop in time."""
+    cascade = at.mapped.cascade
+    for leaf in at.mapped.leaves:
+        made = leaf.einsum.output
+        for access in (*leaf.einsum.reads, made):
+            name = access.tensor
+            keep = next(iter(leaf.chain(name)), None)
+            if keep is None or not keep.loops or name not in (cascade.outputs if access is made else cascade.inputs):
+                continue
+            for loop in keep.loops:
+                if not loop.space and loop.node.rank in access.ranks and at.divides(loop):
+                    yield (
+                        f"mapping: {str(keep.node)!r} is the outermost keep of {name}, and holds one piece of it"
+                        f" after another under {str(loop.node)!r}: keep all of {name} above that loop"
+                    )
 
 
 def _lost(mapped: Mapped) -> Iterator[str]:
@@ -47,15 +66,15 @@ def _lost(mapped: Mapped) -> Iterator[str]:
                 )
 
 
-def _missed(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+def _missed(at: Sized) -> Iterator[str]:
     """Under a loop over pieces of what is made, only these pieces are read."""
-    for i, maker in enumerate(mapped.leaves):
+    for i, maker in enumerate(at.mapped.leaves):
         output = maker.einsum.output
-        for reader in (leaf for leaf in mapped.leaves[i + 1 :] if output.tensor in leaf.einsum.inputs):
-            shared, reads = _shared(maker, reader), [a for a in reader.einsum.reads if a.tensor == output.tensor]
-            for loop in (one for one in shared if one.node.rank in output.ranks):
-                others = [a for a in reads if not made_there(output, a, loop.node.rank)]
-                if others and _divides(mapped, loop.at, maker, sizes):
+        for reader in (leaf for leaf in at.mapped.leaves[i + 1 :] if output.tensor in leaf.einsum.inputs):
+            reads = [(a, elsewhere(output, a)) for a in reader.einsum.reads if a.tensor == output.tensor]
+            for loop in _shared(maker, reader):
+                others = [a for a, ranks in reads if loop.node.rank in ranks]
+                if others and at.divides(loop):
                     yield (
                         f"mapping: {reader.einsum.name} reads {others[0]} under {str(loop.node)!r}, where"
                         f" {maker.einsum.name} has made only its piece of {output}: read it after that loop"
@@ -67,16 +86,16 @@ def _shared(one: Leaf, other: Leaf) -> list[Loop]:
     return [a for a, b in zip(one.loops, other.loops, strict=False) if a.at == b.at]
 
 
-def made_there(output: Access, read: Access, rank: str) -> bool:
-    """Whether an access moves with a rank as the output does, and not ahead of it."""
+def elsewhere(output: Access, read: Access) -> set[str]:
+    """Ranks that move an output and with which a read of it does not move alike, or moves ahead."""
+    found: set[str] = set()
     for mine, theirs in zip(output.indices, read.indices, strict=True):
-        if mine != theirs and rank in mine.ranks:
-            if not (isinstance(mine, Affine) and isinstance(theirs, Affine)):
-                return False
+        if not (isinstance(mine, Affine) and isinstance(theirs, Affine)):
+            found.update(mine.ranks if mine != theirs else ())
+        elif not (mine.plain and mine.plain == theirs.plain):
             (moving, at), (others, place) = _split(mine), _split(theirs)
-            if moving != others or place > at:
-                return False
-    return True
+            found.update(mine.ranks if moving != others or place > at else ())
+    return found
 
 
 def _split(index: Affine) -> tuple[frozenset[Term], int]:
@@ -86,15 +105,15 @@ def _split(index: Affine) -> tuple[frozenset[Term], int]:
     )
 
 
-def _copied(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+def _copied(at: Sized) -> Iterator[str]:
     """What several instances make alike stays with each of them, and a sum is not begun again before it is done."""
-    for leaf in mapped.leaves:
+    for leaf in at.mapped.leaves:
         tensor, name = leaf.einsum.output.tensor, leaf.einsum.name
         top = len(leaf.chain(tensor)[0].loops) if leaf.chain(tensor) else 0
         adding = ""
         for place, loop in enumerate(leaf.loops):
             rank = loop.node.rank
-            if not _divides(mapped, loop.at, leaf, sizes):
+            if not at.divides(loop):
                 continue
             adding = str(loop.node) if rank in leaf.einsum.reduced else adding
             if rank in leaf.einsum.ranks:
@@ -111,17 +130,17 @@ def _copied(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
                 )
 
 
-def _steps(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+def _steps(at: Sized) -> Iterator[str]:
     """An iterative rank goes one step after another, and what feeds the next step is run within each of them."""
-    for i, maker in enumerate(mapped.leaves):
-        for rank in (r for r in carried(maker.einsum) if np.any(np.greater(sizes[r], 1))):
+    for i, maker in enumerate(at.mapped.leaves):
+        for rank in (r for r in carried(maker.einsum) if np.any(np.greater(at.sizes[r], 1))):
             for loop in maker.loops:
-                if loop.space and loop.node.rank == rank and _divides(mapped, loop.at, maker, sizes):
+                if loop.space and loop.node.rank == rank and at.divides(loop):
                     yield (
                         f"mapping: {str(loop.node)!r}: {maker.einsum.name} makes each step of {rank} from the one"
                         f" before, so {rank} can be looped over in time only"
                     )
-            for reader in mapped.leaves[:i]:
+            for reader in at.mapped.leaves[:i]:
                 early = maker.einsum.output.tensor in reader.einsum.inputs and rank in reader.einsum.ranks
                 if early and not _together(maker.loops, reader.loops, rank):
                     yield (
@@ -136,37 +155,24 @@ def _together(one: tuple[Loop, ...], other: tuple[Loop, ...], rank: str) -> bool
     return bool(mine) and mine == theirs and mine[-1].node == Temporal(rank, 1)
 
 
-def _passes(mapped: Mapped, sizes: Mapping[str, Any]) -> Iterator[str]:
+def _passes(at: Sized) -> Iterator[str]:
     """No Einsum reads a tensor under a loop over which that tensor is still being reduced."""
-    for i, maker in enumerate(mapped.leaves):
-        for reader in mapped.leaves[i + 1 :]:
+    for i, maker in enumerate(at.mapped.leaves):
+        for reader in at.mapped.leaves[i + 1 :]:
             if maker.einsum.output.tensor in reader.einsum.inputs:
-                yield from _unfinished(mapped, maker, reader, sizes)
+                yield from _unfinished(at, maker, reader)
 
 
-def _unfinished(mapped: Mapped, maker: Leaf, reader: Leaf, sizes: Mapping[str, Any]) -> Iterator[str]:
+def _unfinished(at: Sized, maker: Leaf, reader: Leaf) -> Iterator[str]:
     for loop in _shared(maker, reader):
-        if loop.node.rank in maker.einsum.reduced and _divides(mapped, loop.at, maker, sizes):
+        if loop.node.rank in maker.einsum.reduced and at.divides(loop):
             rank, tensor = loop.node.rank, maker.einsum.output.tensor
             yield (
                 f"mapping: {reader.einsum.name} reads {tensor} under {str(loop.node)!r}, over which {maker.einsum.name}"
                 f" is still reducing {rank}: {tensor} is complete only when all of {rank} has been traversed, so"
-                f" {reader.einsum.name} belongs to a later pass over {rank} ({_pass(mapped.cascade, reader, rank)});"
+                f" {reader.einsum.name} belongs to a later pass over {rank} ({_pass(at.mapped.cascade, reader, rank)});"
                 f" keep what it reads again until then (spill it), or run its makers again in a later loop (recompute)"
             )
-
-
-def _divides(mapped: Mapped, at: int, leaf: Leaf, sizes: Mapping[str, Any]) -> bool:
-    """Whether a loop makes more than one piece."""
-    length: Any = None
-    for loop in leaf.loops:
-        if loop.at > at:
-            break
-        same = [one for one in leaf.loops if one.node.rank == loop.node.rank and one.at < loop.at]
-        length = reduce(np.minimum, [sizes[loop.node.rank], *(one.node.tile for one in same)])
-        if loop.at == at:
-            return bool(np.any(length > loop.node.tile))
-    return False
 
 
 def _pass(cascade: Cascade, leaf: Leaf, rank: str) -> str:

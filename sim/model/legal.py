@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,33 @@ from sim.arch import Device
 from sim.model.fit import capacity
 from sim.model.flow import flow
 from sim.model.nests import Mapped
-from sim.model.pieces import least, used
+from sim.model.sized import Sized
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The components of a device by name and kind, and what each stands under."""
+
+    device: str
+    kinds: Mapping[str, tuple[str, ...]]
+    parents: Mapping[str, str]
+
+    @classmethod
+    def of(cls, device: Device) -> _Parts:
+        """Levels, fan-outs and units."""
+        levels = {one.name: one.under for one in device.memories}
+        fans = {one.name: one.under for one in device.fanouts}
+        units = {one.name: one.under for one in device.computes}
+        kinds = {"level": tuple(levels), "fan-out": tuple(fans), "unit": tuple(units)}
+        return cls(device.name, kinds, levels | fans | units)
+
+    def within(self, name: str, outer: str) -> bool:
+        """Whether one component stands somewhere under another."""
+        while name:
+            name = self.parents.get(name, "")
+            if name == outer:
+                return True
+        return False
 
 
 def check(
@@ -25,18 +52,23 @@ def check(
     ``tiles`` replaces tile sizes by loop, as in :func:`sim.model.counts.counts`.
     """
     mapped = nest if isinstance(nest, Mapped) else Mapped(cascade, nest)
-    problems = list(_names(cascade, mapped.nest))
+    legal(Sized.of(mapped, cascade.bind() if sizes is None else sizes, tiles), device)
+    return mapped
+
+
+def legal(at: Sized, device: Device | None = None) -> None:
+    """:class:`WeirError` with every reason why a nest is not legal at these sizes, on a device if one is given."""
+    mapped = at.mapped
+    problems = list(_names(mapped.cascade, mapped.nest))
     if problems:
         raise WeirError("\n".join(problems))
-    at = cascade.bind() if sizes is None else dict(sizes)
-    problems += [*_kept(mapped), *flow(mapped, at)]
+    problems += [*_kept(mapped), *flow(at)]
     if device is not None:
-        problems += [*_places(mapped.nest, device), *_fans(mapped, device, at, tiles or {})]
+        problems += [*_places(mapped.nest, device), *_fans(at, device)]
         if not problems:
-            problems += capacity(mapped, device, at, tiles or {})
+            problems += capacity(at, device)
     if problems:
         raise WeirError("\n".join(dict.fromkeys(problems)))
-    return mapped
 
 
 def _nodes(nest: Nest) -> Iterator[Node]:
@@ -82,36 +114,34 @@ def _places(nest: Nest, device: Device) -> Iterator[str]:
     Only a keep may stand inside one of a level further in, if both are on the same side of every fan-out and hold
     different tensors: what stays in registers while something else passes by the memory before them.
     """
-    parents = {m.name: m.under for m in device.memories} | {f.name: f.under for f in device.fanouts}
-    parents |= {c.name: c.under for c in device.computes}
-    kinds = {
-        "level": [m.name for m in device.memories],
-        "fan-out": [f.name for f in device.fanouts],
-        "unit": [c.name for c in device.computes],
-    }
-    for above, run in nest.paths():
-        reached, fans = "", set(kinds["fan-out"])
-        for place, node in enumerate((*above, run)):
-            name, kind = _named(node)
-            if not name:
-                continue
-            if name not in kinds[kind]:
-                yield f"mapping: {str(node)!r}: {device.name} has no {kind} {name!r}{hint(name, kinds[kind])}"
-            elif reached and isinstance(node, Keep) and _passing(node, reached, above[:place], parents, fans):
-                continue
-            elif reached and reached != name and not _within(name, reached, parents):
-                yield f"mapping: {str(node)!r}: {kind} {name!r} is not inside {reached!r} on {device.name}"
+    yield from _inwards(nest, _Parts.of(device), "", ())
+
+
+def _inwards(nest: Nest, parts: _Parts, reached: str, keeps: tuple[Keep, ...]) -> Iterator[str]:
+    """What is wrong with the places of a nest under ``keeps``, when the way inwards has come as far as ``reached``."""
+    for node in nest.nodes:
+        name, kind = _named(node)
+        if name and name not in parts.kinds[kind]:
+            yield f"mapping: {str(node)!r}: {parts.device} has no {kind} {name!r}{hint(name, parts.kinds[kind])}"
+        elif name and not (reached and isinstance(node, Keep) and _passing(node, reached, keeps, parts)):
+            if reached and reached != name and not parts.within(name, reached):
+                yield f"mapping: {str(node)!r}: {kind} {name!r} is not inside {reached!r} on {parts.device}"
             else:
                 reached = name
+        if isinstance(node, Keep):
+            keeps = (*keeps, node)
+        elif isinstance(node, Branch):
+            for child in node.children:
+                yield from _inwards(child, parts, reached, keeps)
 
 
-def _passing(keep: Keep, reached: str, above: tuple[Node, ...], parents: Mapping[str, str], fans: set[str]) -> bool:
+def _passing(keep: Keep, reached: str, above: tuple[Keep, ...], parts: _Parts) -> bool:
     """Whether a keep's level lies outside ``reached`` with no fan-out between, and none of its tensors further in."""
     name = reached
-    while name and name != keep.level and name not in fans:
-        name = parents.get(name, "")
-    inside = [one for one in above if isinstance(one, Keep) and set(one.tensors) & set(keep.tensors)]
-    return name == keep.level != reached and not any(_within(one.level, keep.level, parents) for one in inside)
+    while name and name != keep.level and name not in parts.kinds["fan-out"]:
+        name = parts.parents.get(name, "")
+    inside = [one for one in above if not set(one.tensors).isdisjoint(keep.tensors)]
+    return name == keep.level != reached and not any(parts.within(one.level, keep.level) for one in inside)
 
 
 def _named(node: Node) -> tuple[str, str]:
@@ -122,27 +152,14 @@ def _named(node: Node) -> tuple[str, str]:
     return (node.unit, "unit") if isinstance(node, Run) else ("", "")
 
 
-def _within(name: str, outer: str, parents: Mapping[str, str]) -> bool:
-    while name:
-        name = parents.get(name, "")
-        if name == outer:
-            return True
-    return False
-
-
-def _fans(mapped: Mapped, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any]) -> Iterator[str]:
+def _fans(at: Sized, device: Device) -> Iterator[str]:
     """No more pieces in space than a fan-out has instances."""
     counts = {f.name: f.count for f in device.fanouts}
-    for leaf in mapped.leaves:
+    for leaf in at.mapped.leaves:
         need: dict[str, Any] = {}
-        cuts = mapped.cuts(leaf.loops, tiles)
-        for loop in (one for one in leaf.loops if isinstance(one.node, Spatial)):
-            length: Any = sizes[loop.node.rank]
-            for cut in cuts[loop.node.rank]:
-                if cut.at == loop.at:
-                    over = loop.node.over if isinstance(loop.node, Spatial) else ""
-                    need[over] = need.get(over, 1) * used(cut, length)
-                length = least(length, cut.tile)
+        for loop in leaf.loops:
+            if isinstance(loop.node, Spatial):
+                need[loop.node.over] = need.get(loop.node.over, 1) * at.trips(loop)
         for over, count in need.items():
             if over in counts and np.any(count > counts[over]):
                 need_text = f"{leaf.einsum.name} needs {int(np.max(count))} instances of {over!r}"

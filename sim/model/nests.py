@@ -8,8 +8,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from einsum import Access, Affine, Cascade, Einsum
+from einsum.cascade import carried
 from mappings.tree import Branch, Keep, Nest, Run, Spatial, Temporal
-from sim.model.pieces import Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,48 @@ class Leaf:
         return found
 
 
-Dim = tuple[tuple[tuple[Any, str], ...], int] | None  # ((coefficient, rank), ...) and slack; None: the whole dimension
+Terms = tuple[tuple[int, str], ...]  # an interval's start moves by so much with each rank
+Moving = tuple[Terms, int]  # and the slack by which constants spread it
+Dim = Moving | None  # None: the whole dimension
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Ranks of a tile that move together, and the dimensions that they move."""
+
+    ranks: tuple[str, ...]
+    axes: tuple[Moving, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """How a tile of a tensor moves with ranks, dimension by dimension."""
+
+    dims: tuple[Dim, ...]
+    plain: frozenset[str]  # ranks each of which indexes one dimension as it is: their pieces are the same or apart
+    skew: tuple[Group, ...]  # the other ranks that move it
+    ranks: frozenset[str]  # all that move it
+
+    @classmethod
+    def of(cls, dims: tuple[Dim, ...]) -> Tile:
+        """The tile with its ranks sorted out."""
+        moving = [dim for dim in dims if dim]
+        ranks = [r for terms, _ in moving for _, r in terms]
+        alone = [dim for dim in moving if dim == (((1, dim[0][0][1]),), 0) and ranks.count(dim[0][0][1]) == 1]
+        skew = _groups([dim for dim in moving if dim not in alone])
+        return cls(dims, frozenset(terms[0][1] for terms, _ in alone), tuple(skew), frozenset(ranks))
+
+
+def _groups(dims: list[Moving]) -> list[Group]:
+    """Dimensions with a rank in common together."""
+    found: list[Group] = []
+    for moving in dims:
+        ranks = {r for _, r in moving[0]}
+        joined = [g for g in found if not ranks.isdisjoint(g.ranks)]
+        found = [g for g in found if g not in joined]
+        every = ranks.union(*(g.ranks for g in joined))
+        found.append(Group(tuple(sorted(every)), (*(axis for g in joined for axis in g.axes), moving)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -85,40 +126,25 @@ class Mapped:
                     found[held.at, name] = (*found.get((held.at, name), ()), leaf)
         return found
 
-    def dims(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> tuple[Dim, ...]:
+    @cached_property
+    def renewed(self) -> frozenset[str]:
+        """Tensors of which some Einsum makes each place from the one before."""
+        return frozenset(leaf.einsum.output.tensor for leaf in self.leaves if any(carried(leaf.einsum)))
+
+    def tile(self, held: Held, tensor: str, sizes: Mapping[str, Any]) -> Tile:
         """How a tile of a tensor moves with ranks, dimension by dimension, as all runs below the keep touch it."""
-        key = held.at, tensor
-        if key in self._dims:
-            return self._dims[key]
-        accesses = [a for leaf in self.holders[key] for a in _touching(leaf.einsum, tensor)]
-        axes = [[a.indices[axis] for a in accesses] for axis in range(len(accesses[0].indices))]
-        found = tuple(_dim(indices, sizes) for indices in axes)
-        if not any(isinstance(i, Affine) and any(t.extents for t in i.terms) for indices in axes for i in indices):
-            self._dims[key] = found  # the same at all sizes
+        leaves = self.holders[held.at, tensor]
+        key = tensor, tuple(leaf.at for leaf in leaves)
+        if key in self._tiles:
+            return self._tiles[key]
+        indices = [a.indices for leaf in leaves for a in _touching(leaf.einsum, tensor)]
+        found = Tile.of(tuple(_dim(axis, sizes) for axis in zip(*indices, strict=True)))
+        if not any(isinstance(i, Affine) and _sized(i) for every in indices for i in every):
+            self._tiles[key] = found  # the same at all sizes
         return found
 
     @cached_property
-    def _dims(self) -> dict[tuple[int, str], tuple[Dim, ...]]:
-        return {}
-
-    def cuts(self, loops: tuple[Loop, ...], tiles: Mapping[str, Any]) -> dict[str, tuple[Cut, ...]]:
-        """The loops over each rank as cuts, tile sizes replaced where ``tiles`` names the loop.
-
-        ``loops`` are all those above some place in the tree, so that the last of them stands for all.
-        """
-        at = loops[-1].at if loops else 0
-        if not tiles and at in self._cuts:
-            return self._cuts[at]
-        found: dict[str, tuple[Cut, ...]] = {}
-        for loop in loops:
-            cut = Cut(tiles.get(loop.key, loop.node.tile), loop.space, loop.at)
-            found[loop.node.rank] = (*found.get(loop.node.rank, ()), cut)
-        if not tiles:
-            self._cuts[at] = found
-        return found
-
-    @cached_property
-    def _cuts(self) -> dict[int, dict[str, tuple[Cut, ...]]]:
+    def _tiles(self) -> dict[tuple[str, tuple[int, ...]], Tile]:
         return {}
 
 
@@ -165,19 +191,23 @@ def _touching(einsum: Einsum, tensor: str) -> list[Access]:
     return [a for a in (*einsum.reads, einsum.output) if a.tensor == tensor]
 
 
-def _dim(indices: list[Affine | Access], sizes: Mapping[str, Any]) -> Dim:
+def _sized(index: Affine) -> bool:
+    """Whether the extents of ranks are part of an index."""
+    return not index.plain and any(t.extents for t in index.terms)
+
+
+def _dim(indices: tuple[Affine | Access, ...], sizes: Mapping[str, Any]) -> Dim:
     """One dimension under several accesses: the ranks that move it, and how far constants spread it."""
-    shapes: set[tuple[tuple[Any, str], ...]] = set()
+    shapes: set[Terms] = set()
     offsets: list[int] = []
     for index in indices:
+        if isinstance(index, Affine) and index.plain:
+            shapes.add(((1, index.plain),))
+            offsets.append(0)
+            continue
         if isinstance(index, Access) or any(t.rank is None and t.extents for t in index.terms):
             return None
-        moving = tuple(sorted((_coefficient(t.coefficient(sizes)), t.rank) for t in index.terms if t.rank))
-        shapes.add(moving)
+        shapes.add(tuple(sorted((int(t.coefficient(sizes)), t.rank) for t in index.terms if t.rank)))
         offsets.append(sum(t.scale for t in index.terms if t.rank is None))
     [first, *others] = shapes
     return None if others or not first else (first, max(offsets) - min(offsets))
-
-
-def _coefficient(value: Any) -> int:
-    return int(value)

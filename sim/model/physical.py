@@ -15,16 +15,21 @@ from typing import Any
 import numpy as np
 
 from sim.arch import Device, bits
+from sim.model.products import Product
 from sim.model.work import Task
 
 Constants = Mapping[str, float]  # of one class of kernel
 
 TILES = ((64, 32), (64, 128), (128, 128), (128, 256))  # rows and columns of a product's tile
 SPLITS = (1, 2, 4, 8, 16)  # ways in which the depth of a product is divided among multiprocessors
-ROUTED = ((64, 128, 1), (128, 128, 1), (128, 256, 1))  # a grouped product's, whose depth is never divided
+ROUTED = ((16, 64), (16, 128), (32, 128), (64, 128), (128, 128), (128, 256))  # a grouped product's, its depth whole
+SCALED = 128  # depth after which partial sums of block-scaled values are scaled and added outside the matrix unit
+LANES = 128  # results of the vector unit of one multiprocessor in a clock
+GONE = 1.6  # times the cache's size, of what passes in a round, at which nothing of it is kept
 PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decoding
 BLOCK = 64  # keys that decoding takes at once
 GROUP = 16  # queries of one key head that a matrix instruction takes at once
+WIDEST = 2  # of such groups that kernels take which divide the context
 ROWS = 64  # rows of a latent's heads, likewise
 MOST = 0.9  # of what passes that a cache may have kept
 DRIVER = 1e-6  # s, of a launch, whatever the clock
@@ -61,6 +66,11 @@ class Chip:
     def missed(self, size: Any, k: Constants) -> Any:
         """Fraction of bytes that comes from memory, the rest having stayed in the cache."""
         return 1 - np.clip(k["hit"] * (1 - size / max(self.cache, 1.0)), 0, MOST)
+
+    def spilt(self, passing: Any, k: Constants) -> Any:
+        """Fraction of bytes that comes from memory where so many pass before the same are needed again."""
+        full = (passing / max(self.cache, 1.0) - k["edge"]) / (GONE - k["edge"])
+        return np.where(passing > 0, np.clip(full, 0, 1), 1.0)
 
     def waves(self, tiles: Any) -> Any:
         """Rounds in which the multiprocessors do so many tiles; half of the last one's empty places are refilled."""
@@ -119,7 +129,7 @@ def _tiled(task: Task, chip: Chip, k: Constants, choices: tuple[tuple[int, ...],
     busy = np.minimum(tiles, chip.sms)
     compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
-    size = task.size * (chip.missed(task.size, k) if task.again else 1.0)
+    size = task.size * np.where(task.again > 0, chip.missed(task.size, k), 1.0)
     memory = size / (chip.bandwidth * k["memory"]) / np.minimum(1.0, busy / chip.sms * k["draw"])
     cache = each * (high + wide) * depth * tiles / busy / (chip.clock * k["cache"])
     longest = _blend(compute, np.maximum(memory, cache), k["blend"])
@@ -133,13 +143,39 @@ def _blend(one: Any, other: Any, power: float) -> Any:
 
 
 def _experts(task: Task, chip: Chip, k: Constants) -> Any:
-    """A grouped product: rows padded to whole tiles for each expert in use, and tokens permuted before or after."""
+    """A grouped product: rows padded to whole tiles for each expert in use, and tokens permuted before or after.
+
+    Block-scaled values are narrowed after they are permuted, and their partial sums are added on the vector unit.
+    Where weights are widened on the way, tokens of experts on other devices are carried along.
+    """
     first = task.products[0]
-    rows = first.copies * first.rows
-    moved = k["permute"] * 2 * rows * (first.depth + sum(p.cols for p in task.products))
-    mixed = bits(first.stored) < bits(first.dtype)  # weights are widened on the way
-    work = _tiled(task, chip, k, ROUTED) / (k["mixed"] if mixed else 1.0)
-    return _launched(chip, k) + work + moved / chip.bandwidth
+    cols, rows = sum(p.cols for p in task.products), first.copies * first.rows
+    mixed = bits(first.stored) < bits(first.dtype)
+    weights = first.copies * first.depth * cols * bits(first.stored) / 8
+    work = _grouped(first, cols, chip, k, k["mixed"] if mixed else 1.0, weights, chip.spilt(task.again, k))
+    each = bits(first.dtype) / 8 if not first.dtype.startswith("bfp") else 8 / 3
+    moved = k["permute"] * rows * (3 * each * first.depth + 2 * cols)
+    moved = moved * np.maximum(chip.spilt(rows * (2 * first.depth + 2 * cols), k), k["floor"])
+    moved = moved + k["tokens"] * first.tokens * first.depth
+    if mixed:
+        moved = moved + k["strays"] * (first.routes - rows) * first.depth
+    return _launched(chip, k) * (k["slow"] if mixed else 1.0) + work + moved / chip.bandwidth
+
+
+def _grouped(first: Product, cols: Any, chip: Chip, k: Constants, widened: float, weights: Any, spilt: Any) -> Any:
+    """Products of many experts as one kernel: the fastest of its tiles."""
+    high, wide = _stacked(ROUTED, first.copies * first.rows * cols * first.depth)
+    loads = first.loads if len(first.loads) else np.asarray(first.rows)[None]
+    tiles = first.copies * np.stack([np.ceil(loads / h).mean(axis=0) for h in np.ravel(high)]) * np.ceil(cols / wide)
+    depth = np.ceil(first.depth / 64) * 64
+    compute = widened * 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
+    if first.dtype.startswith("bfp"):
+        compute = compute + k["promote"] * high * wide * depth / SCALED / LANES / chip.clock
+    compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
+    busy = np.minimum(tiles, chip.sms)
+    memory = weights * spilt / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
+    memory = memory + weights * (1 - spilt) / (busy * chip.clock * k["cache"])
+    return _blend(compute, memory, k["ahead"] if chip.asynchronous else k["blend"]).min(axis=0)
 
 
 def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
@@ -153,15 +189,17 @@ def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     tiles = np.maximum(blocks * keys * share, (blocks + 1) / 2)  # of one head; a band's edge is whole tiles
     matrix = 2 * size * wide * width / (chip.rate(scores.dtype) * k["compute"])
     softmax = k["softmax"] * size * wide / chip.clock
-    hidden = k["overlap"] * np.minimum(matrix, softmax) if chip.asynchronous else 0.0
+    hidden = k["overlap"] * np.minimum(matrix, softmax) * (size > 64) if chip.asynchronous else 0.0
     tile = (matrix + softmax - hidden) / chip.sustained
     start = k["block"] / chip.clock
     busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
-    work = np.maximum(busy, tile * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
+    alone = 1.0 if chip.asynchronous else k["alone"]
+    work = np.maximum(busy, tile * alone * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
     queries = 2 * heads * fresh * scores.depth
     context = bits(scores.stored) / 8 * scores.copies * scores.cols * width
     passed = 3 * queries + 2 * context + 2 * scores.copies * scores.cols * width
-    return _launched(chip, k) + work + k["passes"] * passed * chip.missed(passed, k) / chip.bandwidth
+    planned = k["plan"] / chip.clock if chip.asynchronous else 0.0
+    return _launched(chip, k) + planned + work + k["passes"] * passed * chip.missed(passed, k) / chip.bandwidth
 
 
 def _decode(task: Task, chip: Chip, k: Constants) -> Any:
@@ -170,17 +208,21 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     width = scores.depth + average.cols
     narrow = bits(scores.stored) <= 8
     group = np.ceil(scores.rows / GROUP)
-    whole = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context
-    [parts] = _stacked(tuple((p,) for p in (PARTS[:1] if whole else PARTS)), scores.copies * scores.cols * group)
+    slow = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context,
+    whole = slow | (group > WIDEST)  # nor do any for very many queries of one head
+    [parts] = _stacked(tuple((p,) for p in PARTS), scores.copies * scores.cols * group)
+    parts = np.where(whole, 1.0, parts)
     tiles = scores.copies * parts
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
     cache = task.size
-    missed = 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1) if task.again else 1.0
+    missed = np.where(task.again > 0, 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1), 1.0)
     memory = cache * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
-    each = k["row"] * group + (k["convert"] if whole else 0.0)
-    work = chip.waves(tiles) * (k["block"] + each * keys * width / 256) / chip.clock
+    each = k["row"] * group + (k["convert"] if slow else 0.0)
+    begun = k["block"] * (k["narrow"] if narrow and chip.asynchronous else 1.0)
+    block = np.where(scores.rows > 1, begun, k["single"])
+    work = np.maximum(tiles / chip.sms, 1.0) * (block + each * keys * width / 256) / chip.clock
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
     longest = (_blend(memory, work, 2.0) + joined).min(axis=0)
     passed = 2 * scores.copies * (2 * scores.rows + 4) * width / 2
@@ -191,17 +233,24 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
     """All heads of a request against one state, in blocks of rows as the matrix unit takes them."""
     scores, average = task.products[0], task.products[-1]
     width = scores.depth + average.cols
-    divided = PARTS if chip.asynchronous else PARTS[:1]  # older kernels do not divide the context
+    divides = chip.asynchronous or task.library == "triton"  # the vendor's older kernels do not divide the context
+    divided = PARTS if divides else PARTS[:1]
     [parts] = _stacked(tuple((p,) for p in divided), scores.copies * scores.cols * scores.rows * width)
     tiles = scores.copies * np.ceil(scores.rows / ROWS) * parts
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
-    reached = k["compute"] * (1.0 if chip.asynchronous else k["issued"])
-    work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.sustained * reached)
-    work = chip.waves(tiles) * (work + k["block"] / chip.clock)
+    work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.sustained * k["compute"])
+    if chip.asynchronous:
+        work = chip.waves(tiles) * (work + k["block"] / chip.clock)
+    else:  # two multiprocessors share a tile, each half of the latent's width
+        work = np.maximum(np.ceil(2 * tiles / chip.sms), k["alone"]) * (
+            work / 2 / k["issued"] + k["block"] / chip.clock
+        )
     memory = task.size / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
-    return _launched(chip, k) + (_blend(memory, work, k["blend"]) + joined).min(axis=0)
+    passed = k["passes"] * 2 * scores.copies * scores.rows * width / chip.bandwidth
+    planned = k["plan"] / chip.clock if divides else 0.0
+    return _launched(chip, k) + planned + (_blend(memory, work, k["blend"]) + joined).min(axis=0) + passed
 
 
 def _stream(task: Task, chip: Chip, k: Constants) -> Any:
@@ -213,5 +262,5 @@ def _stream(task: Task, chip: Chip, k: Constants) -> Any:
 _TIMES: dict[str, Callable[[Task, Chip, Constants], Any]] = {
     "product": _product, "experts": _experts, "prefill": _prefill, "decode": _decode,
     "latent_prefill": _prefill, "latent_decode": _latent_decode,
-    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream,
+    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream, "narrow": _stream,
 }  # fmt: skip

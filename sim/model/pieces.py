@@ -7,8 +7,10 @@ exact, because a level of tiling has at most one full and a few shorter lengths.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,9 @@ class Change:
     barred: Any = 0
 
 
+States = list[tuple[Any, Any]]  # pieces: how many, how long
+
+
 def least(one: Any, other: Any) -> Any:
     """The smaller of two numbers, point by point over arrays (plain numbers take a quicker way)."""
     if isinstance(one, int) and isinstance(other, int):
@@ -45,89 +50,83 @@ def least(one: Any, other: Any) -> Any:
     return np.minimum(one, other)
 
 
+def most(one: Any, other: Any) -> Any:
+    """The larger of two numbers, point by point over arrays."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one if one > other else other
+    return np.maximum(one, other)
+
+
 def divided(length: Any, tile: Any) -> tuple[Any, Any]:
     """How many whole pieces a length has, and what is left over.
 
     Over arrays the division is done in floating point, several times faster and exact below 2**52.
     """
-    if isinstance(length, int) and isinstance(tile, int):
-        return divmod(length, tile)
+    if isinstance(tile, int):
+        if tile == 1:
+            return length, 0
+        if isinstance(length, int):
+            return divmod(length, tile)
     whole = np.floor(length / tile)
     return whole, length - whole * tile
 
 
-def used(cut: Cut, length: Any) -> Any:
-    """Pieces that a loop makes of a length."""
-    whole, rest = divided(length, cut.tile)
-    return whole + (rest > 0)
+def total(parts: Iterable[Any]) -> Any:
+    """The sum of numbers or arrays (nothing is added to a single one)."""
+    found = list(parts)
+    return reduce(add, found) if found else 0
 
 
-def covered(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
-    """Elements of a rank run in all visits and instances; of the loops in space at ``lone``, by instance 0 only."""
-    over = tuple(cuts)
-    if not any(cut.space and cut.at in lone for cut in over):
-        return length  # the pieces of a rank make up the rank
-    return sum((w * n for w, n in states(length, over, lone)), start=0)
+def cut_up(states: States, cut: Cut, alone: bool = False) -> States:
+    """Pieces as (how many, how long), each cut again: into all its pieces, or the first one ``alone``.
+
+    Whole pieces are equally long, whatever they were cut from; each length leaves one shorter piece at most.
+    """
+    if alone:
+        return [(w, least(cut.tile, n)) for w, n in states]
+    wholes, short = [], []
+    for w, n in states:
+        whole, rest = divided(n, cut.tile)
+        wholes.append(w * whole)
+        if _some(rest):
+            short.append((w * (rest > 0), rest))
+    full = total(wholes)
+    return [(full, cut.tile), *short] if _some(full) else short
 
 
-def repeated(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> Any:
-    """Number of innermost pieces: how often something without the rank is run under loops over it."""
-    return sum((w for w, _ in states(length, cuts, lone)), start=0)
+def changes(states: States, moving: Cut | None, inside: Iterable[Cut]) -> list[Change]:
+    """Visits at which a loop takes a step and all loops in time inside it start anew.
 
-
-def states(length: Any, cuts: Iterable[Cut], lone: Collection[int] = ()) -> list[tuple[Any, Any]]:
-    """Innermost pieces as (how many, how long)."""
-    found: list[tuple[Any, Any]] = [(1, length)]
-    for cut in cuts:
-        found = _divided(found, cut, cut.space and cut.at in lone)
+    ``states`` are the pieces above that loop; ``moving`` is None if it is over another rank.
+    """
+    found = [Change(w, n, n) for w, n in states]
+    if moving is not None:
+        found = [c for w, n in states for c in _steps(w, n, moving)]
+    for cut in inside:
+        found = [c for pair in found for c in (_apart(pair, cut) if cut.space else (_again(pair, cut),))]
     return found
 
 
-def _divided(states: list[tuple[Any, Any]], cut: Cut, alone: bool) -> list[tuple[Any, Any]]:
-    """Each piece cut again: into all its pieces, or the first one ``alone``."""
-    if alone:
-        return [(w, least(cut.tile, n)) for w, n in states]
-    return [s for w, n in states for s in _pieces(w, n, cut)]
+def standing(states: States, inside: Sequence[Cut]) -> Any:
+    """Elements of a rank that stand where they are when a loop over another rank takes a step, over all its visits.
 
-
-def instances(length: Any, cuts: Iterable[Cut], among: Collection[int]) -> Any:
-    """Instances of the loops in space at ``among`` that have a piece when all loops start (if not, they never have)."""
-    states: list[tuple[Any, Any]] = [(1, length)]
-    for cut in cuts:
-        states = _divided(states, cut, not (cut.space and cut.at in among))
-    return sum((w for w, _ in states), start=0)
-
-
-def changes(length: Any, cuts: Iterable[Cut], moved: int, lone: bool) -> list[Change]:
-    """Visits at which loop ``moved`` takes a step and all loops in time inside it start anew.
-
-    ``lone`` follows instance 0 only: for ranks that a tensor does not have, of which only the number of visits matters.
+    ``states`` are the pieces above that loop, ``inside`` the loops over the rank inside it.
     """
-    single: list[tuple[Any, Any]] = [(1, length)]
-    pairs: list[Change] | None = None
-    for cut in cuts:
-        if cut.at < moved:
-            single = _divided(single, cut, cut.space and lone)
-        elif cut.at == moved:
-            pairs = [c for w, n in single for c in _steps(w, n, cut)]
-        else:
-            pairs = [Change(w, n, n) for w, n in single] if pairs is None else pairs
-            pairs = [c for pair in pairs for c in _inside(pair, cut, lone)]
-    return [Change(w, n, n) for w, n in single] if pairs is None else pairs
+    first = next((i for i, cut in enumerate(inside) if not cut.space), len(inside))
+    for cut in inside[:first]:
+        states = cut_up(states, cut)
+    rest = inside[first:]
+    if any(cut.space for cut in rest):
+        return total(c.weight * least(c.old, c.new) * (c.barred == 0) for c in changes(states, None, rest))
+    if rest:  # a piece stands where no loop inside it goes on to a second one
+        tile = reduce(least, [cut.tile for cut in rest])
+        states = [(w * (n <= tile), n) for w, n in states]
+    return total(w * n for w, n in states)
 
 
 def _some(weight: Any) -> bool:
     """Whether any design point has such visits; branches that none has are not followed."""
-    return weight != 0 if isinstance(weight, int) else bool(np.any(weight))
-
-
-def _pieces(weight: Any, length: Any, cut: Cut) -> Iterator[tuple[Any, Any]]:
-    """The full pieces of a length, and the short one."""
-    whole, rest = divided(length, cut.tile)
-    if _some(full := weight * whole):
-        yield full, cut.tile
-    if _some(short := weight * (rest > 0)):
-        yield short, rest
+    return weight != 0 if isinstance(weight, int | float) else bool(weight.any())
 
 
 def _steps(weight: Any, length: Any, cut: Cut) -> Iterator[Change]:
@@ -137,16 +136,6 @@ def _steps(weight: Any, length: Any, cut: Cut) -> Iterator[Change]:
         yield Change(whole, cut.tile, cut.tile, cut.tile)
     if _some(last := weight * ((rest > 0) & (full > 0))):
         yield Change(last, cut.tile, rest, cut.tile)
-
-
-def _inside(pair: Change, cut: Cut, lone: bool) -> Iterator[Change]:
-    """A loop inside the one that moved: in time, it begins again; in space, each instance has its own piece."""
-    if lone:  # only the number of visits matters
-        yield Change(pair.weight, pair.old, least(cut.tile, pair.new))
-    elif cut.space:
-        yield from _apart(pair, cut)
-    else:
-        yield _again(pair, cut)
 
 
 def _again(pair: Change, cut: Cut) -> Change:

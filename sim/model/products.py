@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from einsum import Access, Cascade, Einsum
-from einsum.counts import operations, touched
+from einsum.counts import operations
 from einsum.sparsity import PerRow
 
 
@@ -30,6 +32,9 @@ class Product:
     kept: str  # the operand that stays
     lasts: bool  # it is a weight or state
     routed: bool = False
+    loads: Any = ()  # rows that an expert in use gets, in sorted groups of experts along an axis in front
+    tokens: Any = 0.0  # rows before they are routed
+    routes: Any = 0.0  # rows after, on all devices
 
 
 def product(
@@ -42,20 +47,22 @@ def product(
     kept = _kept(cascade, reads)
     others = {r for a in reads if a is not kept for r in a.ranks}
     out, here = set(einsum.output.ranks), set(kept.ranks)
-    along = {p.along for p in cascade.patterns[einsum.name] if isinstance(p, PerRow)} & here
+    routing = next((p for p in cascade.patterns[einsum.name] if isinstance(p, PerRow) and p.along in here), None)
+    along = {routing.along} if routing else set()
     depth = _extent((here & set(einsum.reduced)) - along, local)
     cols = _extent((here & out) - others, local)
-    copies = _extent((here & out & others) | along, local)
-    macs = operations(cascade, einsum, sizes, local).get("mac", 0.0) / 2
-    if along:
-        copies = touched(cascade, kept, einsum, sizes, local) / (cols * depth)
-        rows, share = macs / (copies * cols * depth), 1.0
-    else:
-        rows = _extent(out - here, local)
-        share = macs / (copies * rows * cols * depth)
     tensor = cascade.tensor(kept.tensor)
-    lasts = tensor.kind in {"weight", "state"}
-    return Product(dtype, copies, rows, cols, depth, share, tensor.dtype, tensor.name, lasts, bool(along))
+    what = tensor.dtype, tensor.name, tensor.kind in {"weight", "state"}
+    if routing:
+        tokens, experts = _extent(out - here, local), sizes[routing.along]
+        used, loads = routing.crowd(experts, local[routing.along], tokens)
+        copies = used.mean(axis=0) * local[routing.along] * _extent((here & out & others) - along, local)
+        rows = (used * loads).mean(axis=0) / used.mean(axis=0)
+        routes = tokens * np.minimum(routing.count, experts)
+        return Product(dtype, copies, rows, cols, depth, 1.0, *what, True, loads, tokens, routes)
+    copies, rows = _extent(here & out & others, local), _extent(out - here, local)
+    macs = operations(cascade, einsum, sizes, local).get("mac", 0.0) / 2
+    return Product(dtype, copies, rows, cols, depth, macs / (copies * rows * cols * depth), *what)
 
 
 def _kept(cascade: Cascade, reads: list[Access]) -> Access:

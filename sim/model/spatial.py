@@ -15,12 +15,12 @@ from einsum.ops import bits
 from mappings.tree import Nest, Spatial
 from sim.arch import Compute, Device
 from sim.model.actions import IN, KINDS, OUT, Counts
-from sim.model.counts import counts
+from sim.model.counts import counted
 from sim.model.elapsed import elapsed
 from sim.model.filling import Filling, filling
-from sim.model.legal import check
+from sim.model.legal import legal
 from sim.model.nests import Leaf, Mapped, taken_apart
-from sim.model.pieces import covered, repeated
+from sim.model.sized import Sized
 from sim.units import fmt
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """One Einsum on its unit: seconds of the busiest instance, fill and drain of the array, operations and joules."""
+    """One Einsum on its unit: seconds of the busiest instance, fill and drain of the array, points and joules."""
 
     einsum: str
     unit: str
     seconds: Any
     skew: Any
-    operations: Any  # points times operations each, over all instances
+    points: Any  # run, over all instances
     capacity: Any  # seconds times instances of the unit that this work would keep fully busy
     joules: Any
 
@@ -137,6 +137,20 @@ class MappedEstimate:
         """Joules of all components together."""
         return sum(self.joules_by.values())
 
+    def operations(self, unit: str) -> Any:
+        """Operations that a unit does, a multiply-accumulate being two."""
+        total: Any = 0.0
+        for busy in (b for b in self.leaves if b.unit == unit):
+            einsum = self.mapped.cascade.einsum(busy.einsum)
+            each = sum(operations(self.mapped.cascade, einsum, self.sizes).values())
+            total = total + busy.points * each / volume(einsum.ranks, self.sizes)
+        return total
+
+    def peak(self, unit: str) -> Any:
+        """Operations a second that a unit would do of what it does here, all its instances at work all the time."""
+        full = sum(b.capacity for b in self.leaves if b.unit == unit)
+        return self.operations(unit) * self.device.instances(unit) / full
+
     def utilisation(self, unit: str) -> Any:
         """Fraction of a unit's instances and time that does work."""
         work = sum((b.capacity for b in self.leaves if b.unit == unit), start=0.0)
@@ -215,13 +229,13 @@ def evaluate(
     device = filled.device if filled else device
     at = dict(cascade.bind() if sizes is None else sizes)
     mapped = nest if isinstance(nest, Mapped) else taken_apart(cascade, nest)
+    sized = Sized.of(mapped, at, tiles)
     if checked:
-        check(cascade, mapped, device, at, tiles)
-    found = counts(cascade, mapped, at, tiles)
+        legal(sized, device)
+    found = counted(sized)
     points = {c.einsum: c.points for c in found.computes}
-    leaves = tuple(_busy(mapped, leaf, device, at, tiles or {}, points[leaf.einsum.name]) for leaf in mapped.leaves)
-    waits = filling(mapped, device, found, at, tiles or {})
-    return MappedEstimate(mapped, device, found, leaves, waits, at, tiles or {}, filled)
+    leaves = tuple(_busy(sized, leaf, device, points[leaf.einsum.name]) for leaf in mapped.leaves)
+    return MappedEstimate(mapped, device, found, leaves, filling(sized, device, found), at, tiles or {}, filled)
 
 
 def _filled(device: Device, technology: str | float | None) -> Filled | None:
@@ -239,20 +253,12 @@ def modelled(device: Device, technology: str | float | None = None) -> Device:
     return replace(filled.device, technology=None) if filled else device
 
 
-def _busy(
-    mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any], points: Any
-) -> Busy:
+def _busy(at: Sized, leaf: Leaf, device: Device, points: Any) -> Busy:
     """Seconds of the busiest instance: its places, each for as long as its expected operations take on the unit."""
-    each, energy = per_point(mapped.cascade, leaf, device, sizes)
-    cuts = mapped.cuts(leaf.loops, tiles)
-    space = frozenset(loop.at for loop in leaf.loops if loop.space)
-    busiest: Any = 1
-    places: Any = 1
-    for rank in dict.fromkeys((*leaf.einsum.ranks, *cuts)):
-        count = covered if rank in leaf.einsum.ranks else repeated
-        busiest = busiest * count(sizes[rank], cuts.get(rank, ()), space)
-        places = places * count(sizes[rank], cuts.get(rank, ()))
-    skew = _skew(mapped, leaf, device, sizes, tiles)
+    each, energy = per_point(at.mapped.cascade, leaf, device, at.sizes)
+    busiest = at.run(leaf, frozenset(loop.at for loop in leaf.loops if loop.space))
+    places = at.run(leaf)
+    skew = _skew(at, leaf, device)
     name = leaf.einsum.name
     return Busy(name, leaf.unit, busiest * each, skew, points, places * each, places * energy)
 
@@ -266,7 +272,7 @@ def per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, 
     joules: Any = 0.0
     for op, count in operations(cascade, leaf.einsum, sizes).items():
         runner = _runner(device, unit, op)
-        alone = replace(device, computes=(runner,))
+        alone = device.alone(runner.name)
         as_dtype, _ = alone.runs_as(op, dtype)
         each = count / whole / (alone.rate(op, dtype) / alone.instances(runner.name))
         seconds = np.maximum(seconds, each) if unit.chained else seconds + each
@@ -285,7 +291,7 @@ def _lists(unit: Compute, op: str) -> bool:
     return any(kind == op for kind, _, _ in unit.rates)
 
 
-def _skew(mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], tiles: Mapping[str, Any]) -> Any:
+def _skew(at: Sized, leaf: Leaf, device: Device) -> Any:
     """Seconds of wavefronts running in and out: once for every piece of work that the array is given anew.
 
     Where all that the array keeps has a second piece, the next wavefront follows at the heels of the last.
@@ -295,9 +301,7 @@ def _skew(mapped: Mapped, leaf: Leaf, device: Device, sizes: Mapping[str, Any], 
         return 0.0
     inside = [held for held in leaf.keeps if held.at > space[0].at]
     outside = () if inside and all(held.node.double for held in inside) else leaf.loops
-    visits: Any = 1
-    for rank, cuts in mapped.cuts(tuple(loop for loop in outside if loop.at < space[0].at), tiles).items():
-        visits = visits * repeated(sizes[rank], cuts)
     fans = {f.name: f.skew for f in device.fanouts}
     used = dict.fromkeys(loop.node.over for loop in space if isinstance(loop.node, Spatial))
+    visits = at.rounds(tuple(loop for loop in outside if loop.at < space[0].at))
     return visits * sum(fans[name] for name in used)

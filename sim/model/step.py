@@ -130,11 +130,8 @@ class Step:
         for part, timed in self.rows:
             for one in timed:
                 if pool in (one.task.pool, one.task.source):
-                    kernel = one.task.pool == pool
-                    watts = one.link * power.link
-                    if kernel:
-                        watts = watts + one.compute * power.compute + one.memory * power.memory
-                    spent = spent + self.in_flight * part.times / staged * watts
+                    drawn = one.link * power.link + (one.joules(power) if one.task.pool == pool else 0.0)
+                    spent = spent + self.in_flight * part.times / staged * drawn
         return np.minimum(spent, power.tdp * self.period)
 
     @cached_property

@@ -27,7 +27,7 @@ def build(flat: Flat) -> Machine:
 
 def ints(values: Iterable[Any]) -> Ints:
     """An array of whole numbers."""
-    return np.array([int(v) for v in values], np.int64)
+    return np.array(list(values), np.int64)
 
 
 def starts(lengths: Iterable[int]) -> list[int]:
@@ -55,6 +55,7 @@ class _Builder:
         self.flat = flat
         self.ranks = {rank: n for n, rank in enumerate(flat.sizes)}
         self.sites: dict[tuple[int, ...], Site] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.ports = [self._of_slot(s) for s in flat.slots] + [
             p for point in flat.points for p in self._of_point(point)
         ]
@@ -75,7 +76,7 @@ class _Builder:
             facts=table([rows[name] for name in sorted(rows, key=visits.__dict__.__getitem__)], moving),
             instances=table(instances),
             memory=memory,
-            counts=np.zeros((counted, 6), np.int64),
+            counts=np.zeros((counted, 7), np.int64),
             now=np.zeros((4, moving), np.int64),
             cells=np.zeros((2, max([self.cells(s) for s in flat.slots], default=1)), np.int64),
         )
@@ -84,13 +85,19 @@ class _Builder:
         """The one site under these loops."""
         return self.sites.setdefault(tuple(p.number for p in loops), Site(len(self.sites), loops))
 
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """Extent of each dimension of a tensor; found out once."""
+        if tensor not in self.shapes:
+            self.shapes[tensor] = tuple(int(n) for n in self.flat.cascade.shape(tensor, self.flat.sizes))
+        return self.shapes[tensor]
+
     def cells(self, slot: Slot) -> int:
         """Elements of a slot's tensor."""
-        return int(self.flat.cascade.elements(slot.tensor, self.flat.sizes))
+        return prod(self.shape(slot.tensor))
 
     def strides(self, tensor: str) -> list[int]:
         """Cells from one index to the next, by dimension; a scalar has one dimension."""
-        shape = [int(n) for n in self.flat.cascade.shape(tensor, self.flat.sizes)]
+        shape = self.shape(tensor)
         return [prod(shape[axis + 1 :]) for axis in range(len(shape))] or [1]
 
     def _of_slot(self, slot: Slot) -> Port:

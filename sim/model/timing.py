@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from sim.arch import Cluster, Tier
+from sim.arch import Cluster, Tier, bits
+from sim.arch.components import Power
 from sim.model import physical
 from sim.model.collectives import achieved, collective
 from sim.model.physical import Chip
-from sim.model.work import Task
+from sim.model.work import Ops, Task
 
 BOUNDS = ("compute", "memory", "launch", "collective", "network")
 
@@ -31,11 +32,21 @@ class Timed:
     link: Any = 0.0  # ideal seconds of the link at its bandwidth
     launch: Any = 0.0  # fixed seconds, however small the task
     algorithm: str = ""
+    switched: Any = 0.0  # seconds of compute as if all values had 16 bits or more: what its energy goes by
 
     @property
     def held(self) -> Any:
         """Seconds for which its resource can do nothing else: a message in flight does not hold the link."""
         return self.seconds - self.launch if self.task.kind == "transfer" else self.seconds
+
+    def joules(self, power: Power) -> Any:
+        """Joules that a kernel draws beyond idling: while it runs at all, for what it computes, and for what it moves.
+
+        A collective draws for its link alone, which the step counts at both ends.
+        """
+        if self.task.kind != "kernel":
+            return 0.0
+        return self.seconds * power.active + self.switched * power.compute + self.memory * power.memory
 
     @property
     def resource(self) -> str:
@@ -85,22 +96,29 @@ class Clock:
 
     def _kernel(self, task: Task) -> Timed:
         device = self.cluster.pool(task.pool).device
-        units: dict[str, Any] = {}
-        for op, dtype, count in task.ops:
-            unit, rate = self._rate(task.pool, op, dtype)
-            units[unit] = units.get(unit, 0.0) + count / rate
-        compute: Any = 0.0
-        for seconds in units.values():
-            compute = np.maximum(compute, seconds)
+        compute = self._slowest(task, task.ops)
+        wide = tuple((op, dtype if bits(dtype) >= 16 else "bf16", count) for op, dtype, count in task.ops)
+        switched = self._slowest(task, wide) if wide != task.ops else compute
         memory = device.memory.seconds(task.size)
         chip = self._chip(task.pool)
         if chip is not None and self._constants is not None:
             launch = physical.launched(task, chip, self._constants)
             least = launch + compute  # the slowest unit at its peak, also where it is not a matrix unit
             seconds = np.maximum(physical.seconds(task, chip, self._constants), least)
-            return Timed(task, seconds, compute, memory, launch=launch)
+            return Timed(task, seconds, compute, memory, launch=launch, switched=switched)
         work = np.maximum(compute / self.tier.compute, memory / self.tier.memory)
-        return Timed(task, self.tier.launch + work, compute, memory, launch=self.tier.launch)
+        return Timed(task, self.tier.launch + work, compute, memory, launch=self.tier.launch, switched=switched)
+
+    def _slowest(self, task: Task, ops: Ops) -> Any:
+        """Seconds at full rate of the unit that is busiest with some operations."""
+        units: dict[str, Any] = {}
+        for op, dtype, count in ops:
+            unit, rate = self._rate(task.pool, op, dtype)
+            units[unit] = units.get(unit, 0.0) + count / rate
+        compute: Any = 0.0
+        for seconds in units.values():
+            compute = np.maximum(compute, seconds)
+        return compute
 
     def _chip(self, pool: str) -> Chip | None:
         if self._constants is None:

@@ -308,7 +308,7 @@ class _Drawing:
 
 def _depth(found: MappedEstimate, held: Held, tensor: str, loops: list[Loop]) -> int:
     """How many loops in time, from the outermost one, change the tile of a tensor at a keep."""
-    own = {rank for dim in found.mapped.dims(held, tensor, found.sizes) if dim for _, rank in dim[0]}
+    own = found.mapped.tile(held, tensor, found.sizes).ranks
     return max((place for place, loop in enumerate(loops, start=1) if loop.node.rank in own), default=0)
 
 

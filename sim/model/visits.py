@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 F = TypeVar("F", bound=Callable[..., object])
 
 BEGIN, NEXT, VISIT, RUN = range(4)  # kinds of steps
-FILLS, READS, UPDATES, DRAINS, POINTS, SUMS = range(6)  # columns of the counts, by keep; by run; by port
+FILLS, READS, UPDATES, DRAINS, POINTS, SUMS, COPIES = range(7)  # columns of the counts, by keep; by run; by port
 NOW, STOP, START, LENGTH = range(4)  # rows of ``now``: of loops in time; of ranks' pieces
 LIVE, GROUP, TARGET, OUTER = range(4)  # rows of ``instances``: works ever; shares with; of the keep asked; outermost
 
@@ -178,7 +178,10 @@ def enter(m: Machine, keep: int, instance: int, cell: int) -> None:
         return
     elif not m.facts[KEEP_WRITES, keep]:
         m.counts[keep, FILLS] += 1
-        m.counts[parent, READS] += moved(m, keep, instance, cell)
+        if moved(m, keep, instance, cell):
+            m.counts[parent, READS] += 1
+        else:
+            m.counts[keep, COPIES] += 1
     elif m.facts[KEEP_REDUCES, keep]:
         if moved(m, keep, instance, cell):
             m.counts[parent, READS] += touched(m, keep, instance, cell)
@@ -261,7 +264,10 @@ def point(m: Machine, run: int, instance: int, offset: int, cell: int) -> None:
     """One point of an Einsum reads its operands and updates its output."""
     end = m.facts[PORT_AT, run + 1] - 1
     for port in range(m.facts[PORT_AT, run], end):
-        m.counts[m.facts[PORT_KEEP, port], READS] += moved(m, port, instance, offset)
+        if moved(m, port, instance, offset):
+            m.counts[m.facts[PORT_KEEP, port], READS] += 1
+        else:
+            m.counts[port, COPIES] += 1
     out = m.facts[PORT_KEEP, end]
     if not moved(m, end, instance, offset):
         m.counts[end, SUMS] += 1

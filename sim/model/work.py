@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from einsum import Access, Cascade, Einsum
-from einsum.cascade import Sizes, accesses
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
+from einsum.sparsity import PerRow
+from einsum.terms import Sizes, accesses
 from mappings.kernels import divisions, weighted
 from mappings.layout import FREE, Layout, Place
 from mappings.spread import Sharded, expand
@@ -44,13 +45,13 @@ class Task:
     receivers: int = 1
     after: tuple[int, ...] = ()
     einsums: tuple[str, ...] = ()
-    library: str = ""  # whose collectives are used: "nccl" has no one-shot ones
+    library: str = ""  # whose kernels are used: "nccl" has no one-shot collectives; "" is the vendor's engine
     products: tuple[Product, ...] = ()  # the matrix products in a kernel
-    again: bool = False  # run over and over on the same operands, as benchmarks do: what the cache can hold stays in it
+    again: Any = 0.0  # bytes that pass until it runs again on the same operands, as in benchmarks; 0: it never does
     attends: bool = False  # its products are between activations or with state: attention
     fresh: Any = 1.0  # new positions that its queries come from
     wide: Any = 1.0  # elements in a row of what a kernel without products writes
-    work: str = "map"  # what such a kernel does: map, reduce, curve (a transcendental) or turn (positions)
+    work: str = "map"  # what such a kernel does: map, reduce, curve (transcendental), turn (positions) or narrow
 
 
 def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
@@ -155,12 +156,17 @@ class _Builder:
         return tuple(p for p in found if p is not None)
 
     def wide(self, group: tuple[Einsum, ...]) -> Any:
-        """Elements in a row of the group's last result: all but what its first rank counts."""
+        """Elements in a row of the group's last result: all but what its first rank, or a router's choice, counts."""
         last = group[-1]
-        return prod((self.local(last)[r] for r in last.output.ranks if r not in (*FREE[:2], "m")), start=1.0)
+        routed = {p.along for p in self.cascade.patterns[last.name] if isinstance(p, PerRow)}
+        ranks = set(last.output.ranks) - {*FREE[:2], "m"} - routed
+        return prod((self.local(last)[r] for r in sorted(ranks)), start=1.0)
 
     def sort(self, group: tuple[Einsum, ...]) -> str:
         """What a kernel without products does, by what its Einsums are."""
+        read = {a.tensor for e in group for a in e.reads} - {e.output.tensor for e in group}
+        if len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
+            return "narrow"
         if any(e.reduced for e in group):
             return "reduce"
         if any("exp" in operations(self.cascade, e, self.sizes, self.local(e)) for e in group):
@@ -191,8 +197,14 @@ class _Builder:
         return tuple((kind, dtype, count) for (kind, dtype), count in total.items())
 
     def widest(self, einsum: Einsum) -> str:
-        """The type an Einsum computes in: that of its widest operand (indices aside)."""
-        names = [a.tensor for a in accesses(einsum.expr)] or [einsum.output.tensor]
+        """The type an Einsum computes in: that of its widest operand (indices, and what a product is scaled by, aside).
+
+        A factor that lacks the ranks along which a contraction multiplies (routing weights) scales what comes out.
+        """
+        reads = [a for a in einsum.reads if a.ranks] if einsum.contraction else []
+        routed = {p.along for p in self.cascade.patterns[einsum.name] if isinstance(p, PerRow)}
+        inner = [a.tensor for a in reads if set(a.ranks) & set(einsum.reduced) - routed]
+        names = inner or [a.tensor for a in accesses(einsum.expr)] or [einsum.output.tensor]
         index = {i.tensor for a in (*einsum.reads, einsum.output) for i in a.indirect}
         types = [self.cascade.tensor(n).dtype for n in names if n not in index or names == [n]]
         return max(types, key=bits)

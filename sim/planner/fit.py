@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.planner.search import Ints, Shape, compiled
+from sim.planner.search import Ints, Shape, compiled, inside
 
 
 @compiled
@@ -40,7 +40,7 @@ def fit(shape: Shape, order: Ints, best: bool) -> Ints:
     return offset
 
 
-@compiled
+@inside
 def _slot(placed: Ints, count: int, offset: Ints, value: int) -> int:
     """Where in the sorted list an offset goes."""
     low, high = 0, count
@@ -53,7 +53,7 @@ def _slot(placed: Ints, count: int, offset: Ints, value: int) -> int:
     return low
 
 
-@compiled
+@inside
 def _together(shape: Shape, i: int, j: int) -> bool:
     """Whether two buffers whose first and last moments overlap are ever live at once."""
     if shape.at[i + 1] - shape.at[i] == 1 and shape.at[j + 1] - shape.at[j] == 1:
@@ -78,7 +78,10 @@ def skyline(shape: Shape, order: Ints) -> Ints:
     waiting = order.copy()
     count = n
     while count > 0:
-        left = np.argmin(outline)
+        left = 0
+        for s in range(shape.moments):
+            if outline[s] < outline[left]:
+                left = s
         right = left
         while right < shape.moments and outline[right] == outline[left]:
             right += 1
@@ -94,8 +97,9 @@ def skyline(shape: Shape, order: Ints) -> Ints:
             outline[left:right] = min(before, after)
             continue
         i = waiting[chosen]
-        waiting[chosen : count - 1] = waiting[chosen + 1 : count].copy()
         count -= 1
+        for k in range(chosen, count):
+            waiting[k] = waiting[k + 1]
         offset[i] = ground + (-ground) % shape.align[i]
         outline[first[i] : last[i]] = offset[i] + shape.size[i]
     return offset

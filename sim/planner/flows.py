@@ -20,7 +20,14 @@ class Stages:
 
     forward: tuple[float, ...]
     backward: tuple[float, ...]
-    lag: float = 0.0  # s, from one stage to the next
+    lag: float | tuple[float, ...] = 0.0  # s, from a device to the next; of a tuple each device's, round to the first
+
+    def between(self, one: int, other: int) -> float:
+        """Seconds from one device to a neighbour; none to itself."""
+        if one == other:
+            return 0.0
+        ends = sorted((one, other))
+        return self.lag[ends[0] if ends[1] - ends[0] == 1 else -1] if isinstance(self.lag, tuple) else self.lag
 
     def __post_init__(self) -> None:
         """Refuse lists of different lengths."""
@@ -30,14 +37,7 @@ class Stages:
 
 def chain(stages: Stages) -> Flow:
     """Forward through the devices and back; each holds a microbatch from its forward to its backward pass."""
-    last = len(stages.forward) - 1
-    nodes = [
-        Node(f"F{i}", i, t, (f"F{i - 1}",) if i else (), stages.lag if i else 0.0) for i, t in enumerate(stages.forward)
-    ]
-    for i in reversed(range(last + 1)):
-        after, lag = ((f"B{i + 1}", f"F{i}"), stages.lag) if i < last else ((f"F{i}",), 0.0)
-        nodes.append(Node(f"B{i}", i, stages.backward[i], after, lag))
-    return Flow(tuple(nodes), tuple(Hold(f"F{i}", f"B{i}") for i in range(last + 1)))
+    return chunks(stages, range(len(stages.forward)))
 
 
 def one_f_one_b(stages: Stages, microbatches: int, extra: int = 0) -> Schedule:
@@ -66,22 +66,23 @@ def gpipe(stages: Stages, microbatches: int) -> Schedule:
     return timed(flow, orders, method="GPipe")
 
 
-def chunks(forward: Sequence[float], backward: Sequence[float], devices: Sequence[int], lag: float = 0.0) -> Flow:
+def chunks(parts: Stages, devices: Sequence[int]) -> Flow:
     """Chunks of layers on the devices named, in the order a microbatch passes them; each holds its share.
 
     Devices 0, 1, .., 0, 1, .. are interleaved 1F1B; 0, 1, .., 1, 0 the V shape. A chunk's share is one over the chunks
     of its device.
     """
-    if not len(forward) == len(backward) == len(devices):
-        raise WeirError("chunks need as many forward times, backward times and devices")
+    forward, backward = parts.forward, parts.backward
+    if len(forward) != len(devices):
+        raise WeirError(f"{len(forward)} chunks on {len(devices)} devices; name each chunk's")
     last = len(forward) - 1
     nodes = []
     for c, (t, where) in enumerate(zip(forward, devices, strict=True)):
-        late = lag if c and devices[c - 1] != where else 0.0
+        late = parts.between(devices[c - 1], where) if c else 0.0
         nodes.append(Node(f"F{c}", where, t, (f"F{c - 1}",) if c else (), late))
     for c in reversed(range(last + 1)):
         after = (f"B{c + 1}", f"F{c}") if c < last else (f"F{c}",)
-        late = lag if c < last and devices[c + 1] != devices[c] else 0.0
+        late = parts.between(devices[c + 1], devices[c]) if c < last else 0.0
         nodes.append(Node(f"B{c}", devices[c], backward[c], after, late))
     share = 1 / max(1, list(devices).count(devices[0]))
     return Flow(tuple(nodes), tuple(Hold(f"F{c}", f"B{c}", share) for c in range(last + 1)))
@@ -89,13 +90,18 @@ def chunks(forward: Sequence[float], backward: Sequence[float], devices: Sequenc
 
 def interleaved(stages: Stages, microbatches: int, ways: int = 2) -> Schedule:
     """Interleaved 1F1B: each device has ``ways`` chunks of an equal share of its layers (Megatron-LM's order)."""
-    p = len(stages.forward)
     if ways < 2:
         raise WeirError(f"{ways} chunk a device; interleaving needs at least two (1F1B has one)")
+    forward, backward = ([t / ways for _ in range(ways) for t in each] for each in (stages.forward, stages.backward))
+    return interleaved_chunks(Stages(tuple(forward), tuple(backward), stages.lag), microbatches, ways)
+
+
+def interleaved_chunks(parts: Stages, microbatches: int, ways: int = 2) -> Schedule:
+    """Interleaved 1F1B of chunks with seconds of their own, dealt to the devices ``ways`` times round."""
+    p = len(parts.forward) // ways
     if microbatches % p:
         raise WeirError(f"{microbatches} microbatches are not a multiple of {p} devices, which interleaving needs")
-    forward, backward = ([t / ways for _ in range(ways) for t in each] for each in (stages.forward, stages.backward))
-    flow = chunks(forward, backward, [i for _ in range(ways) for i in range(p)], stages.lag)
+    flow = chunks(parts, [i for _ in range(ways) for i in range(p)])
     orders = []
     for i in range(p):
         ahead = min(microbatches * ways, (p - i - 1) * 2 + (ways - 1) * p + 1)
@@ -118,9 +124,14 @@ def _turn(n: int, devices: int, ways: int) -> tuple[int, int]:
 
 def v_shape(stages: Stages) -> Flow:
     """Two chunks a device, each half of its layers, down the devices and up again."""
-    p = len(stages.forward)
     forward, backward = ([t / 2 for t in (*each, *each[::-1])] for each in (stages.forward, stages.backward))
-    return chunks(forward, backward, [*range(p), *reversed(range(p))], stages.lag)
+    return v_chunks(Stages(tuple(forward), tuple(backward), stages.lag))
+
+
+def v_chunks(parts: Stages) -> Flow:
+    """The V shape of chunks with seconds of their own."""
+    p = len(parts.forward) // 2
+    return chunks(parts, [*range(p), *reversed(range(p))])
 
 
 def v_half(stages: Stages, microbatches: int, *, seconds: float = 20.0) -> Schedule:
@@ -148,12 +159,16 @@ class Vocabulary:
 
 def vocabulary(stages: Stages, vocab: Vocabulary) -> Flow:
     """The chain with the output layer divided over all devices, between forward and backward."""
-    plain = chain(stages)
-    p = len(stages.forward)
-    down, up = plain.nodes[:p], list(plain.nodes[p:])
-    outs = [Node(f"S{i}", i, vocab.s[i], (f"F{p - 1}",)) for i in range(p)]
+    return divided(chain(stages), vocab)
+
+
+def divided(plain: Flow, vocab: Vocabulary) -> Flow:
+    """A flow of forward and backward passes with the output layer divided over all its devices between them."""
+    half = len(plain.nodes) // 2
+    down, up = plain.nodes[:half], list(plain.nodes[half:])
+    outs = [Node(f"S{i}", i, vocab.s[i], (down[-1].name,)) for i in range(plain.devices)]
     every = tuple(node.name for node in outs)
-    tees = [Node(f"T{i}", i, vocab.t[i], every, vocab.reduce) for i in range(p)]
+    tees = [Node(f"T{i}", i, vocab.t[i], every, vocab.reduce) for i in range(plain.devices)]
     gate = every if vocab.barriers == 1 else tuple(node.name for node in tees)
     up[0] = Node(up[0].name, up[0].device, up[0].seconds, gate, vocab.reduce)
     between, after = (outs, tees) if vocab.barriers == 1 else ([*outs, *tees], [])

@@ -98,12 +98,15 @@ class Model:
     ) -> Solved:  # fmt: skip
         """The best solution found in ``seconds``, from ``start`` (values by name) where the solver takes one.
 
-        Raises :class:`Infeasible` when there is none, :class:`Unfinished` when none was found in time and
-        :class:`WeirError` when the solver is not there.
+        Raises :class:`Infeasible` when there is none, :class:`Unfinished` when none was found in time or the solver is
+        not there or broke off, and :class:`WeirError` when there is no such solver.
         """
         began = monotonic()
         engine = _engine(solver, seconds, start or {}, threads, progress)
-        self._problem.solve(engine)
+        try:
+            self._problem.solve(engine)
+        except pulp.PulpSolverError as error:  # killed, out of memory, nowhere to write
+            raise Unfinished(f"{self.name}: {solver} broke off ({str(error)[:200]})") from None
         return self._read(engine, monotonic() - began, solver, seconds)
 
     def _read(self, engine: Any, seconds: float, solver: str, limit: float) -> Solved:
@@ -164,7 +167,7 @@ def _cbc(seconds: float, threads: int) -> Any:
     path = which("cbc") or bundled
     engine = pulp.COIN_CMD(path=path, msg=False, timeLimit=seconds, threads=threads)
     if not path or not engine.available():
-        raise WeirError("no CBC on this machine: install one (the command 'cbc'), or use --solver highs")
+        raise Unfinished("no CBC on this machine: install one (the command 'cbc'), or use --solver highs")
     return engine
 
 

@@ -6,23 +6,28 @@ once is optimal; else what the search or the solver exhausts proves it.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from math import isfinite
+from types import FrameType
 
 import numpy as np
 
 from einsum import Infeasible, WeirError
 from sim.planner import fit, orders, search
 from sim.planner.check import check
-from sim.planner.milp import SOLVERS, Progress
+from sim.planner.milp import SOLVERS, Progress, Unfinished
 from sim.planner.packing import Ints, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
 
 ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "WAT", "ATW")
+MOST_BYTES = 1 << 62  # of all buffers together, so that ends fit 64 bits
 LARGEST = 3000  # buffers that are searched; the search's memory grows with their square
 SHALLOW = 1.5  # choices that a short search may make, for each buffer: what succeeds hardly ever turns back
 SHORTEST = 100  # choices of the shortest
@@ -71,6 +76,23 @@ def _until_interrupted(work: _Work) -> None:
         if not work.best.size:
             raise
         work.method += ", interrupted"
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """An interrupt waits until the block is left: of one within a kernel Numba would make a SystemError."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    seen: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: seen.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        before(*seen[-1])
 
 
 @dataclass
@@ -131,6 +153,8 @@ def _checked(problem: Problem, seconds: float, solver: str) -> None:
         raise WeirError(f"seconds must be more than 0, not {seconds}")
     if solver not in SOLVERS:
         raise WeirError(f"no solver {solver!r}; there are {', '.join(SOLVERS)}")
+    if (whole := sum(b.size + b.align for b in problem.buffers)) >= MOST_BYTES:
+        raise WeirError(f"{problem.name}: sizes add up to {whole} bytes, beyond the {MOST_BYTES} that can be placed")
     for buffer in problem.buffers:
         if not buffer.live:
             raise WeirError(f"buffer {buffer.name!r} has no live interval: its place follows from a schedule first")
@@ -157,7 +181,8 @@ def _compile(packing: Packing) -> None:
 def _place(work: _Work) -> None:
     """Every stage in turn, as long as a better placement is wanted and there is time."""
     small = len(work.packing.buffers) <= LARGEST
-    work.take(_greedy(work.packing), "greedy")
+    with _held():
+        work.take(_greedy(work.packing), "greedy")
     if work.done:
         return
     if not small or work.lowest:
@@ -169,12 +194,21 @@ def _place(work: _Work) -> None:
     share = 1.0 if not work.lowest or pairs > orders.LARGEST else SHARE if pairs <= orders.SMALL else MOST
     _search(work, table, work.seconds * share)
     if not work.done and share < 1 and work.elapsed < work.seconds:
+        _solve(work, table, "ordering" if pairs <= orders.SMALL else "big-m")
+
+
+def _solve(work: _Work, table: np.ndarray, formulation: str) -> None:
+    """Hand the best placement to the solver; where it has nothing to say, the method says why."""
+    try:
         better, bound = orders.improve(
             work.packing, table, work.best, seconds=work.seconds - work.elapsed, solver=work.solver,
-            formulation="ordering" if pairs <= orders.SMALL else "big-m", progress=_scaled(work),
+            formulation=formulation, progress=_scaled(work),
         )  # fmt: skip
-        work.take(better, f"{work.solver} from {work.method}")
-        work.raise_bound(bound)
+    except Unfinished as error:
+        work.method += f"; {error}"
+        return
+    work.take(better, f"{work.solver} from {work.method}")
+    work.raise_bound(bound)
 
 
 def _scaled(work: _Work) -> Progress | None:
@@ -204,7 +238,8 @@ def _promote(work: _Work, seconds: float) -> None:
     shape, size = work.packing.shape, work.packing.shape.size
     weight, best, vain = np.ones(size.size), work.height, 0
     while not work.done and work.elapsed < seconds and vain < PATIENCE:
-        found = fit.fit(shape, np.argsort(-weight * size, kind="stable").astype(np.int64), False)
+        with _held():
+            found = fit.fit(shape, np.argsort(-weight * size, kind="stable").astype(np.int64), False)
         work.take(found, "first fit, reordered")
         high = found + size > work.bound
         weight[high] *= 1.5
@@ -292,9 +327,10 @@ def _try(work: _Work, effort: _Effort, by: str, target: int, limit: int, *, back
     blame = effort.blame.setdefault((by, target <= work.bound), np.zeros(moments))
     rank, seen = effort.rank(by, blame), np.zeros(moments, np.int64)
     effort.memory[:] = 0
-    status, choices, found = search.place(
-        effort.shapes[backward], effort.table, rank, target, limit, effort.memory, 0, True, seen
-    )
+    with _held():
+        status, choices, found = search.place(
+            effort.shapes[backward], effort.table, rank, target, limit, effort.memory, 0, True, seen
+        )
     effort.spent += int(choices)
     blame *= FADING
     blame += seen[::-1] if backward else seen

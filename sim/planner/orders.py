@@ -113,14 +113,14 @@ def improve(
     packing: Packing, table: np.ndarray, offsets: Ints, *, seconds: float, solver: str = "highs",
     formulation: str = "ordering", progress: milp.Progress | None = None,
 ) -> tuple[Ints, int]:  # fmt: skip
-    """Offsets no higher than those given, and a height (units) that no placement can be below."""
+    """Offsets no higher than those given, and a height (units) that no placement can be below.
+
+    Raises :class:`sim.planner.milp.Unfinished` when the solver has nothing to say.
+    """
     most = packing.height(offsets)
     pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(table, 1)), strict=True)]
     made = programme(packing, most, pairs, formulation)
-    try:
-        found = made.model.solve(seconds=seconds, start=_start(made, offsets), solver=solver, progress=progress)
-    except milp.Unfinished:
-        return offsets, packing.bound
+    found = made.model.solve(seconds=seconds, start=_start(made, offsets), solver=solver, progress=progress)
     orders = {pair: found[z] > 0.5 for pair, z in made.below.items()}
     better = recomputed(packing, orders)
     bound = max(packing.bound, ceil(found.bound - 1e-6)) if isfinite(found.bound) else packing.bound

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import inf
 
@@ -13,7 +13,7 @@ from mappings.tree import Spatial
 from sim.arch import Cluster, tier
 from sim.model.estimate import Estimate, estimate
 from sim.planner.skeleton import Layer
-from workloads.spec import Spec
+from workloads.spec import Experts, Spec
 from workloads.training import forward, loss
 from workloads.transformer import Transformer
 
@@ -24,10 +24,14 @@ SPLITS = ("tensor", "ulysses")
 class Setting:
     """One model on one cluster, a batch of whole sequences at a time.
 
-    ``split`` divides every layer by ``tensor`` (heads, hidden and vocabulary ranks, the sequence between them) or, as
-    DeepSpeed-Ulysses, by the sequence (attention by heads, weights gathered layer by layer). ``state_bytes`` are of
-    weights, gradients and optimiser a parameter (mixed-precision Adam: 2 + 2 + 12, ZeRO, arXiv 1910.02054). ``host`` is
-    bytes of host memory for all devices together, ``link`` bytes a second of each device to it.
+    ``split`` divides every layer by ``tensor`` (heads, hidden and vocabulary ranks, the sequence between them) over the
+    devices of a node, and the sequence over nodes (context parallelism, keys and values gathered); or, as
+    DeepSpeed-Ulysses, by the sequence (attention by heads). ``state_bytes`` are of weights, gradients and optimiser a
+    parameter (mixed-precision Adam: 2 + 2 + 12, ZeRO, arXiv 1910.02054); devices that would hold the same share them
+    out (``zero`` 3, weights gathered layer by layer), or all but weights (2), or all but weights and gradients (1).
+    ``eager`` computes the loss in fp32, operation by operation, as frameworks do that fuse nothing. ``pairs`` are the
+    fractions of the peak that products between tokens reach, forward and backward, where they are known better than by
+    the tier. ``host`` is bytes of host memory for all devices together, ``link`` bytes a second of each device to it.
     """
 
     spec: Spec
@@ -39,12 +43,19 @@ class Setting:
     link: float = 0.0
     state_bytes: float = 16.0
     tier: str = "physical"
+    zero: int = 3
+    eager: bool = False
+    pairs: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise WeirError(f"unknown split {self.split!r}{hint(self.split, SPLITS)}")
+        if self.zero not in (1, 2, 3):
+            raise WeirError(f"ZeRO stage {self.zero}: 1, 2 or 3")
         if len(self.spec.layers) > 1:
             raise WeirError(f"{self.spec.name}: layers of several kinds cannot be planned yet; one kind can")
+        if isinstance(self.spec.layers[0].network, Experts):
+            raise WeirError(f"{self.spec.name}: experts cannot be planned in training yet; a dense network can")
         if len(self.cluster.pools) > 1:
             raise WeirError(f"{self.cluster.name}: training is planned on one pool of like devices")
 
@@ -52,6 +63,11 @@ class Setting:
     def ways(self) -> int:
         """Devices that share every layer."""
         return self.cluster.devices
+
+    @property
+    def degree(self) -> int:
+        """Devices that share a layer's weights: a node's for ``tensor``, none for ``ulysses``."""
+        return 1 if self.split == "ulysses" else min(self.ways, self.cluster.pools[0].node_size)
 
     @property
     def layers(self) -> int:
@@ -77,8 +93,16 @@ class Setting:
             loops.append(Spatial("p", ways))
         else:
             divided = [rank for rank in ("g", "f", "v", "p") if rank in cascade.ranks]
-            loops = [Spatial(rank, ways) for rank in divided]
-        return Layout((Place(pool, ways, tuple(loops)),), name=self.split)
+            apart = [Spatial("p", ways // self.degree)] if ways > self.degree else []
+            loops = [*apart, *(Spatial(rank, self.degree) for rank in divided)]
+        return Layout((Place(pool, ways, tuple(loops)),), apart=self._alone(cascade), name=self.split)
+
+    def _alone(self, cascade: Cascade) -> tuple[str, ...]:
+        """Einsums before which a kernel ends: products that make weights' gradients run by themselves."""
+        makes = {f"D{t.name}" for t in cascade.tensors if t.kind == "weight"}
+        heavy = [e.contraction and e.output.tensor in makes for e in cascade.einsums]
+        after = [False, *heavy[:-1]]
+        return tuple(e.name for e, own, last in zip(cascade.einsums, heavy, after, strict=True) if own or last)
 
 
 def _core(einsum: Einsum) -> bool:
@@ -102,12 +126,12 @@ class Work:
     def loss(self) -> Layer:
         """The classifier's two passes."""
         s = self.setting
-        return Layer(loss(s.spec, batch=s.batch, sequence=s.sequence))
+        return Layer(loss(s.spec, batch=s.batch, sequence=s.sequence, eager=s.eager), s.eager)
 
     def timed(self, cascade: Cascade) -> Estimate:
         """A pass on the cluster."""
-        s = self.setting
-        return estimate(cascade, s.cluster, layout=s.place(cascade), tier=tier(s.tier))
+        s, ordered = self.setting, _gathered_first(cascade)
+        return estimate(ordered, s.cluster, layout=s.place(ordered), tier=tier(s.tier))
 
     @cached_property
     def ahead(self) -> Estimate:
@@ -118,6 +142,30 @@ class Work:
     def behind(self) -> Estimate:
         """The layer's backward pass."""
         return self.timed(self.layer.backward)
+
+    def seconds(self, found: Estimate, cascade: Cascade, fraction: float | None) -> float:
+        """Seconds of a pass; products between tokens at a fraction of the peak, where one is given."""
+        total = float(found.seconds)
+        if fraction is None:
+            return total
+        s, sizes = self.setting, cascade.bind()
+        peak = s.cluster.pools[0].device.rate("mac", s.spec.dtype) * s.ways
+        for row in found.rows:
+            own = [e for e in cascade.einsums if row.kind == "kernel" and e.name in row.name.split()]
+            if any({"p", "m"} <= set(e.ranks) for e in own):
+                macs = sum(float(operations(cascade, e, sizes).get("mac", 0.0)) for e in own if e.contraction)
+                total += macs / (peak * fraction) - float(row.seconds)
+        return total
+
+    @cached_property
+    def forward(self) -> float:
+        """Seconds of the layer's forward pass."""
+        return self.seconds(self.ahead, self.layer.forward, self.setting.pairs and self.setting.pairs[0])
+
+    @cached_property
+    def backward(self) -> float:
+        """Seconds of the layer's backward pass."""
+        return self.seconds(self.behind, self.layer.backward, self.setting.pairs and self.setting.pairs[1])
 
     @cached_property
     def classify(self) -> float:
@@ -176,9 +224,25 @@ class Work:
         transfer hides behind its forward pass, (anchors + alpha others) / link <= seconds, and all layers but two fit
         the host, (n - 2) (anchors + alpha others) <= host; from 0 to 1. Statistics stay on the device."""
         s = self.setting
-        hidden = float(self.ahead.seconds) * s.rate
+        hidden = self.forward * s.rate
         fits = s.host / s.ways / max(s.layers - 2, 1)
         return max(0.0, min(1.0, (min(hidden, fits) - self.anchors) / self.others))
+
+
+def _gathered_first(cascade: Cascade) -> Cascade:
+    """The cascade with what products between tokens will read, computed anew place by place, ahead of the first of
+    them: were it made (and gathered) in between, their kernel would be cut in two."""
+    first = next((i for i, e in enumerate(cascade.einsums) if {"p", "m"} <= set(e.ranks)), None)
+    if first is None:
+        return cascade
+    ahead, behind, late = list(cascade.einsums[:first]), list[Einsum](), set[str]()
+    for einsum in cascade.einsums[first:]:
+        if einsum.reduced or {"p", "m"} <= set(einsum.ranks) or late & set(einsum.inputs):
+            behind.append(einsum)
+            late.add(einsum.output.tensor)
+        else:
+            ahead.append(einsum)
+    return replace(cascade, einsums=(*ahead, *behind))
 
 
 def _makers(cascade: Cascade, wanted: set[str], there: set[str]) -> set[str]:

@@ -87,8 +87,14 @@ class Placed:
         """A pandas DataFrame, one row a node."""
         import pandas as pd
 
-        rows = [(n.name, s, e) for n, (s, e) in zip(self.network.nodes, self.ranges, strict=True)]
-        return pd.DataFrame(rows, columns=["node", "first", "stop"])
+        passing = [0.0] * len(self.network.nodes)
+        for (_, n), rate in routed(self.network, self.ranges).items():
+            passing[n] += rate if n >= 0 else 0.0
+        rows = [
+            (n.name, s, e, rate, rate / n.rates[e - s - 1] if e > s else 0.0)
+            for n, (s, e), rate in zip(self.network.nodes, self.ranges, passing, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["node", "first", "stop", "tokens_per_second", "busy"])
 
 
 def follows(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -98,6 +104,11 @@ def follows(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def flow(network: Network, ranges: Ranges) -> float:
     """The largest flow through given ranges, by scipy's maximum flow over integers; shares nothing with the MIP."""
+    return sum(rate for (a, _), rate in routed(network, ranges).items() if a < 0)
+
+
+def routed(network: Network, ranges: Ranges) -> dict[tuple[int, int], float]:
+    """Tokens a second from node to node in a largest flow through given ranges; node -1 is outside."""
     from scipy import sparse
     from scipy.sparse.csgraph import maximum_flow
 
@@ -112,12 +123,20 @@ def flow(network: Network, ranges: Ranges) -> float:
         if a != b and follows(ranges[a], ranges[b]):
             edges.append((2 * a + 1, 2 * b, network.link(a, b)))
     if not edges:
-        return 0.0
+        return {}
     sources, targets, rooms = zip(*edges, strict=True)
     whole = np.array([int(min(room / top, 1.0) * SCALE / count) for room in rooms], np.int32)
     made: Any = sparse.csr_array  # its stubs know no shape of two
     graph = made((whole, (sources, targets)), shape=(2 * count + 2, 2 * count + 2), dtype=np.int32)
-    return float(maximum_flow(graph, 2 * count, 2 * count + 1).flow_value) * top * count / SCALE
+    found = maximum_flow(graph, 2 * count, 2 * count + 1).flow.tocoo()
+    scale = top * count / SCALE
+    rows = zip(found.row.tolist(), found.col.tolist(), found.data.tolist(), strict=True)
+    outside = {2 * count: -1, 2 * count + 1: -1}
+    return {
+        (outside.get(a, a // 2), outside.get(b, b // 2)): tokens * scale
+        for a, b, tokens in rows
+        if tokens > 0 and a // 2 != b // 2
+    }
 
 
 def templates(network: Network) -> tuple[Ranges, Ranges]:
@@ -166,11 +185,16 @@ def _shared(network: Network, cuts: list[int]) -> Ranges:
     return tuple(ranges)
 
 
-def improved(network: Network, ranges: Ranges, *, tries: int = 2000, seed: int = 0) -> Ranges:
-    """The ranges after random changes of one node at a time, each kept where the flow is no less."""
+def improved(
+    network: Network, ranges: Ranges, *, tries: int = 2000, seed: int = 0, until: float = inf
+) -> Ranges:  # fmt: skip
+    """The ranges after random changes of one node at a time, each kept where the flow is no less; no more of them once
+    the clock (``time.monotonic``) shows ``until``."""
     draw = random.Random(seed)  # noqa: S311  not for secrets
     now, best = flow(network, ranges), ranges
     for _ in range(tries):
+        if monotonic() > until:
+            break
         n = draw.randrange(len(best))
         length = draw.randint(0, min(len(network.nodes[n].rates), network.layers))
         first = draw.randint(0, network.layers - length) if length else 0
@@ -192,7 +216,10 @@ def place(
     from sim.planner import milp
 
     began = monotonic()
-    begun = [improved(network, ranges, tries=tries, seed=seed) for ranges in templates(network)]
+    begun = [
+        improved(network, ranges, tries=tries, seed=seed, until=began + seconds * part)
+        for part, ranges in zip((0.25, 0.5), templates(network), strict=True)
+    ]
     known = max(begun, key=lambda ranges: flow(network, ranges))
     value = flow(network, known)
     most = network.most
@@ -202,7 +229,8 @@ def place(
     rows.build(most)
     start = rows.start(known) if value else None
     try:
-        solved = rows.model.solve(seconds=seconds, start=start, solver=solver, progress=progress)
+        left = max(began + seconds - monotonic(), seconds / 4)
+        solved = rows.model.solve(seconds=left, start=start, solver=solver, progress=progress)
     except Infeasible:
         raise Infeasible(f"no ranges of {len(network.nodes)} nodes hold {network.layers} layers in a row") from None
     found = rows.ranges(solved)

@@ -16,6 +16,8 @@ from typing import Any
 from einsum.errors import WeirError
 from sim.planner.pipeline import Flow, Schedule, timed
 
+EDGE = 1e-9  # intervals; passes that end and begin so close to one another touch
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -62,27 +64,31 @@ def repeating(
 ) -> Pattern:  # fmt: skip
     """The pattern of that interval (the busiest device's work unless given) whose fullest device holds least.
 
+    ``seconds`` bounds the programme; with none of them the pattern is the one that it would start from.
     Raises :class:`WeirError` for an interval shorter than the busiest device's work, :class:`Infeasible` where the
     passes of some device cannot be fitted into it.
     """
-    from sim.planner import milp
-
     every = flow.busiest if interval is None else interval
     if every < flow.busiest * (1 - 1e-12) or every <= 0:
         raise WeirError(f"an interval of {every:g} s; the busiest device works {flow.busiest:g} s for a microbatch")
+    length = [node.seconds / every for node in flow.nodes]
+    tried = (_packed(flow, length, every), _fitted(flow, length, every))
+    known = min(filter(None, tried), key=lambda at: _most(flow, at, every))
+    if not seconds:
+        return Pattern(flow, tuple(t * every for t in known), every, _most(flow, known, every), 0.0, False)
+    from sim.planner import milp
+
     model = milp.Model("repeating")
     start = [model.number(f"t{n}") for n in range(len(flow.nodes))]  # in intervals
     most = model.number("most")
     turns = {pair: model.integer(f"q{pair[0]}_{pair[1]}", None) for pair in _pairs(flow)}
-    length = [node.seconds / every for node in flow.nodes]
     model.add("dependences", _dependences(flow, start, length, every))
     model.add("one pass at a time", _apart(turns, start, length))
     model.add("held", _held(flow, start, length, most))
     model.minimise(most + 1e-6 * milp.total(start))  # of patterns that hold as little, the one that ends soonest
-    known = _packed(flow, length, every)
     first = {t.name: at for t, at in zip(start, known, strict=True)}
     first |= {turn.name: float(floor(known[b] - known[a] + 1e-9)) for (a, b), turn in turns.items()}
-    first["most"] = max(Pattern(flow, tuple(t * every for t in known), every, 0.0, 0.0, False).means, default=0.0)
+    first["most"] = _most(flow, known, every)
     solved = model.solve(seconds=seconds, start=first, solver=solver)
     made = Pattern(flow, tuple(solved[t] * every for t in start), every, 0.0, 0.0, solved.proven)
     return Pattern(flow, made.start, every, max(made.means), min(max(made.means), solved.bound), solved.proven)
@@ -99,6 +105,58 @@ def _packed(flow: Flow, length: list[float], every: float) -> list[float]:
         ready = max((start[b] + length[b] + flow.nodes[n].lag / every for b in earlier), default=0.0)
         start.append(place[n] + ceil(ready - place[n] - 1e-12))
     return start
+
+
+def _fitted(flow: Flow, length: list[float], every: float) -> list[float]:
+    """Some pattern, in intervals: each node as soon as its device has a gap that leaves room for those to come; empty
+    where that leads nowhere."""
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(flow.devices)]  # places in the interval, and lengths
+    left = [[length[n] for n, node in enumerate(flow.nodes) if node.device == d] for d in range(flow.devices)]
+    start: list[float] = []
+    for n, earlier in enumerate(flow.before):
+        device = flow.nodes[n].device
+        ready = max((start[b] + length[b] + flow.nodes[n].lag / every for b in earlier), default=0.0)
+        left[device].remove(length[n])
+        for at in _chances(taken[device], ready, length[n]):
+            holding = [*taken[device], (at % 1.0, length[n])]
+            if _room(holding, left[device]):
+                taken[device] = holding
+                start.append(at)
+                break
+        else:
+            return []
+    return start
+
+
+def _chances(taken: list[tuple[float, float]], ready: float, length: float) -> list[float]:
+    """Times at which a node may begin in a gap: at once, right after what is there, right before it; earliest first."""
+    edges = [ready, *(edge for place, size in taken for edge in (place + size, place - length))]
+    times = sorted(place + ceil(ready - place - EDGE) for place in edges)
+    return [t for t in times if all(size - EDGE <= _since(t, place) <= 1 - length + EDGE for place, size in taken)]
+
+
+def _since(time: float, place: float) -> float:
+    """How long ago a place in the interval last came round."""
+    since = (time - place) % 1.0
+    return since if since < 1 - EDGE else 0.0
+
+
+def _room(taken: list[tuple[float, float]], left: list[float]) -> bool:
+    """Whether nodes still to come find gaps, the longest first."""
+    order = sorted(taken)
+    ends = [*(place for place, _ in order[1:]), order[0][0] + 1]
+    gaps = [end - place - size for (place, size), end in zip(order, ends, strict=True)]
+    for size in sorted(left, reverse=True):
+        fits = [i for i, gap in enumerate(gaps) if gap >= size - EDGE]
+        if not fits:
+            return False
+        gaps[min(fits, key=lambda i: gaps[i])] -= size
+    return True
+
+
+def _most(flow: Flow, start: list[float], every: float) -> float:
+    """What the fullest device holds on average in a pattern given in intervals."""
+    return max(Pattern(flow, tuple(t * every for t in start), every, 0.0, 0.0, False).means, default=0.0)
 
 
 def _pairs(flow: Flow) -> Iterator[tuple[int, int]]:

@@ -13,13 +13,14 @@ offsets is never cut off, whence the rules:
 * *components*: where no remaining buffer is live across a moment, the parts before and after are placed on their own;
 * *memory*: parts that were found impossible are recognised by a hash of what remains and how low it can go.
 
-Kernels only: arrays in, arrays out, no recursion (a frame for each part being worked on).
+Kernels only: arrays in, arrays out, no recursion (a frame for each part being worked on). They are kept on
+disk, so they call none of another file (Numba's cache would not notice that such a one changed).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -69,10 +70,25 @@ class _State(NamedTuple):
 
 def compiled(function: F) -> F:
     """The function as machine code, kept for the next process where a folder for it can be written."""
+    return _compiled(function, inside=False)
+
+
+def inside(function: F) -> F:
+    """As :func:`compiled`, for what kernels alone call: no way in from Python, which would be most of the work."""
+    return _compiled(function, inside=True)
+
+
+def _compiled(function: F, *, inside: bool) -> F:
+    options: dict[str, Any] = {
+        "error_model": "numpy",
+        "nogil": True,
+        "no_cpython_wrapper": inside,
+        "no_cfunc_wrapper": inside,
+    }
     try:
-        return cast(F, njit(cache=True, error_model="numpy", nogil=True)(function))
+        return cast(F, njit(cache=not inside, **options)(function))
     except RuntimeError:  # nowhere to keep it
-        return cast(F, njit(cache=False, error_model="numpy", nogil=True)(function))
+        return cast(F, njit(cache=False, **options)(function))
 
 
 @compiled
@@ -86,7 +102,7 @@ def overlaps(shape: Shape) -> NDArray[np.bool_]:  # (n, n)
     return table
 
 
-@compiled
+@inside
 def _meet(shape: Shape, i: int, j: int) -> bool:
     for k in range(shape.at[i], shape.at[i + 1]):
         for m in range(shape.at[j], shape.at[j + 1]):
@@ -95,7 +111,6 @@ def _meet(shape: Shape, i: int, j: int) -> bool:
     return False
 
 
-@compiled
 def place(
     shape: Shape, table: NDArray[np.bool_], rank: Ints, capacity: int, limit: int, memory: Ints, salt: int,
     lowest_first: bool, blame: Ints,
@@ -105,26 +120,20 @@ def place(
     ``rank`` is each buffer's place in the ordering, ``memory`` a power of two of zeros (or what a call before with the
     same ordering and ``salt`` left), ``blame`` counts by moment how often what remained did not fit there.
     """
-    n = shape.size.size
-    pairs = 0
-    for i in range(n):
-        for j in range(i):
-            pairs += table[i, j]
+    n, moments, pairs = shape.size.size, shape.moments, int(np.count_nonzero(table)) // 2
+    room = 3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * moments + 64
+    keys, tops, total, floor = (np.zeros(length, np.int64) for length in (n, moments, moments, moments))
     state = _State(
         np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, np.zeros((n + 2, FRAME), np.int64),
-        np.empty(3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * shape.moments + 64, np.int64),
-        np.empty((pairs + n + 1, 2), np.int64),
-        np.zeros(4, np.int64), np.zeros(n, np.int64), np.zeros(shape.moments, np.int64),
-        np.zeros(shape.moments, np.int64), np.zeros(shape.moments, np.int64), np.zeros(shape.moments + 1, np.int64),
-        memory, blame,
+        np.empty(room, np.int64), np.empty((pairs + n + 1, 2), np.int64), np.zeros(4, np.int64), keys, tops,
+        total, floor, np.zeros(moments + 1, np.int64), memory, blame,
     )  # fmt: skip
-    for i in range(n):
-        state.pool[rank[i]] = i
+    state.pool[rank] = np.arange(n)
     state.now[POOL], state.now[SALT] = n, salt
     state.frames[0, MEMBER_END] = n
     state.frames[0, LAST] = -1
     state.frames[0, FRESH] = 1
-    return _run(shape, table, state, capacity, limit, lowest_first), state.now[NODES], state.offset
+    return _run(shape, table, state, capacity, limit, lowest_first), int(state.now[NODES]), state.offset
 
 
 @compiled
@@ -155,7 +164,7 @@ def _run(shape: Shape, table: NDArray[np.bool_], state: _State, capacity: int, l
     return FOUND if doing == DONE else IMPOSSIBLE
 
 
-@compiled
+@inside
 def _open_part(state: _State, depth: int) -> None:
     """The frame for the part of the time that comes next."""
     frame, inner = state.frames[depth], state.frames[depth + 1]
@@ -167,21 +176,21 @@ def _open_part(state: _State, depth: int) -> None:
     state.now[POOL] = frame[PART_END]
 
 
-@compiled
+@inside
 def _lowest(state: _State, shape: Shape, i: int, least: int) -> int:
     """The lowest offset of a buffer that is not below ``least``."""
     low = max(state.low[i], least)
     return int(low + (-low) % shape.align[i])
 
 
-@compiled
+@inside
 def _eligible(state: _State, frame: Ints, i: int) -> bool:
     """Whether a buffer may come next: it was not passed over."""
     low = state.low[i]
     return bool(low > frame[FLOOR] or (low == frame[FLOOR] and state.rank[i] > frame[LAST]))
 
 
-@compiled
+@inside
 def _lifted(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, i: int) -> int:
     """The lowest offset of a buffer that was passed over: on top of something that is yet to be placed below it."""
     support = FAR
@@ -192,7 +201,7 @@ def _lifted(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, 
     return _lowest(state, shape, i, int(support))
 
 
-@compiled
+@inside
 def _bounded(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int) -> bool:
     """Whether what remains can be stacked below the capacity at each moment, from each one's lowest offset."""
     start, stop = frame[MEMBER_AT], frame[MEMBER_END]
@@ -224,11 +233,12 @@ def _bounded(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints,
     for k in range(start, last):
         i = pool[k]
         for interval in range(shape.at[i], shape.at[i + 1]):
-            state.tops[shape.begin[interval] : shape.end[interval]] = 0
+            for s in range(shape.begin[interval], shape.end[interval]):
+                state.tops[s] = 0
     return fits
 
 
-@compiled
+@inside
 def _enter(
     shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int, lowest_first: bool
 ) -> bool:
@@ -259,7 +269,7 @@ def _enter(
     return True
 
 
-@compiled
+@inside
 def _no_waste(shape: Shape, state: _State, frame: Ints, capacity: int) -> tuple[int, int]:
     """The highest offset, and there the last place in the ordering, that the next buffer may have."""
     total, floor, last = state.total, state.floor, state.tops
@@ -286,19 +296,19 @@ def _no_waste(shape: Shape, state: _State, frame: Ints, capacity: int) -> tuple[
                     most, rank = highest, latest
     for i in members:
         for interval in range(shape.at[i], shape.at[i + 1]):
-            total[shape.begin[interval] : shape.end[interval]] = 0
-            last[shape.begin[interval] : shape.end[interval]] = 0
+            for s in range(shape.begin[interval], shape.end[interval]):
+                total[s] = last[s] = 0
     return int(most), int(rank)
 
 
-@compiled
+@inside
 def _before(state: _State, i: int, j: int, lowest_first: bool) -> bool:
     if lowest_first and state.low[i] != state.low[j]:
         return bool(state.low[i] < state.low[j])
     return bool(state.rank[i] < state.rank[j])
 
 
-@compiled
+@inside
 def _mixed(value: np.uint64) -> np.uint64:
     """Scattered bits (the finaliser of SplitMix64)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -306,7 +316,7 @@ def _mixed(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@compiled
+@inside
 def _hashes(state: _State, frame: Ints) -> tuple[int, int]:
     """Two hashes of what decides whether a part can be placed: who, how low, and who was passed over."""
     one = np.uint64(state.now[SALT])
@@ -320,7 +330,7 @@ def _hashes(state: _State, frame: Ints) -> tuple[int, int]:
     return int(one >> np.uint64(1)), int(two >> np.uint64(1)) | 1
 
 
-@compiled
+@inside
 def _choose(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int) -> bool:
     """Place the next choice; list the parts that remain. False, and undone, if they cannot fit."""
     one = state.pool[frame[CHOICE]]
@@ -352,7 +362,7 @@ def _choose(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, 
     return True
 
 
-@compiled
+@inside
 def _undo_one(state: _State, frame: Ints, one: int) -> None:
     state.offset[one] = -1
     for k in range(state.now[TRAILED] - 1, frame[TRAIL] - 1, -1):
@@ -360,7 +370,7 @@ def _undo_one(state: _State, frame: Ints, one: int) -> None:
     state.now[TRAILED] = frame[TRAIL]
 
 
-@compiled
+@inside
 def _undo(state: _State, frame: Ints) -> None:
     """Take back the choice last made, and all that was placed after it."""
     _undo_one(state, frame, state.pool[frame[CHOICE] - 1])
@@ -368,7 +378,7 @@ def _undo(state: _State, frame: Ints) -> None:
         state.offset[state.pool[k]] = -1
 
 
-@compiled
+@inside
 def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
     """Order what remains by the parts of time that nothing crosses; the ends of the parts follow in the pool."""
     start, cross, pool = frame[CHOICE_END], state.cross, state.pool
@@ -396,15 +406,16 @@ def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
             pool[left + kept] = end
             kept += 1
     frame[PART_END] = left + kept
-    cross[low : high + 1] = 0
+    for s in range(low, high + 1):
+        cross[s] = 0
 
 
-@compiled
+@inside
 def _hull(shape: Shape, i: int) -> tuple[int, int]:
     return shape.begin[shape.at[i]], shape.end[shape.at[i + 1] - 1]
 
 
-@compiled
+@inside
 def _sort_by_part(shape: Shape, state: _State, start: int, left: int, parts: int) -> None:
     """A counting sort by the part that ``cross`` says each buffer is in; the pool behind the parts is scratch."""
     pool, cross = state.pool, state.cross

@@ -47,14 +47,22 @@ def inside(cascade: Cascade, groups: Groups) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's forward pass and the backward pass derived from it, which computes fused tensors anew."""
+    """One layer's forward pass and the backward pass derived from it, which computes fused tensors anew.
+
+    ``eager`` fuses nothing: each Einsum is a kernel, and what it makes is stored.
+    """
 
     forward: Cascade
+    eager: bool = False
+
+    def kernels(self, cascade: Cascade, weights: Iterable[str] = ()) -> Groups:
+        """A pass's kernels."""
+        return tuple((e,) for e in cascade.einsums) if self.eager else fused(cascade, weights)
 
     @cached_property
     def groups(self) -> Groups:
         """The forward pass's kernels."""
-        return fused(self.forward)
+        return self.kernels(self.forward)
 
     @cached_property
     def fused(self) -> frozenset[str]:

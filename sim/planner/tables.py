@@ -21,6 +21,7 @@ from sim.planner.problem import Buffer, Problem, Tier
 ROWS = 1_000_000  # no more are read
 LARGEST = 1 << 30  # bytes of a file
 LINE = 100_000  # characters of a line
+TEXT = 1 << 28  # characters of all lines
 DIGITS = 18  # of a number: what fits 64 bits
 SAME = {"buffer": "id", "buffer_id": "id", "start": "lower", "begin": "lower"}
 NEEDED = ("id", "lower", "upper", "size")
@@ -63,11 +64,14 @@ def _whole(time: float) -> int | float:
 
 def _lines(file: TextIO, name: str) -> Iterator[str]:
     """Lines of bounded length and number."""
-    row = 0
+    row = length = 0
     while line := file.readline(LINE + 1):
         row += 1
         if len(line) > LINE:
             raise WeirError(f"{name} row {row}: longer than {LINE} characters")
+        length += len(line)
+        if length > TEXT:
+            raise WeirError(f"{name} row {row}: more than {TEXT:,} characters, the most that are read")
         if "\0" in line:
             raise WeirError(f"{name} row {row}: holds a zero byte; this is no CSV")
         if row > ROWS + 1:
@@ -76,7 +80,7 @@ def _lines(file: TextIO, name: str) -> Iterator[str]:
 
 
 def _buffers(file: TextIO, name: str) -> Iterator[Buffer]:
-    rows = csv.reader(_lines(file, name), strict=True)
+    rows = csv.reader(list(_lines(file, name)), strict=True)  # too long a table is refused before any of it is read
     seen: dict[str, int] = {}
     try:
         columns = _columns(next(rows, []), name)

@@ -130,28 +130,20 @@ class _Line:
         return start
 
     def _out(self, step: Step) -> None:
-        here = self.held[step.name, self.first]
-        seconds = self.sizes[step.name] / self.tiers[step.tier].write
-        stream = (step.tier, "out")
-        begin = max(self.free.get(stream, 0.0), here.ready)
-        start = self._claim(step.name, step.tier, begin, seconds)
-        here.busy = max(here.busy, start + seconds)
-        self._moved(step.name, self.first, step.tier, start, seconds, stream)
+        self._copy(step, self.first, step.tier, self.tiers[step.tier].write)
 
     def _in(self, step: Step) -> None:
-        there = self.held[step.name, step.tier]
-        seconds = self.sizes[step.name] / self.tiers[step.tier].read
-        stream = (step.tier, "in")
-        begin = max(self.free.get(stream, 0.0), there.ready)
-        start = self._claim(step.name, self.first, begin, seconds)
-        there.busy = max(there.busy, start + seconds)
-        self._moved(step.name, step.tier, self.first, start, seconds, stream)
+        self._copy(step, step.tier, self.first, self.tiers[step.tier].read)
 
-    def _moved(
-        self, name: str, source: str, target: str, start: float, seconds: float, stream: tuple[str, str]
-    ) -> None:
+    def _copy(self, step: Step, source: str, target: str, rate: float) -> None:
+        """Copy a buffer from tier to tier at so many bytes a second, once its stream and it are free and there is
+        room."""
+        here, stream = self.held[step.name, source], (step.tier, step.kind)
+        seconds = self.sizes[step.name] / rate
+        start = self._claim(step.name, target, max(self.free.get(stream, 0.0), here.ready), seconds)
+        here.busy = max(here.busy, start + seconds)
         self.free[stream] = start + seconds
-        self.moves.append(Move(name, source, target, start, start + seconds))
+        self.moves.append(Move(step.name, source, target, start, start + seconds))
 
     def _drop(self, step: Step) -> None:
         self._release(step.name, self.first)

@@ -17,7 +17,7 @@ from sim.model.estimate import Estimate
 from sim.planner.check import check
 from sim.planner.passes import Setting, Work, work
 from sim.planner.problem import Buffer, Plan, Problem, Task, Tier
-from sim.planner.skeleton import Groups, Layer, fused, transient
+from sim.planner.skeleton import Groups, Layer, transient
 from sim.planner.timeline import Step, timed
 
 STRATEGIES = ("memo", "recompute", "keep")
@@ -28,7 +28,7 @@ def requests(made: Work, layer: Layer, backward: bool) -> list[Buffer]:
     """A pass's transient tensors on one device as buffers over its kernels, collectives' gathered copies with them."""
     s = made.setting
     cascade = layer.backward if backward else layer.forward
-    groups = fused(cascade, layer.weights)
+    groups = layer.kernels(cascade, layer.weights)
     stored = {live.tensor for live in layer.skeletal} if layer is made.layer else set()
     stored |= {f"D{name}" for name in layer.weights}
     found = [
@@ -145,8 +145,10 @@ def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[Work, floa
             raise Infeasible(f"{setting.spec.name}: the host needs {least:,.0f} bytes for inputs and attention outputs "
                              f"of {n - 2} layers; it has {setting.host:,.0f}", least / setting.host)  # fmt: skip
     kept = {"memo": 2 * layer, "recompute": n * made.input + layer, "keep": n * layer}[strategy]
-    gathered = 2 * 2 * made.parameters / n if setting.split == "ulysses" else 0.0
-    states = setting.state_bytes * made.parameters / setting.ways
+    shared = setting.ways // setting.degree  # devices with the same weights, which each holds a part of
+    gathered = 2 * 2 * made.parameters / n / setting.degree if shared > 1 and setting.zero == 3 else 0.0
+    whole = {1: 4.0, 2: 2.0, 3: 0.0}[setting.zero]
+    states = made.parameters / setting.degree * (whole + (setting.state_bytes - whole) / shared)
     return made, fraction, (
         ("weights, gradients, optimiser", states),
         ("weights gathered", gathered),
@@ -206,23 +208,21 @@ def schedule(made: Work, strategy: str, fraction: float) -> tuple[Problem, list[
     n, x = s.layers, round(made.input)
     all_ = made.anchors + made.others - made.input
     lost = {"memo": (1 - fraction) * made.others, "keep": 0.0, "recompute": all_}[strategy]
-    rest = round(all_ - lost)
+    rest = int(all_ - lost + made.input - x)  # whole bytes, no more than the fraction was computed for
     swapped = n - 2 if strategy == "memo" else 0
     anew = [i for i in range(n) if lost and (strategy == "recompute" or i < swapped)]
-    again = float(made.ahead.seconds) if strategy == "recompute" else (1 - fraction) * made.recomputed
+    again = made.forward if strategy == "recompute" else (1 - fraction) * made.recomputed
     buffers = [Buffer(f"X{i}", x) for i in range(n + 1)] + [Buffer(f"G{i}", x) for i in range(n + 1)]
     buffers += [Buffer(f"{kind}{i}", round(size)) for i in range(n) for kind, size in (("W", rest), ("R", lost))]
     buffers += [Buffer(f"A{i}", round(lost)) for i in anew]
-    tasks = [Task(f"forward {i}", float(made.ahead.seconds), (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
+    tasks = [Task(f"forward {i}", made.forward, (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
              for i in range(n)]  # fmt: skip
     tasks.append(Task("loss", made.classify, (f"X{n}",), (f"G{n}",)))
     for i in reversed(range(n)):
         if i in anew:
             tasks.append(Task(f"again {i}", again, (f"X{i}", f"W{i}"), (f"A{i}",)))
         rows = f"A{i}" if i in anew else f"R{i}"
-        tasks.append(
-            Task(f"backward {i}", float(made.behind.seconds), (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",))
-        )
+        tasks.append(Task(f"backward {i}", made.backward, (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",)))
     room = {"memo": 2, "recompute": 1, "keep": n}[strategy] * (x + rest + round(lost))
     room += (n * x if strategy == "recompute" else 0) + 2 * x  # and a gradient on its way through a layer
     tiers = (Tier("device", room), Tier("host", s.host / s.ways, s.rate, s.rate))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim.plot.memory import memory_map
-from sim.plot.models import cost_curve, energy, pareto, roofline, timeline, traffic, utilisation
+from sim.plot.models import cost_curve, energy, pareto, roofline, sheet, timeline, traffic, utilisation
 from sim.plot.style import COLOURS, GREY, HATCHES, MARKERS
 from sim.plot.tables import heat_map, stacked, tornado
 
@@ -18,6 +18,7 @@ __all__ = [
     "memory_map",
     "pareto",
     "roofline",
+    "sheet",
     "stacked",
     "timeline",
     "tornado",

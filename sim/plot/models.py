@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +25,18 @@ from sim.units import fmt
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
-def roofline(found: Estimate | Step, ax: Axes | None = None) -> Axes:
+def roofline(found: Estimate | Step | MappedEstimate, ax: Axes | None = None) -> Axes:
     """Each kernel by its operations per byte and the operations per second that one device achieves, under the roof of
-    the device it runs on: its memory's bandwidth, and its peak in the type the kernels compute in."""
+    the device it runs on: its memory's bandwidth, and its peak in the type the kernels compute in.
+
+    A mapped run is one point for each level of limited bandwidth, by the bytes that this level moves, under the roof
+    of each; the units in use are the ceilings.
+    """
+    if isinstance(found, MappedEstimate):
+        return _under_levels(style.on(ax), found)
     step = found.step if isinstance(found, Estimate) else found
     axes = style.on(ax)
     looks = style.styles()
@@ -38,10 +46,32 @@ def roofline(found: Estimate | Step, ax: Axes | None = None) -> Axes:
             _under_roof(axes, step.cluster.pool(pool).device, pool, kernels, next(looks))
     if not axes.lines:
         raise WeirError("roofline: no kernel both computes and moves bytes; there is nothing to draw")
+    _rooflike(axes)
+    return axes
+
+
+def _rooflike(axes: Axes) -> None:
     axes.set(xscale="log", yscale="log", xlabel="operations per byte (op/B)")
     axes.set_ylabel("operations per second of one device (op/s)")
     axes.legend()
-    return axes
+
+
+def sheet(found: MappedEstimate, *, runs: int = 40) -> Figure:
+    """All pictures of one mapped run: utilisation, energy, traffic, roofline and the first ``runs`` runs in time.
+
+    In place of a picture of what the device's file does not state, the reason stands.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplot_mosaic([["a", "b", "c"], ["d", "e", "e"]], figsize=(16, 9), layout="constrained")
+    for name, draw in zip("abcd", (utilisation, energy, traffic, roofline), strict=True):
+        try:
+            draw(found, axes[name])
+        except WeirError as error:
+            axes[name].set_axis_off()
+            axes[name].text(0.5, 0.5, str(error), ha="center", va="center", wrap=True)
+    timeline(found, axes["e"], runs=runs)
+    return figure
 
 
 def pareto(frame: pd.DataFrame, x: str, y: str, ax: Axes | None = None, *, maximise: Sequence[str] | str = ()) -> Axes:
@@ -179,3 +209,29 @@ def _under_roof(axes: Axes, device: Device, pool: str, kernels: list[Timed], sty
     )
     text = f"{device.name}: {fmt(peak, 'op/s')} {peaks[peak]}, {fmt(slope, 'B/s')}"
     axes.plot(ends, np.minimum(peak, slope * ends), "-", color=colour, label=text)
+
+
+def _under_levels(axes: Axes, found: MappedEstimate) -> Axes:
+    """One mapped run against each level of limited bandwidth."""
+    units = {
+        unit: (_last(found.operations(unit)), _last(found.peak(unit))) for unit in {b.unit: 0 for b in found.leaves}
+    }
+    ops = sum(done for done, _ in units.values())
+    sizes = {m: _last(found.traffic(m.name)) for m in found.device.memories if m.rate < np.inf}
+    levels = {m: size for m, size in sizes.items() if size > 0}
+    if not levels or ops == 0:
+        raise WeirError("roofline: no level of limited bandwidth moves anything for an operation; nothing to draw")
+    peak = max(most for _, most in units.values())
+    bends = [peak / (m.rate * found.device.instances(m.name)) for m in levels]
+    ends = np.array([min([*bends, *(ops / size for size in levels.values())]) / 2,
+                     max([*bends, *(ops / size for size in levels.values())]) * 2])  # fmt: skip
+    for (memory, size), (colour, marker), bend in zip(levels.items(), style.styles(), bends, strict=False):
+        slope = memory.rate * found.device.instances(memory.name)
+        at = np.array([ends[0], bend])
+        axes.plot(at, slope * at, "-", color=colour, label=f"{memory.name}: {fmt(slope, 'B/s')}")
+        axes.plot(ops / size, ops / _last(found.seconds), marker, color=colour, markersize=9)
+    for (unit, (_, most)), dashes in zip(units.items(), cycle(("-", "--", ":", "-.")), strict=False):
+        axes.plot(ends, [most, most], dashes, color="black", label=f"{unit}: {fmt(most, 'op/s')}")
+    axes.set_title(_run(found))
+    _rooflike(axes)
+    return axes

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from einsum.errors import WeirError
 from sim.planner.pipeline import Schedule
 from sim.planner.policy import Policy
+from sim.planner.ranges import Placed
 from sim.plot import style
 from sim.plot.style import COLOURS, HATCHES
 
@@ -21,7 +22,9 @@ def pipeline(found: Schedule, ax: Axes | None = None) -> Axes:
     if len(found.start) > MOST:
         raise WeirError(f"{len(found.start)} passes; at most {MOST} can be seen, schedule fewer microbatches")
     ax = style.on(ax)
-    kinds = list(dict.fromkeys(node.name.rstrip("0123456789") for node in found.flow.nodes))
+    kinds = sorted(
+        {node.name.rstrip("0123456789") for node in found.flow.nodes}, key=lambda kind: ("FBST".find(kind), kind)
+    )
     for place, kind in enumerate(kinds):
         own = [n for n, node in enumerate(found.flow.nodes) if node.name.rstrip("0123456789") == kind]
         passes = [(n, k) for n, k in found.start if n in own]
@@ -35,7 +38,7 @@ def pipeline(found: Schedule, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="time (s)", ylabel="device", title=f"{found.method}: {found.idle:.1%} idle; most held {held}")
     ax.set_yticks(range(found.flow.devices))
     ax.invert_yaxis()
-    ax.legend(loc="upper right")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 
@@ -54,4 +57,19 @@ def placement(found: Policy, ax: Axes | None = None) -> Axes:
         left = [a + b for a, b in zip(left, shares, strict=True)]
     ax.set(xlim=(0, 1), xlabel="fraction", title=f"{found.model}: {found.tokens_per_second:.3g} tokens/s")
     ax.legend(loc="lower right")
+    return ax
+
+
+def ranges(found: Placed, ax: Axes | None = None) -> Axes:
+    """Each node's layers as a bar, one colour a kind of node, with how much of its rate is used."""
+    ax = style.on(ax)
+    kinds = list(dict.fromkeys(node.name.rpartition(" ")[0] for node in found.network.nodes))
+    for n, (name, first, stop, _, busy) in enumerate(found.frame().itertuples(index=False)):
+        place = kinds.index(name.rpartition(" ")[0]) % len(COLOURS)
+        ax.barh(n, stop - first, left=first, color=COLOURS[place], hatch=HATCHES[place], edgecolor="white")
+        if stop > first:
+            ax.text(first + (stop - first) / 2, n, f"{busy:.0%}", ha="center", va="center", fontsize="small")
+    ax.set_yticks(range(len(found.ranges)), [node.name for node in found.network.nodes])
+    ax.set(xlim=(0, found.network.layers), xlabel="layer", title=f"{found.flow:.4g} tokens/s, {found.gap:.1%} unproven")
+    ax.invert_yaxis()
     return ax

@@ -70,16 +70,14 @@ _EXPERTS = """
     WD[x, f, d]: (weight, {weights})
     AN[b, p, d]: {dtype}
     H[b, p, x, f]: {dtype}
-    RT[b, p, x]: per_row(x, {chosen})
+    RT[b, p, x]: per_row(x, {chosen}{uneven})
     {quantise}
     G[b, p, x, f] = one(RT[b, p, x]) * AN[b, p, d] * WG[x, d, f]
     U[b, p, x, f] = one(RT[b, p, x]) * AN[b, p, d] * WU[x, d, f]
     H[b, p, x, f] = silu(G[b, p, x, f]) * U[b, p, x, f]
     Z[b, p, d]    = RT[b, p, x] * H[b, p, x, f] * WD[x, f, d]
 """
-_NARROWED = """XN[b, p, d]: bf16
-    S[b, p] = max[d](XN[b, p, d])
-    AN[b, p, d] = XN[b, p, d] / S[b, p]"""
+_NARROWED = "XN[b, p, d]: bf16\n    AN[b, p, d] = XN[b, p, d] / SC[d]"  # by scales known beforehand
 _STREAMED = {  # operation: its lines, and the sizes that they take
     "add": ("Y[m, d] = X[m, d] + Z[m, d]", "d"),
     "input_layernorm": ("S[m] = square(X[m, d])\nY[m, d] = X[m, d] * rsqrt(S[m] / D + 1e-5) * W[d]", "d"),
@@ -120,13 +118,19 @@ class Case:
         """Seconds of every row."""
         total: Any = sum(one.seconds for one in self.timed(tier))
         if self.eager and tier.constants is not None:
-            total = total + tier.constants.table()["host"]["eager"]
+            total = np.maximum(total, tier.constants.table()["host"]["eager"])  # the host launches ahead
         return np.broadcast_to(np.asarray(total, float), self.rows.shape)
 
 
 def cases(rows: Measured) -> tuple[Case, ...]:
-    """All rows of a file as cases."""
-    return joined(tuple(_KINDS[rows.operation](rows)))
+    """All rows of a file as cases; those measured with a cold cache find nothing there."""
+    warm = np.array([cell != "cold" for cell in column(rows, "cache")], float)
+    made = tuple(_KINDS[rows.operation](rows))
+    return joined(tuple(replace(case, tasks=_warmed(case.tasks, warm[case.rows])) for case in made))
+
+
+def _warmed(tasks: tuple[Task, ...], warm: Array) -> tuple[Task, ...]:
+    return tasks if warm.all() else tuple(replace(task, again=task.again * warm) for task in tasks)
 
 
 def joined(found: tuple[Case, ...]) -> tuple[Case, ...]:
@@ -152,12 +156,17 @@ def _chained(same: list[Case]) -> Case:
         return np.concatenate([np.broadcast_to(np.asarray(a, float), case.rows.shape) for a, case in pairs])
 
     def product(*found: Product) -> Product:
-        names = ("copies", "rows", "cols", "depth", "share")
+        names = ("copies", "rows", "cols", "depth", "share", "tokens", "routes")
         amounts: dict[str, Any] = {name: chain(*(getattr(p, name) for p in found)) for name in names}
+        groups = max(len(p.loads) for p in found)
+        if groups:
+            amounts["loads"] = np.stack(
+                [chain(*(p.loads[i if len(p.loads) > 1 else 0] for p in found)) for i in range(groups)]
+            )
         return replace(found[0], **amounts)
 
     def task(*found: Task) -> Task:
-        names = ("size", "fresh", "wide")
+        names = ("size", "fresh", "wide", "again")
         amounts: dict[str, Any] = {name: chain(*(getattr(t, name) for t in found)) for name in names}
         ops = tuple((*rows[0][:2], chain(*(r[2] for r in rows))) for rows in zip(*(t.ops for t in found), strict=True))
         products = tuple(product(*ps) for ps in zip(*(t.products for t in found), strict=True))
@@ -178,7 +187,9 @@ def predict(found: tuple[Case, ...], tier: Tier, count: int) -> Array:
 def _case(name: str, at: Places, cascade: Cascade, layout: Layout = ONE, **sizes: Any) -> Case:
     program = Program(cascade.name, (Part(cascade),))
     work = Work.of(program, layout, **sizes)
-    kernels = tuple(replace(t, again=True) for _, found in work.parts for t in found if t.kind == "kernel")
+    kernels = tuple(t for _, found in work.parts for t in found if t.kind == "kernel")
+    round_ = sum(t.size for t in kernels)  # bytes
+    kernels = tuple(replace(t, again=round_) for t in kernels)
     return Case(_cluster(name, layout.places[0].count), at, kernels)
 
 
@@ -189,7 +200,7 @@ def _cluster(name: str, count: int) -> Cluster:
 def _gemm(rows: Measured) -> Iterator[Case]:
     m, n, k = (rows.numbers(name) for name in "mnk")
     for (name, dtype), at in rows.split(rows.text("device"), rows.dtypes("dtype")):
-        narrow = dtype in {"fp8", "fp4"}
+        narrow = dtype in {"fp8", "bfp8", "fp4"}
         text = _GEMM.format(dtype=dtype, out="bf16" if narrow else dtype, quantise=_QUANTISE if narrow else "")
         yield _case(name, at, parse(text, name="gemm", m=1, n=1, k=1), m=m[at], n=n[at], k=k[at])
 
@@ -217,24 +228,43 @@ def _latent(rows: Measured) -> Iterator[Case]:
         else:
             cascade = parse(_EXPANDED, name="mla", b=1, g=1, r=1, p=1, c=0, e=192, u=128, m="C + P")
             made = _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
-        yield replace(made, eager=slow == "True")
+        own = tuple(replace(t, library="triton") for t in made.tasks) if slow == "True" else made.tasks
+        yield replace(made, tasks=own, eager=slow == "True")
 
 
 def _experts(rows: Measured) -> Iterator[Case]:
     p, d, f, x = (rows.numbers(n) for n in ("num_tokens", "hidden_size", "inter_size", "num_experts"))
     names = ("device", "moe_dtype", "topk", "moe_tp_size", "moe_ep_size")
     keys = [rows.dtypes(name) if name == "moe_dtype" else rows.text(name) for name in names]
-    for (name, dtype, *sizes), at in rows.split(*keys):
+    for (name, dtype, *sizes, uneven), at in rows.split(*keys, _uneven(rows)):
         chosen, tp, ep = (int(float(size)) for size in sizes)
-        narrow = dtype in {"fp8", "fp4"}
+        narrow = dtype in {"fp8", "bfp8", "fp4"}
         text = _EXPERTS.format(
-            weights=dtype, dtype=dtype if narrow else "bf16", chosen=chosen,
+            weights=dtype, dtype=dtype if narrow else "bf16", chosen=chosen, uneven=uneven,
             quantise=_NARROWED if narrow else "",
         )  # fmt: skip
         cascade = parse(text, name="moe", b=1, p=1, d=1, f=1, x=1)
         loops = tuple(Spatial(rank, ways) for rank, ways in (("x", ep), ("f", tp)) if ways > 1)
         layout = Layout((Place("model", ep * tp, loops),))
         yield _case(name, at, cascade, layout, p=p[at], d=d[at], f=f[at], x=x[at])
+
+
+def _uneven(rows: Measured) -> tuple[str, ...]:
+    """How each row's benchmark spreads tokens over experts: evenly in turn, or by a power law of their popularity.
+
+    AIConfigurator draws an expert's share between 1 and 0.8 times the tokens, or a ratio of 200 where few experts are
+    chosen at all, and times the device whose experts are chosen most.
+    """
+    found = []
+    for how, *cells in zip(
+        column(rows, "distribution"), *(rows.text(n) for n in ("num_tokens", "topk", "num_experts")), strict=True
+    ):
+        tokens, chosen, experts = map(float, cells)
+        kind, _, skew = how.rpartition("_")
+        spread = 0.8 * tokens if tokens * chosen > experts else 200.0
+        uneven = f", {float(skew)}, {max(spread, 1.5)}" if kind == "power_law" else ", 0, 1"
+        found.append(uneven if how else "")
+    return tuple(found)
 
 
 def _streamed(rows: Measured) -> Iterator[Case]:

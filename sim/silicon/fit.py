@@ -22,7 +22,7 @@ from sim.silicon.cases import Case
 Array = NDArray[np.float64]
 Table = dict[str, dict[str, float]]
 CLASSES = {  # operation: the classes of kernels whose constants it determines
-    "gemm": ("product",), "attention_prefill": ("prefill",), "attention_decode": ("decode",),
+    "gemm": ("product", "narrow"), "attention_prefill": ("prefill",), "attention_decode": ("decode",),
     "mla_attention": ("latent_prefill", "latent_decode", "host"), "moe_layer": ("experts",),
     "collectives": ("collective",),
     "elementwise_vidur": ("map", "reduce", "curve", "turn"),

@@ -26,7 +26,7 @@ FILES = {  # file, without .csv: the columns that it must have
     "collectives": ("op_name", "num_gpus", "bytes"),
     "elementwise_vidur": ("op", "m", "hidden", "model"),
 }  # fmt: skip
-_WORDS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "fp8", "w4a16_mxfp4": "int4", "nvfp4": "fp4"}
+_WORDS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "bfp8", "w4a16_mxfp4": "int4", "nvfp4": "fp4"}
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,17 @@ def load(folder: Path) -> tuple[Measured, ...]:
     return tuple(found)
 
 
-def read(path: Path, operation: str) -> Measured:
-    """One file: its columns must be there, and every latency a positive number of microseconds."""
+def read(path: Path, operation: str, adapt: Mapping[str, str] | None = None) -> Measured:
+    """One file: its columns must be there, and every latency a positive number of microseconds.
+
+    ``adapt`` gives columns that the file lacks: the name of another one in their place, or a text for every row.
+    """
     if path.stat().st_size > LARGEST:
         raise WeirError(f"{path.name}: larger than {LARGEST >> 20} MiB")
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
+    for row in rows:
+        row |= {name: row.get(other, other) for name, other in (adapt or {}).items() if name not in row}
     need = ("device", *FILES[operation], "latency_us")
     if missing := [name for name in need if not rows or rows[0].get(name) is None]:
         raise WeirError(f"{path.name}: needs columns {', '.join(missing)}")

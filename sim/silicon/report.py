@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.arch import Tier, tier
-from sim.silicon import served
+from sim.silicon import powered, served
 from sim.silicon.cases import cases, predict
 from sim.silicon.fit import Sample, left_out
 from sim.silicon.measured import Measured, column, load
@@ -81,6 +81,8 @@ def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = 
             progress(done, len(found))
     if folder is not None:
         for operation, device, found_errors in served.errors(folder, {name: tier(name) for name in TIERS}):
+            rows += [row(operation, device, name, error) for name, error in found_errors.items()]
+        for operation, device, found_errors in powered.errors(folder, tier("physical")):
             rows += [row(operation, device, name, error) for name, error in found_errors.items()]
     where = f"{folder.name}/" if folder else "the sample that comes with weir"
     return Report(tuple(rows), f"{sum(map(len, found))} kernels of {where}")

@@ -1,7 +1,8 @@
 """Time per output token of whole models under continuous batching, beside published measurements.
 
-Nothing is fitted end to end: a decode step of all requests at their mean context, and for each token its share of the
-prefills that interrupt decoding.  TPOT = step(concurrency, isl + osl / 2) + concurrency / osl x prefill(isl).
+Nothing is fitted end to end: a decode step of all requests at their mean context, into which new prompts are merged as
+old requests end, concurrency / osl of them in a step.  Weights are read once for the merged tokens; attention is not
+shared.  TPOT is the mean of steps with and without prompts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from mappings.parallel import layout
 from sim.arch import Tier, cluster
-from sim.model.step import Work
+from sim.model.step import Step, Work
 from sim.silicon.measured import known
 from workloads.transformer import model
 
@@ -47,10 +48,27 @@ def token_seconds(row: Mapping[str, str], level: Tier) -> float:
     batch, prompt, output = (
         float(row[n]) for n in ("concurrency" if row["concurrency"] else "batch_size", "isl", "osl")
     )
-    where, given = f"{int(row['tp_size'])}x{known(row['system']).name}", (MODELS[row["model_path"]], _narrow(row))
-    decode, prefill = (_work(*given, phase, where, batch, prompt, output) for phase in ("decode", "prefill"))
-    on = cluster(where)
-    return float(decode.on(on, level).latency + batch / output * prefill.on(on, level).latency)
+    ways = int(row["tp_size"])
+    whole = row["moe_tp_size"] == "1"  # experts are not divided themselves; where they also are, only that is modelled
+    experts = max(int(row["moe_ep_size"] or 1), 1) if whole else 1
+    where, given = f"{ways}x{known(row['system']).name}", (MODELS[row["model_path"]], _narrow(row), ways, experts)
+    on, each = cluster(where), max(1.0, batch / output)  # prompts in a step that has any
+    decode, prompts, merged = (
+        _work(*given, phase, requests, context, fresh).on(on, level)
+        for phase, requests, context, fresh in (
+            ("decode", batch, prompt + output / 2, 1.0), ("prefill", each, 0.0, prompt),
+            ("prefill", 1.0, 0.0, batch + each * prompt),
+        )
+    )  # fmt: skip
+    alone = float(decode.latency)
+    together = _attending(decode) + _attending(prompts) + float(merged.latency) - _attending(merged)
+    return alone + min(1.0, batch / output) * (together - alone)
+
+
+def _attending(step: Step) -> float:
+    """Seconds of a step's attention, which requests do not share."""
+    found = ((part.times, one) for part, timed in step.rows for one in timed)
+    return sum(times * float(one.seconds) for times, one in found if one.task.attends and one.task.products)
 
 
 def _narrow(row: Mapping[str, str]) -> bool:
@@ -58,11 +76,11 @@ def _narrow(row: Mapping[str, str]) -> bool:
 
 
 @cache
-def _work(name: str, narrow: bool, phase: str, where: str, batch: float, prompt: float, output: float) -> Work:
-    """A decode step of all requests, or the prefill of one, counted."""
+def _work(
+    name: str, narrow: bool, ways: int, experts: int, phase: str, requests: float, context: float, fresh: float
+) -> Work:
+    """So many requests with a context and new positions, counted."""
     types = {"dtype_weights": "fp8", "dtype_products": "fp8"} if narrow else {}
     program = model(name).program(phase, **types)
-    ways = int(where.partition("x")[0])
-    laid = layout(program, {"model": ways}, tp=ways)
-    sizes = {"b": batch, "c": prompt + output / 2, "p": 1} if phase == "decode" else {"b": 1, "c": 0, "p": prompt}
-    return Work.of(program, laid, **sizes)
+    laid = layout(program, {"model": ways}, tp=ways, ep=experts)
+    return Work.of(program, laid, b=requests, c=context, p=fresh)

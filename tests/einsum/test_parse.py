@@ -284,3 +284,11 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 def test_a_falling_index_prints_as_it_is_written() -> None:
     assert str(parse("Z[i] = A[2*I - i*I]", i=2)).endswith("Z[i] = A[2*I - i*I]")
     assert str(parse("Z[i] = A[3 - i - 1]", i=2)).endswith("Z[i] = A[3 - i - 1]")
+
+
+def test_a_type_may_be_declared_without_ranks() -> None:
+    cascade = parse("I: int8\nS: fp8\nO[p] = I[p] * S\nU[q] = I[q + 1]", p=3, q=4)
+    assert [cascade.tensor(n).dtype for n in "ISOU"] == ["int8", "fp8", "bf16", "bf16"]
+    assert cascade.tensor("I").ranks == (None,)  # two ranks move it
+    assert cascade.shape("I") == (5,)
+    assert cascade.tensor("S").ranks == ()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
-from einsum import WeirError
+from einsum import WeirError, interpret
 from mappings.formats import ALL, parse_format, sizes
 from mappings.sparse import FOLDER, names, read
 
@@ -17,6 +20,42 @@ def test_every_file_reads_and_says_where_it_comes_from() -> None:
         assert one.title
         assert one.source
         assert {f.tensor for f in one.formats} == {t.name for t in one.cascade.tensors}
+
+
+def operands(workload: str, a: np.ndarray) -> tuple[dict[str, Any], Any]:
+    """Dense inputs of a workload on a matrix, and what scipy makes of them."""
+    m = csr_array(a)
+    x, w = np.random.default_rng(1).normal(size=(5, 3)), np.random.default_rng(2).normal(size=(3, 2))
+    edges = csr_array(np.tril(a != 0, -1).astype(float))
+    if workload == "triangles":
+        return dict.fromkeys("LBE", edges.toarray()), (edges @ edges).multiply(edges).sum(axis=1)
+    if workload == "bfs":
+        seen = np.array([1.0, 0, 0, 0, 0])
+        found = (m.T @ seen != 0) & (seen == 0)
+        return {"F": np.ma.array(seen, mask=seen == 0), "G": m, "V": seen}, found
+    return {
+        "spgemm": ({"A": a, "B": a}, (m @ m).toarray()),
+        "spmv": ({"A": a, "X": x[:, 0]}, m @ x[:, 0]),
+        "spmm": ({"A": a, "X": x}, m @ x),
+        "gcn": ({"A": a, "X": x, "W": w}, np.maximum(m @ x @ w, 0)),
+    }[workload]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_cascade_computes_what_scipy_does(name: str) -> None:
+    one = read(name)
+    rng = np.random.default_rng(0)
+    a = rng.random((5, 5)) * (rng.random((5, 5)) < 0.5)
+    given, want = operands(one.workload, a)
+    cascade = one.cascade.with_sizes(**{r: {"f": 3, "g": 2}.get(r, 5) for r in one.cascade.ranks})
+    if one.workload == "spmm":
+        cascade = cascade.with_sizes(n=3)
+    turned = {"A": ("k", "m"), "B": ("n", "k")}  # ranks of operands that some hold the other way round
+    for tensor, ranks in turned.items():
+        if one.workload == "spgemm" and cascade.tensor(tensor).ranks == ranks:
+            given[tensor] = given[tensor].T
+    made = interpret(cascade, given)[one.cascade.outputs[-1]]
+    np.testing.assert_allclose(np.nan_to_num(np.ma.filled(np.ma.asarray(made, float), 0.0)), want, atol=1e-12)
 
 
 def test_a_format() -> None:
@@ -49,7 +88,7 @@ def test_other_tiles() -> None:
         ('hash = "multiplicative"', 'hash = "md5"', "hash is 'md5'"),
         ("load = 0.5", "load = 1.5", "load must lie between 0 and 1"),
         ('Z = "hash"', 'Z = "hush"', "Z is 'hush'; did you mean 'hash'"),
-        ('Z = "hash"', 'Z = "merge"', "'merge' is not add, hash, intersect or 'merge RADIX'"),
+        ('Z = "hash"', 'Z = "merge"', "'merge' is not add, hash, intersect, skip or 'merge RADIX'"),
         ('Z = "hash"', 'Z = "merge 1"', "a merger's radix is at least 2"),
         ('Z = "hash"', 'Y = "hash"', "unknown key 'Y'"),
         ('"8 each n all"', '"8 each q all"', "format of B: no rank 'q'"),

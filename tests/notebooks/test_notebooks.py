@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SECONDS = 120  # a minute on a quiet machine; the machines that test are shared
+SECONDS = 60
 
 # Jupyter's own housekeeping, none of it about a notebook's contents.
 pytestmark = [

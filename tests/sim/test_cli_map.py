@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from einsum import WeirError, parse
 from sim.cli import main
+from sim.model.estimate import estimate
 
 CHIP = """\
 title = "a small array"
@@ -102,6 +105,7 @@ THREE = ["map", "attention.three_pass", "query=64", "context=512", "head_dim=4",
 def test_fusion_across_a_pass_is_refused_with_what_is_legal(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*THREE, "--mapping", "fused.txt"]) == 2
     lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("weir: fused.txt: line 4: SN reads GM under 'for m tile 1'")
     assert "pass 2 of 3" in lines[0]
     assert [line.split(": ")[2] for line in lines[2:]] == ["recompute in each pass", "spill between passes"]
     assert main([*THREE, "--mapping", "fused.txt", "--show"]) == 2
@@ -161,7 +165,38 @@ def test_a_trace_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert sum(e.get("cat") == "run" for e in events) == 4
 
 
+def test_all_pictures_of_a_run_are_drawn(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ASK, "--plot", "out.svg"]) == 0
+    drawn = (here / "out.svg").read_text()
+    assert drawn.startswith("<?xml")
+    assert len(drawn) > 20_000
+
+
+WRONG = [
+    ("keep A, B, Z in buffer", "keep A, B, Z in bufer", "line 4: 'keep A, B, Z in bufer': chip has no level 'bufer'"),
+    ("for n tile 4", "for x tile 4", "line 3: 'for x tile 4': no rank 'x'"),
+    ("Z on alu", "Z on mac", "line 5: 'Z on mac': chip has no unit 'mac'"),
+    ("for m tile 4\n  for n tile 4", "for m tile 8\n  for n tile 8", "line 4: 'buffer' must hold 384 bytes"),
+    ("keep A, B, Z in dram", "keep A, B in dram", "line 4: 'keep A, B, Z in buffer' is the outermost keep of Z"),
+    ("for m tile 4", "for m 4", "line 2: 'for m 4' is not understood"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "message"), WRONG, ids=range(len(WRONG)))
+def test_a_mistake_in_a_nest_is_shown_with_its_line(
+    right: str, wrong: str, message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert right in NEST
+    (here / "nest.txt").write_text(NEST.replace(right, wrong))
+    (here / "chip.toml").write_text(CHIP.replace("1 KiB", "256 B"))
+    assert main(ASK) == 2
+    assert f"weir: nest.txt: {message}" in capsys.readouterr().err
+    with pytest.raises(WeirError, match=f"^nest.txt: {re.escape(message)}"):
+        estimate(parse(GEMM, m=8, n=8, k=8), "chip.toml", mapping="nest.txt")
+
+
 BAD = [
+    ([*ASK, "--plot", "out.txt"], "--plot 'out.txt': end the name in .png or .svg or .pdf"),
     ([*ASK, "--technology", "1 m"], "technology node '1 m' is not a number of nanometres"),
     ([*ASK, "--technology", "2"], "technology node 2 nm is outside the models' 5 nm to"),
     ([*ASK, "--trace", "out.txt"], "trace file 'out.txt': its name must end .json or .json.gz"),

@@ -70,14 +70,44 @@ def test_a_training_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["bytes"] == pytest.approx(sum(found["memory"].values()))
 
 
+def test_the_cheapest_the_fastest_and_the_smallest_of_two_clusters(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "llama-2-7b", "--on", "8xa100", "--on", "8xh100", "--sequence", "64K", "--prices", "market_2026"]
+    argv += ["--price", "a100=0.1", "--json", "--objective"]
+    found = {}
+    for objective in ("time", "peak", "dollars"):
+        assert main([*argv, objective]) == 0
+        found[objective] = json.loads(capsys.readouterr().out)
+    assert found["time"]["cluster"] == "8xh100"
+    assert found["dollars"]["cluster"] == "8xa100"  # at a tenth of a dollar
+    assert found["dollars"]["usd_per_hour"] == pytest.approx(0.8)
+    for name, key in (("time", "seconds"), ("peak", "bytes"), ("dollars", "usd")):
+        assert found[name][key] == min(one[key] for one in found.values())
+        assert found[name]["usd"] == pytest.approx(found[name]["seconds"] * found[name]["usd_per_hour"] / 3600)
+
+
+def test_a_budget_for_a_model_is_memory_that_a_device_may_use(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--json"]
+    assert main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == "keep"
+    assert main([*argv, "--budget", "20GB"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["strategy"] == "memo"
+    assert found["bytes"] < found["capacity"] == 20e9
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--solver", "glpk"], 2, "known: cbc, highs"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--link", "0B/s"], 2, "more than nothing"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--budget", "1GB"], 3, "not even the shortest"),
+        (["llama-2-7b", "--on", "2xmi250x", "--sequence", "64K", "--objective", "dollars"], 2, "--price mi250x=1.50"),
+        (["mixtral-8x7b", "--on", "8xa800", "--sequence", "64K"], 2, "experts cannot be planned in training yet"),
         (["llama-2-7b"], 2, "names a model in training: give --on CLUSTER too"),
         (["llama-2-7b", "--on", "8xa800"], 2, "give --sequence N too"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "1G"], 2, "--sequence must be tokens such as"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "1M", "--strategy", "memos"], 2, "did you mean 'memo'"),
-        (["llama-2-7b", "--on", "8xa800", "--sequence", "1M", "--objective", "dollars"], 2, "known: peak, time"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "1M", "--objective", "watts"], 2, "known: dollars, peak, time"),
         (["lama-2-7b", "--on", "8xa800", "--sequence", "1M"], 2, "did you mean 'llama-2-7b'"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "1M", "--strategy", "keep"], 3, "64 K tokens would do|tokens"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--save", "x.csv"], 2, "end the name in .json"),

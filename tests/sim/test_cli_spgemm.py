@@ -52,6 +52,27 @@ def test_a_file_times_another_and_a_picture(capsys: pytest.CaptureFixture[str], 
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".svg"] == ["p.svg"]
 
 
+@pytest.mark.parametrize(
+    ("workload", "more", "shown"),
+    [
+        ("spmv", (), "piuma_spmv"),
+        ("spmm", ("--size", "n=8"), "piuma_spmm_dma"),
+        ("triangles", (), "piuma_triangles"),
+        ("bfs", ("--source", "5"), "runs in turn"),
+        ("gcn", ("--size", "f=8", "--size", "g=4"), "piuma_gcn"),
+    ],
+)
+def test_what_uses_a_product(
+    capsys: pytest.CaptureFixture[str], workload: str, more: tuple[str, ...], shown: str, tmp_path: Path
+) -> None:
+    argv = (MATRIX, "--on", "piuma_die", "--workload", workload, *more)
+    assert shown in said(capsys, *argv, "--plot", str(tmp_path / "p.png"))
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+    found = json.loads(said(capsys, *argv, "--json"))
+    assert found["workload"] == workload
+    assert found["rows"][0]["bytes"] == pytest.approx(sum(found["rows"][0]["tensors"].values()))
+
+
 def test_a_mapping_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from mappings.sparse import FOLDER
 
@@ -70,11 +91,18 @@ def test_a_mapping_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Pat
             2,
             "smash_v1 needs spad, registers, mtp, which gamma lacks",
         ),
-        ((MATRIX, "--on", "h100"), 2, "h100_sxm: no sparse mapping fits its levels"),
+        ((MATRIX, "--on", "h100"), 2, "h100_sxm: no mapping of spgemm fits its levels"),
         ((MATRIX, "--on", "gamma", "--count", "guess"), 2, "unknown way to count 'guess'"),
         ((MATRIX, "--on", "gamma", "--plot", "x.txt"), 2, "must end in .png, .pdf or .svg"),
         ((MATRIX, "--on", "gamma", "--set", "dram.bandwith=3GB/s"), 2, "did you mean 'dram.bandwidth'"),
         (("no.mtx", "--on", "gamma"), 2, "no such matrix file"),
+        ((MATRIX, "--on", "gamma", "--workload", "spmw"), 2, "unknown workload 'spmw'; did you mean 'spmv'"),
+        ((MATRIX, "--on", "gamma", "--workload", "spmm"), 2, "give its size, as n=64"),
+        ((MATRIX, "--on", "gamma", "--workload", "spmm", "--size", "n=x"), 2, "--size: n is 'x', expected a whole"),
+        ((MATRIX, "--on", "gamma", "--workload", "spmv", "--size", "n=3"), 2, "no rank 'n'"),
+        ((MATRIX, MATRIX, "--on", "gamma", "--workload", "spmv"), 2, "spmv has one sparse matrix"),
+        ((MATRIX, "--on", "gamma", "--dataflow", "gamma_spmv"), 2, "gamma_spmv computes spmv, not spgemm"),
+        ((MATRIX, "--on", "piuma_core", "--workload", "bfs", "--source", "999"), 2, "source 999 is no node"),
         (("rmatt:scale=3", "--on", "gamma"), 2, "unknown generator 'rmatt'"),
         ((MATRIX, "uniform:n=3,density=1", "--on", "gamma"), 2, "A is 256 x 256, B 3 x 3: they do not meet"),
         ((MATRIX, "--on", "piuma_core", "--dataflow", "smash_v1", "--set", "spad.capacity=512B"), 3, "a table in spad"),

@@ -50,7 +50,7 @@ def test_consumers() -> None:
 
 def test_triangles_of_a_complete_graph() -> None:
     lower = np.tril(np.ones((5, 5)), -1)
-    assert interpret(sparse.triangles(nodes=5), {"L": lower})["C"].sum() == 10
+    assert interpret(sparse.triangles(nodes=5), dict.fromkeys("LBE", lower))["C"].sum() == 10
 
 
 def test_one_level_of_a_breadth_first_search() -> None:

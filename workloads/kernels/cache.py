@@ -28,9 +28,8 @@ def paged(
     indices("paged", below=max(size["n"], 1), tables=(used, (b, columns)))
     k, v = joined(k, 3), joined(v, 3)
     queries = np.full(b, size["p"])
-    return _cached("paged", q, queries, size["h"], k, v, used, page, size["g"], lengths, threads).reshape(
-        *q.shape[:3], -1
-    )
+    o = _cached("paged", q, queries, size["h"], k, v, used, page, size["g"], lengths, threads)
+    return o.reshape(*q.shape[:3], size["f"])
 
 
 def virtual(

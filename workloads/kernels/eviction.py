@@ -159,14 +159,14 @@ def elastic_cache(
     whole("elastic_cache", least=1, threads=threads)
     whole("elastic_cache", least=min(1, size["m"]), most=size["m"], keep=keep)
     kept = np.sort(best(weights, keep), axis=-1)
-    to = _nearest_kept(kept, size["m"]).reshape(-1, size["m"])
+    to = joined(_nearest_kept(kept, size["m"]), 2)
     merged = (_averaged(joined(a, 2), to, keep).reshape(*a.shape[:2], keep, a.shape[3]) for a in (k, v))
     return one_pass(q, *merged, threads=threads)
 
 
 def _nearest_kept(kept: Array, m: int) -> Array:  # int (b, h, t) -> int (b, h, m)
     """Which of the places kept, in rising order, each place is nearest to."""
-    heads = kept.reshape(-1, kept.shape[-1])
+    heads = joined(kept, 2)
     middles = (heads[:, 1:] + heads[:, :-1]) // 2
     found = [np.searchsorted(row, np.arange(m)) for row in middles]
     return np.array(found, np.int64).reshape(*kept.shape[:-1], m)

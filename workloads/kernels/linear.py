@@ -10,7 +10,7 @@ import numpy as np
 from workloads.kernels.core.checks import Array, arrays, joined, whole
 from workloads.kernels.core.jit import jit, run
 from workloads.kernels.core.online import load, mix, store
-from workloads.kernels.core.tiles import VECTOR, multiply
+from workloads.kernels.core.tiles import multiply, whole_vectors
 
 __all__ = ["based", "lightning"]
 
@@ -45,18 +45,11 @@ def based(
 
 
 @jit
-def _columns(width: int, q: Array) -> int:
-    """A width in whole vectors."""
-    each = VECTOR // q.itemsize
-    return (width + each - 1) // each * each
-
-
-@jit
 def _lightning(
     first: int, stop: int, q: Array, k: Array, v: Array, decay: Array, o: Array
 ) -> None:  # (a, t, e), (a, t, e), (a, t, f), (a) -> (a, t, f)
     tokens, width, wide = q.shape[1], q.shape[2], v.shape[2]
-    columns = _columns(wide, q)
+    columns = whole_vectors(wide, q.itemsize)
     query, scores = np.empty((width, BLOCK), q.dtype), np.empty((BLOCK, BLOCK), q.dtype)
     out, held = np.empty((wide, BLOCK), q.dtype), np.zeros((BLOCK, columns), q.dtype)
     powers, last = np.ones(BLOCK + 1, q.dtype), np.arange(BLOCK)
@@ -118,7 +111,7 @@ def _based(
     first: int, stop: int, q: Array, k: Array, v: Array, o: Array
 ) -> None:  # (a, t, e), (a, t, e), (a, t, f) -> (a, t, f)
     tokens, width, wide = q.shape[1], q.shape[2], v.shape[2]
-    columns, features = _columns(wide + 1, q), 1 + width + width * width
+    columns, features = whole_vectors(wide + 1, q.itemsize), 1 + width + width * width
     query, scores = np.empty((width, BLOCK), q.dtype), np.empty((BLOCK, BLOCK), q.dtype)
     out, held = np.empty((wide + 1, BLOCK), q.dtype), np.zeros((BLOCK, columns), q.dtype)
     left, right = np.empty((features, BLOCK), q.dtype), np.empty((features, BLOCK), q.dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, whole
+from workloads.kernels.core.checks import Array, arrays, contiguous, whole
 from workloads.kernels.core.jit import jit, run, spread
 
 __all__ = ["memory_former", "pack", "pack_two_bit", "t_mac", "t_mac_int8", "two_bit"]
@@ -123,6 +123,7 @@ def pack_two_bit(codes: Array, *, threads: int = 1) -> Array:  # uint8 (m, k) ->
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2:
         raise ValueError(f"pack_two_bit: codes is a {type(codes).__name__} of {getattr(codes, 'dtype', 'no type')} and "
                          f"shape {getattr(codes, 'shape', 'none')}, expected uint8 of two ranks (m, k)")  # fmt: skip
+    contiguous("pack_two_bit", "codes", codes, "(m, k)")
     whole("pack_two_bit", least=1, threads=threads)
     _grouped("pack_two_bit", "codes", codes, codes.shape[1])
     if codes.size and codes.max() > 3:

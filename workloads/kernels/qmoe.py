@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, indices, whole
+from workloads.kernels.core.checks import Array, arrays, contiguous, indices, whole
 from workloads.kernels.core.dictionary import WORDS, Dictionary, dictionary
 from workloads.kernels.core.jit import jit, run
 
@@ -27,6 +27,7 @@ def encode(
     whole("encode", least=1, threads=threads)
     if not isinstance(weights, np.ndarray) or weights.ndim != 2 or weights.dtype != np.uint8:
         raise ValueError(f"encode: weights is {_described(weights)}, expected uint8 of two ranks (r, c)")
+    contiguous("encode", "weights", weights, "(r, c)")
     if weights.size and weights.max() > 2:
         raise ValueError(f"encode: weights reaches {weights.max()}, expected 0, 1 or 2")
     book = _dictionary("encode", zeros)
@@ -85,6 +86,7 @@ def _coded(
     whole(kernel, columns=columns)
     if not isinstance(words, np.ndarray) or words.ndim != 1 or words.dtype != np.uint16:
         raise ValueError(f"{kernel}: words is {_described(words)}, expected uint16 of one rank")
+    contiguous(kernel, "words", words, "(words)")
     rows = len(starts) if isinstance(starts, np.ndarray) and starts.ndim == 1 and len(starts) else 1
     indices(kernel, below=len(words) + 1, starts=(starts, (rows,)))
     if starts[0] != 0 or starts[-1] != len(words) or (np.diff(starts) < 0).any():

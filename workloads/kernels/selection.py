@@ -161,12 +161,14 @@ def infllm(
     whole("infllm", most=count, blocks=blocks)
     inner, shape = slice(sinks, sinks + count * block), (size["b"], size["h"], count, block)
     known = best(weights[:, :, inner].reshape(shape), representatives)
-    keys = k[:, :, inner].reshape(*shape, -1)
+    keys = k[:, :, inner].reshape(*shape, k.shape[3])
     sums = np.take_along_axis(keys, known[..., None], 3).sum(axis=3, dtype=np.float64)
     alike = np.einsum("bhe,bhje->bj", q.sum(axis=2, dtype=np.float64), sums, optimize=True)
     found = best(alike, blocks)[..., None] * block + np.arange(sinks, sinks + block)
     outside = np.r_[:sinks, sinks + count * block : size["m"]]
-    lists = np.concatenate([np.broadcast_to(outside, (size["b"], len(outside))), found.reshape(size["b"], -1)], -1)
+    lists = np.concatenate(
+        [np.broadcast_to(outside, (size["b"], len(outside))), found.reshape(size["b"], blocks * block)], -1
+    )
     chosen = np.broadcast_to(lists[:, None, None], (size["b"], size["h"], 1, lists.shape[1]))
     return attended(q, k, v, chosen, max(size["p"], 1), threads)
 

@@ -11,7 +11,7 @@ from workloads.kernels.core.checks import Array, arrays, indices, joined, whole
 from workloads.kernels.core.exponential import exp
 from workloads.kernels.core.jit import jit, run, spread
 from workloads.kernels.core.online import KEYS, LANES, lanes_for, load, weigh
-from workloads.kernels.core.tiles import VECTOR, multiply
+from workloads.kernels.core.tiles import multiply, whole_vectors
 
 __all__ = ["cross_entropy", "cross_entropy_gradients", "sort_vocabulary", "vocabulary_parallel"]
 
@@ -84,20 +84,33 @@ def cross_entropy_gradients(
     indices("cross_entropy_gradients", below=size["v"], labels=(labels, (size["n"],)))
     if not isinstance(least, int | float | np.floating) or not 0 <= least < 1:
         raise ValueError(f"cross_entropy_gradients: least is {least!r}, expected a number from 0 to below 1")
-    blocks, tiles = -(-size["v"] // KEYS), -(-size["n"] // LANES)
+    blocks = -(-size["v"] // KEYS)
     shares = max(1, min(threads, blocks))
-    de, dc = np.zeros((shares, *e.shape), e.dtype), np.zeros_like(c)
+    rows, across = _laid_out(e)
+    de, dc = np.zeros((shares, *across.shape), e.dtype), np.zeros((size["v"], rows.shape[2]), e.dtype)
     kept = np.zeros(shares, np.int64)
-    given = (joined(a, 1) for a in (e, c, labels, lse, upstream))
-    run(_descend, shares, threads, *given, e.dtype.type(least), de, dc, kept)
-    return np.asarray(de.sum(axis=0)), dc, float(kept.sum() / max(1, blocks * tiles))
+    given = (joined(a, 1) for a in (c, labels, lse, upstream))
+    run(_descend, shares, threads, rows, across, *given, e.dtype.type(least), de, dc, kept)
+    back = de.sum(axis=0).swapaxes(1, 2).reshape(rows.shape[0] * rows.shape[1], size["d"])[: size["n"]]
+    share = float(kept.sum() / max(1, blocks * len(rows)))
+    return np.ascontiguousarray(back), np.ascontiguousarray(dc[:, : size["d"]]), share
+
+
+def _laid_out(e: Array) -> tuple[Array, Array]:  # (n, d) -> (tiles, i, d in whole vectors), (tiles, d, i)
+    """Tiles of tokens as rows and across lanes; what is left over holds zeros."""
+    n, d = e.shape
+    lanes = lanes_for(n, e)
+    rows = np.zeros((-(-n // LANES), lanes, whole_vectors(d, e.itemsize)), e.dtype)
+    rows.reshape(len(rows) * lanes, rows.shape[2])[:n, :d] = e
+    return rows, np.ascontiguousarray(rows[:, :, :d].swapaxes(1, 2))
 
 
 @jit
 def _descend(
     first: int,
     stop: int,
-    e: Array,
+    rows: Array,
+    across: Array,
     c: Array,
     labels: Array,
     lse: Array,
@@ -106,67 +119,43 @@ def _descend(
     de: Array,
     dc: Array,
     kept: Array,
-) -> None:  # (n, d), (v, d), (n), (n), (n) -> (s, n, d), (v, d), (s)
+) -> None:  # (tiles, i, >=d), (tiles, d, i), (v, d), (n), (n), (n) -> (s, tiles, d, i), (v, >=d), (s)
     """Blocks of words, each with all tokens; every share of the blocks has a gradient of the tokens to itself."""
-    tokens, width = e.shape
-    lanes, each = lanes_for(tokens, e), VECTOR // e.itemsize
-    wide = (width + each - 1) // each * each
-    query, back = np.empty((width, lanes), e.dtype), np.empty((width, lanes), e.dtype)
-    scores, rows, out = (
-        np.empty((KEYS, lanes), e.dtype),
-        np.zeros((lanes, wide), e.dtype),
-        np.empty((KEYS, wide), e.dtype),
-    )
+    scores = np.empty((KEYS, across.shape[2]), c.dtype)
     blocks = (c.shape[0] + KEYS - 1) // KEYS
     for share in range(first, stop):
         for at in range(blocks * share // de.shape[0], blocks * (share + 1) // de.shape[0]):
-            word = at * KEYS
-            words = min(KEYS, c.shape[0] - word)
-            block = scores[:words]
-            out[:] = 0
-            for start in range(0, tokens, LANES):
-                count = min(LANES, tokens - start)
-                load(e, start, count, query)
+            word, end = at * KEYS, min((at + 1) * KEYS, c.shape[0])
+            words, block = c[word:end], scores[: end - word]
+            for tile in range(len(rows)):
+                some = slice(tile * LANES, min((tile + 1) * LANES, len(labels)))
                 block[:] = 0
-                multiply(c[word : word + words], query, block)
-                if not _slopes(block, word, start, count, labels, lse, upstream, least):
-                    continue
-                kept[share] += 1
-                back[:] = 0
-                multiply(c[word : word + words].T, block, back)
-                _turn(back, query, start, count, de[share], rows)
-                multiply(block, rows, out[:words])
-            for v in range(words):
-                for d in range(width):
-                    dc[word + v, d] = out[v, d]
+                multiply(words, across[tile], block)
+                if _slopes(block, word, labels[some], lse[some], upstream[some], least):
+                    kept[share] += 1
+                    multiply(words.T, block, de[share, tile])
+                    multiply(block, rows[tile], dc[word:end])
 
 
 @jit
 def _slopes(
-    block: Array, word: int, start: int, count: int, labels: Array, lse: Array, upstream: Array, least: float
-) -> bool:  # (v, i)
+    block: Array, word: int, labels: Array, lse: Array, upstream: Array, least: float
+) -> bool:  # (v, i), first word, at most (i) three times
     """Logits into their gradients; whether any reaches ``least`` (a NaN does)."""
-    one, large = block.dtype.type(1), False
+    count, one, large = len(labels), block.dtype.type(1), False
     for v in range(block.shape[0]):
         for i in range(count):
-            slope = exp(block[v, i] - lse[start + i])
-            slope -= one if labels[start + i] == word + v else 0
-            large |= not abs(slope) < least
-            block[v, i] = slope * upstream[start + i]
+            block[v, i] = exp(block[v, i] - lse[i])
+    for i in range(count):
+        if word <= labels[i] < word + block.shape[0]:
+            block[labels[i] - word, i] -= one
+    for v in range(block.shape[0]):
+        for i in range(count):
+            large |= not abs(block[v, i]) < least
+            block[v, i] *= upstream[i]
         for i in range(count, block.shape[1]):
             block[v, i] = 0
     return large
-
-
-@jit
-def _turn(back: Array, query: Array, start: int, count: int, de: Array, rows: Array) -> None:
-    """Add the tile's gradient of its tokens (d, i) to theirs (n, d), and lay its tokens out as rows (i, d)."""
-    for i in range(rows.shape[0]):
-        for d in range(query.shape[0]):
-            rows[i, d] = query[d, i]
-    for i in range(count):
-        for d in range(query.shape[0]):
-            de[start + i, d] += back[d, i]
 
 
 def sort_vocabulary(e: Array, c: Array, *, threads: int = 1) -> Array:  # (n, d), (v, d) -> int (v,)

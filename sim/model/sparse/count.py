@@ -11,14 +11,15 @@ import numpy as np
 
 from einsum import Infeasible, WeirError
 from mappings.formats import ALL, Part, name
-from mappings.sparse import SparseMapping
+from mappings.sparse import SparseMapping, Table
 from sim.arch import Device, Memory
 from sim.model.actions import Action, Computes, Counts
 from sim.model.nests import Held, Leaf, Mapped
 from sim.model.sparse.fetch import Fetched, Operand, fetch, tiles
 from sim.model.sparse.hashing import Probed, probes
 from sim.model.sparse.partial import revisited
-from sim.model.sparse.structure import Product, Structure
+from sim.model.sparse.stages import axes
+from sim.model.sparse.structure import Ints, Product, Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ class Counter:
     def __init__(self, mapping: SparseMapping, product: Product, device: Device) -> None:
         self.mapping, self.product, self.device = mapping, product, device
         self.mapped = Mapped(mapping.cascade, mapping.nest)
+        self.leaves = tuple(
+            leaf for leaf in self.mapped.leaves if leaf.einsum.name in (product.einsums or (leaf.einsum.name,))
+        )
         self.memories = {m.name: m for m in device.memories}
         self.actions: list[Action] = []
         self.moves: list[Move] = []
@@ -62,7 +66,7 @@ class Counter:
 
     def count(self) -> SparseCounts:
         """Fetches of operands, updates and drains of results, points of every Einsum."""
-        computes = tuple(self.leaf(leaf) for leaf in self.mapped.leaves)
+        computes = tuple(self.leaf(leaf) for leaf in self.leaves)
         return SparseCounts(Counts(tuple(self.actions), computes), tuple(self.moves), tuple(self.fetched))
 
     def leaf(self, leaf: Leaf) -> Computes:
@@ -90,9 +94,9 @@ class Counter:
         found = {}
         for access in leaf.einsum.reads:
             if access.tensor in self.product.operands:
-                ranks = access.ranks
+                first, second = (*access.ranks, "")[:2]
                 found[access.tensor] = Operand(
-                    access.tensor, (ranks[0], ranks[1]), self.product.operands[access.tensor],
+                    access.tensor, (first, second), self.product.operands[access.tensor],
                     self.mapping.format(access.tensor),
                 )  # fmt: skip
         return found
@@ -101,7 +105,7 @@ class Counter:
         """What enters each keep of an operand from the one outside it."""
         have = self.operands(leaf)
         own = have[tensor]
-        other = next(one for one in have.values() if one.name != tensor)
+        other = next((one for one in have.values() if one.name != tensor), own)
         for parent, held in pairwise(chain):
             above, level = self.memories[parent.node.level], self.memories[held.node.level]
             copies = self.device.instances(level.name)
@@ -141,14 +145,20 @@ class Counter:
                 cells = self._cells(tensor, part)
                 self._act(inner.name, name(tensor, place, part), "updates", cells, leaf.at)
                 self._move(inner, tensor, "updates", cells * part.size, cells, leaf.at)
-        if self.mapping.table is not None and leaf is self.mapped.leaves[-1]:
+        if self.table is not None and leaf is self.leaves[-1]:
             self._table(leaf, chain[-1], inner)
+            if len(chain) == 1 and (over := self._spilled(leaf, chain[0], inner)):
+                raise Infeasible(
+                    f"{self.mapping.name}: {over:.0f} entries of {tensor} do not fit their windows' tables in "
+                    f"{inner.name}, and no level outside keeps them: smaller windows (--tile) are needed",
+                    1.0 + over / max(self.product.entries.total, 1.0),
+                )
         for parent, held in zip(chain[-2::-1], chain[:0:-1], strict=True):
             self._drained(leaf, tensor, parent, held)
 
     def _table(self, leaf: Leaf, held: Held, level: Memory) -> None:
         """Tags that probes read, and slots that are cleared before each window."""
-        table, probed = self.mapping.table, self.probed
+        table, probed = self.table, self.probed
         assert table is not None and probed is not None  # noqa: S101, PT018 - the caller looked
         tensor = f"{leaf.einsum.output.tensor}.tags"
         reads = float(self.product.products) * probed.mean
@@ -161,32 +171,38 @@ class Counter:
     @cached_property
     def swept(self) -> float:
         """Slots of the table over all windows."""
-        if self.mapping.table is None:
+        if self.table is None:
             return 0.0
-        windows = len(self.windows(self.held, self.ranks(self.mapped.leaves[-1])[0])) - 1
+        windows = len(self.windows(self.held)) - 1
         return float(windows * self.slots(self.memories[self.held.node.level]))
+
+    @property
+    def table(self) -> Table | None:
+        """The hash table in which the products meet, if they are hashed."""
+        hashed = self.mapping.work.get(self.leaves[-1].einsum.name, ("",))[0] == "hash"
+        return self.mapping.table if hashed else None
 
     @property
     def held(self) -> Held:
         """The innermost keep of the result."""
-        leaf = self.mapped.leaves[-1]
+        leaf = self.leaves[-1]
         return leaf.chain(leaf.einsum.output.tensor)[-1]
 
     def slots(self, level: Memory) -> int:
         """Slots of the table: the largest power of two that the level holds."""
-        table = self.mapping.table
+        table = self.table
         assert table is not None  # noqa: S101
         return 1 << int(np.log2(max(level.capacity / table.slot, 2.0)))
 
     @cached_property
     def probed(self) -> Probed | None:
         """Probes of the mapping's hash table, if it has one: of the level that the result is kept in."""
-        table = self.mapping.table
+        table = self.table
         if table is None:
             return None
-        edges = self.windows(self.held, self.ranks(self.mapped.leaves[-1])[0])
+        edges = self.windows(self.held)
         slots = self.slots(self.memories[self.held.node.level])
-        return probes(self.product.a, self.product.b, edges, slots, table.hash, table.tag)
+        return probes(self.product.a, self.product.b, edges, slots, table.hash, table.tag, table.load)
 
     def _drained(self, leaf: Leaf, tensor: str, parent: Held, held: Held) -> None:
         """What leaves a keep, and what of it comes back: partial sums, and windows that do not fit."""
@@ -199,7 +215,7 @@ class Counter:
         ):
             loops = loops[:-1]
         summed = [loop for loop in loops if loop.node.rank in leaf.einsum.reduced]
-        back = revisited(self.product, self.ranks(leaf), loops, leaf.loops) if summed else 0.0
+        back = revisited(self.product, self.ranks, loops, leaf.loops) if summed else 0.0
         back += self._spilled(leaf, held, level)
         for place, part in enumerate(self.mapping.format(tensor).parts):
             out = self._leaving(leaf, tensor, part) + (back if place == 0 else 0.0)
@@ -216,29 +232,27 @@ class Counter:
 
     def _leaving(self, leaf: Leaf, tensor: str, part: Part) -> float:
         """What is written back of a tensor: what there is of it, or whole tables."""
-        table = self.mapping.table
-        if table is not None and table.drain == "table" and part.cell == () and leaf is self.mapped.leaves[-1]:
+        table = self.table
+        if table is not None and table.drain == "table" and part.cell == () and leaf is self.leaves[-1]:
             return self.swept
         return self._cells(tensor, part)
 
-    def ranks(self, leaf: Leaf) -> tuple[str, str, str]:
+    @cached_property
+    def ranks(self) -> tuple[str, str, str]:
         """Names of the rows and columns of the result, and of what is summed."""
-        first = self.mapped.leaves[0].einsum
-        (rows, columns) = self.mapped.leaves[-1].einsum.output.ranks
-        return rows, columns, next(r for r in first.ranks if r not in (rows, columns))
+        return axes(self.leaves[0].einsum, self.leaves[-1].einsum)
 
-    def windows(self, held: Held, rank: str) -> np.ndarray:
+    def windows(self, held: Held) -> Ints:
         """Where the windows of rows begin above a keep, and the number of rows."""
-        tile = tiles(tuple(loop for loop in held.loops if not loop.space)).get(rank, ALL)
+        tile = tiles(tuple(loop for loop in held.loops if not loop.space)).get(self.ranks[0], ALL)
         rows = self.product.a.shape[0]
         return np.append(np.arange(0, max(rows, 1), min(tile, max(rows, 1))), rows)
 
     def _spilled(self, leaf: Leaf, held: Held, level: Memory) -> float:
         """Entries of windows beyond what their table holds; a single row that does not fit is refused."""
-        table = self.mapping.table
+        table = self.table
         if table is None or level.capacity == np.inf:
             return 0.0
-        rank = self.ranks(leaf)[0]
         room = level.capacity * table.load / table.slot
         most = int(np.argmax(self.product.entries.rows))
         if self.product.entries.rows[most] > room:
@@ -248,15 +262,15 @@ class Counter:
                 f"a table in {level.name} ({size}) holds {room:.0f}",
                 float(self.product.entries.rows[most] / room),
             )
-        edges = self.windows(held, rank)
+        edges = self.windows(held)
         sums = np.concatenate([[0.0], np.cumsum(self.product.entries.rows)])
         return float(np.maximum(sums[edges[1:]] - sums[edges[:-1]] - room, 0).sum())
 
     def _cells(self, tensor: str, part: Part) -> float:
         """How many cells of a result or an intermediate hold anything."""
-        _, columns, summed = self.ranks(self.mapped.leaves[0])
+        _, columns, summed = self.ranks
         wide = {rank for rank, extent in part.cell if extent > 1}
-        final = tensor == self.mapped.leaves[-1].einsum.output.tensor
+        final = tensor == self.leaves[-1].einsum.output.tensor
         if final and not wide:
             return self.product.entries.total
         if (final and wide == {columns}) or wide == {columns, summed}:

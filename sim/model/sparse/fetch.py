@@ -35,7 +35,7 @@ class Operand:
         """Extents of a cell, given tile sizes by rank."""
         return self.structure.whole((tiles.get(self.ranks[0], ALL), tiles.get(self.ranks[1], ALL)))
 
-    def parts(self, grid: Grid) -> Ints:
+    def parts(self, grid: Grid) -> Floats:
         """What each cell of a grid holds of each part of the format: (parts, cells)."""
         first, second = self.ranks
         extents: list[Grid] = [
@@ -43,7 +43,7 @@ class Operand:
         ]
         return self.structure.held(grid, tuple(extents))
 
-    def bytes(self, parts: Ints) -> Floats:
+    def bytes(self, parts: Floats) -> Floats:
         """Bytes of each cell."""
         made: Floats = np.array([part.size for part in self.format.parts]) @ parts
         return made
@@ -106,7 +106,7 @@ def _whole(capacity: float) -> int:
     return int(min(capacity, ALL))
 
 
-def _made(own: Operand, held: Ints, times: Floats, size: Floats, parent: Memory, gather: bool, how: str) -> Fetched:
+def _made(own: Operand, held: Floats, times: Floats, size: Floats, parent: Memory, gather: bool, how: str) -> Fetched:
     """Totals over cells fetched so many times; what is gathered fills its lines up, what is streamed does not."""
     parts = held @ times
     if not gather:
@@ -119,7 +119,10 @@ def _made(own: Operand, held: Ints, times: Floats, size: Floats, parent: Memory,
     if gather and parent.line:
         each = np.zeros(len(size))
         for part, count in zip(own.format.parts, held, strict=True):
-            each += lines(part.size * count, part.size, parent.line)
+            run = part.size * count
+            # Cells of a dense tensor that fit lines evenly begin where a line does.
+            even = own.structure.dense and not ((run % parent.line) * (parent.line % np.maximum(run, 1))).any()
+            each += lines(run, parent.line if even else part.size, parent.line)
         moved = float(each @ times)
     return Fetched(parts, float(times.sum()), moved, how)
 

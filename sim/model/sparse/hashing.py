@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.model.sparse.structure import Ints, Structure
+from sim.model.sparse.structure import Floats, Ints, Structure
 from workloads.kernels.core.jit import jit
 
-MOST = 1 << 21  # products of the windows that are run to count their probes
+MOST = 1 << 21  # products, about, of the windows that are run to count their probes
 CAP = 4096  # probes after which one product is counted no further
 
 
@@ -34,27 +34,30 @@ def theory(load: float) -> float:
     return 0.5 * (1 + 1 / (1 - load))
 
 
-def probes(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag: str) -> Probed:
+def probes(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag: str, load: float = 0.5) -> Probed:
     """Probes over windows of rows, from ``slots`` (a power of two) emptied before each; if all are more than ``MOST``
-    products, evenly chosen windows."""
-    key = ("probes", id(b), tuple(edges[:3]), len(edges), slots, hash_, tag)
+    products, of evenly chosen windows. A table filled to ``load`` is written out and emptied."""
+    key = ("probes", id(b), tuple(edges[:3]), len(edges), slots, hash_, tag, load)
     if key not in a.memo:
-        a.memo[key] = _run(a, b, edges, slots, hash_, tag)
+        a.memo[key] = _run(a, b, edges, slots, hash_, tag, load)
     found: Probed = a.memo[key]
     return found
 
 
-def _run(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag: str) -> Probed:
+def _run(a: Structure, b: Structure, edges: Ints, slots: int, hash_: str, tag: str, load: float) -> Probed:
     chosen = _chosen(a, b, edges)
     kind = ("low", "high", "multiplicative").index(hash_)
-    wide = max(int(b.shape[1]) - 1, 1).bit_length()
-    high = max(int(np.diff(edges).max(initial=1)) - 1, 1).bit_length()
-    found = _probed(
-        a.indptr, a.indices, b.indptr, b.indices, edges, chosen, slots, kind, wide, high, tag == "column row"
-    )
-    total, products, most, capped, squares, load = found
-    collisions = squares / products**2 * max(len(chosen), 1) if products else 0.0
-    return Probed(total / max(products, 1), int(most), capped / max(products, 1), float(collisions), float(load))
+    wide, high = widths(b.shape[1], edges)
+    narrow = wide + high < 31  # tags and counts of 32 bits halve what a cache has to hold
+    table = np.empty((slots, 2), np.int32 if narrow else np.int64)
+    steps, products, capped, squares, held, most = _probed(
+        a.indptr, a.indices, b.indptr, b.indices, edges, chosen, table, kind, wide, high, tag == "column row",
+        max(int(load * slots), 1),
+    )  # fmt: skip
+    count = max(float(products.sum()), 1.0)
+    mean, missed = float(steps.sum()) / count, float(capped.sum()) / count
+    met = float(squares.sum()) / count**2 * max(len(chosen), 1)
+    return Probed(mean, int(most), missed, met, float(held.max(initial=0) / slots))
 
 
 def _chosen(a: Structure, b: Structure, edges: Ints) -> Ints:
@@ -65,14 +68,36 @@ def _chosen(a: Structure, b: Structure, edges: Ints) -> Ints:
     return np.arange(step // 2 if step > 1 else 0, len(products), step, dtype=np.int64)
 
 
+def widths(columns: int, edges: Ints) -> tuple[int, int]:
+    """Bits of a column and of a row in a window, which together are a tag."""
+    return max(columns - 1, 1).bit_length(), max(int(np.diff(edges).max(initial=1)) - 1, 1).bit_length()
+
+
 @jit
-def _slot(tag: int, kind: int, bits: int, width: int) -> int:
+def tagged(row: int, column: int, wide: int, high: int, outside: bool) -> int:
+    """The tag of a place in a window, the column or the row in its high bits."""
+    return (column << high) | row if outside else (row << wide) | column
+
+
+@jit
+def slot_of(tag: int, kind: int, bits: int, width: int) -> int:
     """The first slot of a tag of ``width`` bits in a table of ``2 ** bits``."""
     if kind == 0:
         return tag & ((1 << bits) - 1)
     if kind == 1:
         return tag >> (width - bits) if width > bits else tag
     return np.int64((np.uint64(tag) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))  # type: ignore[return-value]
+
+
+@jit
+def _emptied(table: Ints) -> float:
+    """The sum over places of the square of their updates, of a table that is empty afterwards."""
+    squares = 0.0
+    for slot in range(len(table)):
+        if table[slot, 0] >= 0:
+            squares += float(table[slot, 1]) * table[slot, 1]
+            table[slot, 0] = -1
+    return squares
 
 
 @jit
@@ -83,39 +108,46 @@ def _probed(
     bi: Ints,
     edges: Ints,
     chosen: Ints,
-    slots: int,
+    table: Ints,
     kind: int,
     wide: int,
     high: int,
     outside: bool,
-) -> tuple[float, float, float, float, float, float]:
-    bits = 0
+    room: int,
+) -> tuple[Floats, Floats, Floats, Floats, Floats, int]:
+    """Of each window probes, products, products given up, squares of updates a place and places; the most probes.
+
+    A slot of the table is a tag, below 0 if it is free, and the updates of its place.
+    """
+    slots, bits, most = len(table), 0, 0
     while (1 << bits) < slots:
         bits += 1
-    tags, counts = np.full(slots, -1, np.int64), np.zeros(slots, np.int64)
-    total, products, most, capped, squares, load = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for window in chosen:
+    total, products, capped = np.zeros(len(chosen)), np.zeros(len(chosen)), np.zeros(len(chosen))
+    squares, places = np.zeros(len(chosen)), np.zeros(len(chosen))
+    table[:, 0] = -1
+    for at, window in enumerate(chosen):
         first, held = edges[window], 0
-        tags[:] = -1
-        counts[:] = 0
         for m in range(first, edges[window + 1]):
-            for at in range(ap[m], ap[m + 1]):
-                for j in range(bp[ai[at]], bp[ai[at] + 1]):
-                    tag = (bi[j] << high) | (m - first) if outside else ((m - first) << wide) | bi[j]
-                    slot, steps = _slot(tag, kind, bits, wide + high), 1
-                    while tags[slot] >= 0 and tags[slot] != tag and steps < CAP:
+            for entry in range(ap[m], ap[m + 1]):
+                for j in range(bp[ai[entry]], bp[ai[entry] + 1]):
+                    tag = tagged(m - first, bi[j], wide, high, outside)
+                    slot, steps = slot_of(tag, kind, bits, wide + high), 1
+                    while table[slot, 0] >= 0 and table[slot, 0] != tag and steps < CAP:
                         slot, steps = (slot + 1) & (slots - 1), steps + 1
-                    products += 1
-                    total += steps
-                    most = max(most, float(steps))
-                    if tags[slot] == tag:
-                        counts[slot] += 1
-                    elif tags[slot] < 0 and held < slots - 1:
-                        tags[slot], counts[slot] = tag, 1
-                        held += 1
-                    else:
-                        capped += 1
-        load = max(load, held / slots)
-        for slot in range(slots):
-            squares += float(counts[slot]) * counts[slot]
-    return total, products, most, capped, squares, load
+                    products[at] += 1
+                    total[at] += steps
+                    most = max(most, steps)
+                    if table[slot, 0] == tag:
+                        table[slot, 1] += 1
+                        continue
+                    if table[slot, 0] >= 0:  # nobody looks further than this
+                        capped[at] += 1
+                        continue
+                    table[slot, 0], table[slot, 1] = tag, 1
+                    held += 1
+                    if held == room:
+                        places[at], held = room, 0
+                        squares[at] += _emptied(table)
+        places[at] = max(places[at], held)
+        squares[at] += _emptied(table)
+    return total, products, capped, squares, places, most

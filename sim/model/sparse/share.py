@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from einsum.errors import WeirError
+from sim.model.sparse.heap import sunk
 from sim.model.sparse.structure import Floats, Ints
 from workloads.kernels.core.jit import jit
 
@@ -62,11 +63,17 @@ def _pairs(edges: Ints) -> list[tuple[int, int]]:
 
 def _blocks(count: int, workers: int) -> Ints:
     """Worker of each row where rows are dealt out in blocks as large as the first."""
-    return np.arange(count) // max(-(-count // workers), 1)
+    return np.arange(count) // block(count, workers)
 
 
 def _summed(work: Floats, to: Ints, workers: int) -> Floats:
     return np.bincount(to, work, minlength=workers).astype(np.float64)
+
+
+@jit
+def block(count: int, workers: int) -> int:
+    """Rows of a worker's block where they are dealt out beforehand."""
+    return max((count + workers - 1) // workers, 1)
 
 
 @jit
@@ -77,16 +84,5 @@ def _polled(work: Floats, edges: Ints, workers: int) -> Floats:
         heap, who = np.zeros(workers), np.arange(workers)
         for row in range(edges[window], edges[window + 1]):
             found[window, who[0]] += work[row]
-            load, worker, at = heap[0] + work[row], who[0], 0
-            while True:
-                child = 2 * at + 1
-                if child >= workers:
-                    break
-                if child + 1 < workers and heap[child + 1] < heap[child]:
-                    child += 1
-                if heap[child] >= load:
-                    break
-                heap[at], who[at] = heap[child], who[child]
-                at = child
-            heap[at], who[at] = load, worker
+            sunk(heap, who, workers, heap[0] + work[row], who[0])
     return found

@@ -38,6 +38,16 @@ class Structure:
         shape = (int(made.shape[0]), int(made.shape[1]))
         return cls(made.indptr.astype(np.int64), made.indices.astype(np.int64), shape)
 
+    @classmethod
+    def full(cls, rows: int, columns: int) -> Structure:
+        """A matrix whose places are all present."""
+        return cls(np.arange(rows + 1) * columns, np.tile(np.arange(columns), rows), (rows, columns))
+
+    @cached_property
+    def dense(self) -> bool:
+        """Whether every place is present."""
+        return self.entries == self.shape[0] * self.shape[1]
+
     @property
     def entries(self) -> int:
         """Places present."""
@@ -61,9 +71,11 @@ class Structure:
     @cached_property
     def transposed(self) -> Structure:
         """Columns as rows."""
-        order = np.argsort(self.indices, kind="stable")
-        indptr = np.concatenate([[0], np.cumsum(self.heights)])
-        return Structure(indptr, self.rows[order], (self.shape[1], self.shape[0]))
+        from scipy import sparse
+
+        turned = sparse.csr_array((np.empty(self.entries, np.bool_), self.indices, self.indptr), self.shape).tocsc()
+        rows, columns = self.shape
+        return Structure(turned.indptr.astype(np.int64), turned.indices.astype(np.int64), (columns, rows))
 
     def whole(self, grid: Grid) -> Grid:
         """The grid with no cell larger than the matrix."""
@@ -79,13 +91,13 @@ class Structure:
         found: tuple[Ints, Ints, Ints] = self.memo[grid]
         return found
 
-    def held(self, grid: Grid, parts: tuple[Grid, ...]) -> Ints:
+    def held(self, grid: Grid, parts: tuple[Grid, ...]) -> Floats:
         """For each cell of ``grid`` that holds an entry, how many cells of each finer grid it holds: (parts, cells)."""
         grid = self.whole(grid)
         key = (grid, parts)
         if key not in self.memo:
-            self.memo[key] = np.array([self._inside(grid, part) for part in parts], np.int64)
-        found: Ints = self.memo[key]
+            self.memo[key] = np.array([self._inside(grid, part) for part in parts], np.float64)
+        found: Floats = self.memo[key]
         return found
 
     def _inside(self, grid: Grid, part: Grid) -> Ints:
@@ -128,19 +140,34 @@ class Entries:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A sparse product: structures by the names of their tensors, ranks by axis, and the entries of the result."""
+    """A sparse product: structures by the names of their tensors, ranks by axis, and the entries of the result.
 
-    operands: Mapping[str, Structure]  # each as its Einsum holds it, by its tensor's name
+    Of a cascade of several it is one, of the ``einsums`` named. An Einsum that goes through places one by one has
+    ``points`` a row, which are not those of a product.
+    """
+
+    operands: Mapping[str, Structure]  # each as its Einsum holds it, by its tensor's name; a vector has one column
     a: Structure  # (m, k)
     b: Structure  # (k, n)
     entries: Entries
     name: str = ""
+    einsums: tuple[str, ...] = ()  # all of the cascade unless given
+    points: Ints | None = None  # (m,)
 
     @cached_property
     def row_products(self) -> Ints:
         """Multiplications of each row: the lengths of the rows of B that it meets."""
+        if self.points is not None:
+            return self.points
         lengths = self.b.lengths[self.a.indices]
         return np.add.reduceat(np.append(lengths, 0), self.a.indptr[:-1]) * (self.a.lengths > 0)
+
+    @cached_property
+    def met(self) -> tuple[int, int]:
+        """Entries of A, and those of B in rows that A has a column for; of what goes through places, the places."""
+        if self.points is not None:
+            return self.products, self.products
+        return self.a.entries, int(self.b.lengths[self.a.heights > 0].sum())
 
     @property
     def products(self) -> int:

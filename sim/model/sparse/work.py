@@ -8,12 +8,15 @@ import numpy as np
 
 from einsum import Cascade
 from einsum.counts import operations, volume
+from mappings.formats import ALL
 from sim.arch import Compute, Device
 from sim.model.nests import Leaf
 from sim.model.sparse.fetch import Operand, tiles
-from sim.model.sparse.structure import Product
+from sim.model.sparse.structure import Ints, Product
+from workloads.kernels.core.jit import jit
 
 Operations = dict[str, float]  # by class
+PAIRS = 1 << 30  # of fibres that are walked to count comparisons
 BACK = ("slot", "written", "copied")  # instructions that write a window back
 
 
@@ -37,18 +40,70 @@ def merged(product: Product, radix: int) -> float:
 
 def intersected(left: Operand, right: Operand, leaf: Leaf) -> float:
     """Comparisons of walking both fibres in step: all pairs of fibres of innermost tiles where both hold something."""
-    shape = tiles(leaf.loops)
-    shared = next(r for r in left.ranks if r in right.ranks)
-    others = [next(r for r in one.ranks if r != shared) for one in (left, right)]
-    grid = {shared: shape.get(shared, 1 << 62), others[0]: 1, others[1]: 1}
-    fibres = []
-    for one in (left, right):
-        cells = dict(zip((*one.ranks, "count"), one.structure.cells(one.grid(grid)), strict=True))
-        fibres.append((cells[shared], cells["count"]))
+    fibres = [_fibres(left, right, leaf), _fibres(right, left, leaf)]
     wide = max(int(at.max(initial=0)) for at, _ in fibres) + 1
     number = [np.bincount(at, minlength=wide).astype(np.float64) for at, _ in fibres]
     length = [np.bincount(at, count, minlength=wide) for at, count in fibres]
     return float((length[0] * number[1] + length[1] * number[0]).sum())
+
+
+def _fibres(one: Operand, other: Operand, leaf: Leaf) -> tuple[Ints, Ints]:
+    """Of each fibre of an operand within an innermost tile: which tile of the shared rank it is in, and its entries."""
+    shape = tiles(leaf.loops)
+    shared = next(r for r in one.ranks if r in other.ranks)
+    own = next(r for r in one.ranks if r != shared)
+    cells = dict(
+        zip((*one.ranks, ""), one.structure.cells(one.grid({shared: shape.get(shared, ALL), own: 1})), strict=True)
+    )
+    return cells[shared], cells[""]
+
+
+def skipped(left: Operand, right: Operand, leaf: Leaf) -> float:
+    """Comparisons of fibres of which each skips ahead to where the other is: one for a meeting, and one whenever it is
+    the other's turn to skip (Hegde et al., MICRO 2019). If pairs are more than ``PAIRS``, of evenly chosen tiles.
+    """
+    sides = []
+    for one, other in ((left, right), (right, left)):
+        at, counts = _fibres(one, other, leaf)
+        shared = one.ranks.index(next(r for r in one.ranks if r in other.ranks))
+        held = one.structure if shared == 1 else one.structure.transposed
+        tile = min(tiles(leaf.loops).get(one.ranks[shared], ALL), held.shape[1])
+        # Fibres by tile of the shared rank: within one, row after row, each row's entries together.
+        order = np.argsort(held.indices // tile, kind="stable")
+        by_tile = np.argsort(at, kind="stable") if shared == 1 else np.arange(len(at))
+        sides.append((held.indices[order], at[by_tile], counts[by_tile], -(-held.shape[1] // tile)))
+    return _skips(sides)
+
+
+def _skips(sides: list[tuple[Ints, Ints, Ints, int]]) -> float:
+    """Comparisons over all pairs of fibres of one tile, or over evenly chosen tiles and scaled up."""
+    wide = sides[0][3]
+    first = [np.searchsorted(at, np.arange(wide + 1)) for _, at, _, _ in sides]
+    starts = [np.concatenate([[0], np.cumsum(counts)]) for _, _, counts, _ in sides]
+    pairs = np.diff(first[0]).astype(np.float64) * np.diff(first[1])
+    step = max(1, int(-(-pairs.sum() // PAIRS)))
+    chosen = np.arange(step // 2, wide, step)
+    found = _skip_tiles(chosen, first[0], first[1], starts[0], starts[1], sides[0][0], sides[1][0])
+    return float(found * pairs.sum() / max(pairs[chosen].sum(), 1.0))
+
+
+@jit
+def _skip_tiles(chosen: Ints, first: Ints, second: Ints, begin: Ints, start: Ints, ours: Ints, theirs: Ints) -> int:
+    """Comparisons of every fibre of a tile with every one of the other operand's."""
+    total = 0
+    for tile in chosen:
+        for one in range(first[tile], first[tile + 1]):
+            for other in range(second[tile], second[tile + 1]):
+                i, stop, j, end, turn = begin[one], begin[one + 1], start[other], start[other + 1], -1
+                while i < stop and j < end:
+                    here, there = ours[i], theirs[j]
+                    if here == there:
+                        total, turn, i, j = total + 1, -1, i + 1, j + 1
+                    elif here < there:
+                        total, turn, i = total + (turn != 0), 0, i + 1
+                    else:
+                        total, turn, j = total + (turn != 1), 1, j + 1
+    return total
 
 
 def instructions(given: Mapping[str, float], product: Product, probes: float, compared: float, slots: float) -> float:

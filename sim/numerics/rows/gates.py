@@ -63,10 +63,10 @@ def sigmoid(d: Draw) -> Iterator[Pair]:
 
 
 def x_moe(d: Draw) -> Iterator[Pair]:
-    t = {"X": d.values(d.b, d.m, d.p), "WL": d.values(d.p, d.e + 1), "WX": d.values(EXPERTS, d.e + 1)}
+    t = {"X": d.values(d.b, d.m, d.p), "WL": d.values(d.p, d.e + 2), "WX": d.values(EXPERTS, d.e + 2)}
     lines = cosine_scores("X", 0.07) + gate_lines(Gate(2, over_all=True, normalised=False))
     got = routing(d.run(gates.x_moe, *t.values(), temperature=0.07, chosen=2), EXPERTS)
-    yield got, _layer(d, lines, d=d.p, a=d.e + 1), t, "RT"
+    yield got, _layer(d, lines, d=d.p, a=d.e + 2), t, "RT"
 
 
 def expert_choice(d: Draw) -> Iterator[Pair]:

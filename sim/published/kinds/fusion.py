@@ -24,7 +24,6 @@ from workloads import attention
 __all__ = ["average", "end_to_end", "figure"]
 
 SIDE = 256  # of the array, and keys in a block of the one-pass cascade
-QUANTITIES = ("traffic", "seconds", "joules", "array", "vector")
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,10 @@ def _device(inputs: Mapping[str, Any], design: str) -> Device:
 def _one_pass(inputs: Mapping[str, Any], design: str, on: Device, points: Points) -> Found:
     """FuseMax's cascade with the largest block of queries that fits."""
     cascade = attention.one_pass(query=SIDE, context=SIDE, head_dim=1)
-    sizes = cascade.bind(
-        b=points.batch, h=points.heads, p=points.length, m1=points.length / SIDE, e=points.width, f=points.width
-    )
+    steps = np.ceil(points.length / SIDE)  # keys are padded to whole steps
+    sizes = cascade.bind(b=points.batch, h=points.heads, p=points.length, m1=steps, e=points.width, f=points.width)
     nest = _nest(inputs, design)(block=SIDE)
-    choices = tuple(SIDE << k for k in range(int(np.log2(points.length.max() / SIDE)) + 1))
+    choices = tuple(sorted({SIDE * tiles for step in steps for tiles in range(1, int(step) + 1) if step % tiles == 0}))
     block = np.minimum(largest(Mapped(cascade, nest), on, sizes, "p.0", choices), points.length)
     return _mixed(evaluate(cascade, nest, on, sizes, {"p.0": block}, checked=False))
 
@@ -99,11 +97,11 @@ def _flat(inputs: Mapping[str, Any], design: str, on: Device, points: Points) ->
     for place, ((_, name), width) in enumerate(zip(points.names, points.width, strict=True)):
         configured = table(inputs, "designs", design, "options", f"{width:.0f}", name)
         groups.setdefault(json.dumps(configured), []).append(place)
-    found: Found = {quantity: np.empty(len(points.names)) for quantity in QUANTITIES}
+    found: Found = {}
     for options, places in groups.items():
         part = _configured(_nest(inputs, design), json.loads(options), on, points.at(places))
         for quantity, values in part.items():
-            found[quantity][places] = values
+            found.setdefault(quantity, np.empty(len(points.names)))[places] = values
     return found
 
 
@@ -137,7 +135,9 @@ def _mixed(inside: MappedEstimate, outside: MappedEstimate | None = None, share:
     seconds = inside.seconds
     if outside:
         seconds = np.maximum(both(lambda e: e.compute_seconds), both(lambda e: e.level_seconds["dram"]))
-    return {
+    places = inside.device.instances("array")
+    shares = {f"array, {one.einsum}": one.capacity / (seconds * places) for one in inside.leaves if one.unit == "array"}
+    return shares | {
         "traffic": both(lambda e: e.traffic("dram")),
         "seconds": seconds,
         "joules": inside.joules + both(lambda e: e.joules_by["dram"]) - inside.joules_by["dram"],
@@ -222,7 +222,8 @@ def _quantity(found: Found, quantity: str) -> Any:
 
 
 def figure(inputs: Mapping[str, Any], *, design: str, quantity: str, model: str, length: str) -> float:
-    """Attention: bytes of ``traffic`` with memory, ``seconds``, ``joules``, share of ``array`` or ``vector`` in use."""
+    """Attention: bytes of ``traffic`` with memory, ``seconds``, ``joules``, share of ``array`` or ``vector`` in use (of
+    the array by one Einsum: ``array, QK``)."""
     return float(_quantity(_of(inputs, design, False), quantity)[_place(inputs, model, length)])
 
 

@@ -14,7 +14,7 @@ from sim.planner.problem import Buffer, Problem, Tier
 from sim.planner.skeleton import Layer
 from sim.planner.training import GRAIN, plan, requests
 from sim.planner.training import longest as longest_that_fits
-from sim.published.calls import number, text
+from sim.published.calls import number, table, text
 from sim.units import si
 from workloads import spec as described
 from workloads.pieces import Norm
@@ -26,6 +26,7 @@ __all__ = [
     "bilevel_gap",
     "crossover",
     "elements",
+    "hiding_rate",
     "longest",
     "mfu",
     "over_first_fit",
@@ -36,15 +37,23 @@ __all__ = [
 K = 1024
 
 
-def _setting(inputs: Mapping[str, Any], model: str, sequence: int, split: str = "tensor") -> Setting:
-    """The paper's server and one of its models, ``sequence`` in units of 1024 tokens."""
+def _setting(
+    inputs: Mapping[str, Any], model: str, sequence: int, split: str = "tensor", how: str = ""
+) -> Setting:  # fmt: skip
+    """The paper's servers and one of its models, ``sequence`` in units of 1024 tokens; ``how`` names other settings of
+    the inputs."""
     share = number(inputs, "share")
-    made = cluster(text(inputs, "cluster"))
-    link = made.pools[0].device.link("host")
+    made = cluster(text(inputs, "models", model, "cluster"))
+    [pool] = made.pools
+    link = pool.device.link("host")
     if link is None:
         raise WeirError(f"inputs: the devices of {made.name} have no host link")
-    host = si(text(inputs, "host"), "B", "host")
-    return Setting(_spec(inputs, model), made, sequence * K, split=split, host=host, link=link.bandwidth / share)
+    host = si(text(inputs, "host"), "B", "host") * -(-pool.count // pool.node_size)
+    other = dict(table(inputs, "settings", how)) if how else {}
+    if "pairs" in other:
+        other["pairs"] = tuple(other["pairs"])
+    rate = link.bandwidth / share
+    return Setting(_spec(inputs, model), made, sequence * K, split=split, host=host, link=rate, **other)
 
 
 def _spec(inputs: Mapping[str, Any], model: str) -> described.Spec:
@@ -100,16 +109,27 @@ def crossover(inputs: Mapping[str, Any], *, model: str) -> float:
     while high - low > 1:
         middle = (low + high) // 2
         made = work(_setting(inputs, model, middle))
-        hidden = (made.anchors + made.others) / made.setting.rate <= float(made.ahead.seconds)
+        hidden = (made.anchors + made.others) / made.setting.rate <= made.forward
         low, high = (low, middle) if hidden else (middle, high)
     return float(high)
 
 
+def hiding_rate(inputs: Mapping[str, Any], *, model: str, sequence: int, mfu: float) -> float:
+    """GB/s at which all that a layer keeps leaves a device during its forward pass, at a percentage of the peak."""
+    made = work(_setting(inputs, model, sequence))
+    s = made.setting
+    peak = s.cluster.pools[0].device.rate("mac", s.spec.dtype)
+    once = sum(float(operations(made.layer.forward, e, made.layer.forward.bind()).get("mac", 0.0))
+               for e in made.layer.forward.einsums if e.contraction)  # fmt: skip
+    return (made.anchors + made.others) * s.ways * peak * mfu / 100 / once / 1e9
+
+
 def mfu(
-    inputs: Mapping[str, Any], *, model: str, sequence: int, strategy: str = "memo", split: str = "tensor"
-) -> float:
+    inputs: Mapping[str, Any], *, model: str, sequence: int, strategy: str = "memo", split: str = "tensor",
+    how: str = "",
+) -> float:  # fmt: skip
     """Percent of the devices' peak that the model's own operations come to."""
-    return 100 * plan(_setting(inputs, model, sequence, split), strategy).mfu
+    return 100 * plan(_setting(inputs, model, sequence, split, how), strategy).mfu
 
 
 def tokens(inputs: Mapping[str, Any], *, model: str, sequence: int, mfu: float) -> float:
@@ -120,9 +140,11 @@ def tokens(inputs: Mapping[str, Any], *, model: str, sequence: int, mfu: float) 
     return s.sequence * mfu / 100 * peak / made.model_operations
 
 
-def longest(inputs: Mapping[str, Any], *, model: str, strategy: str = "memo", split: str = "tensor") -> float:
+def longest(
+    inputs: Mapping[str, Any], *, model: str, strategy: str = "memo", split: str = "tensor", how: str = ""
+) -> float:  # fmt: skip
     """The longest sequence that fits, in K tokens, a multiple of 64."""
-    return longest_that_fits(_setting(inputs, model, GRAIN // K, split), strategy) / K
+    return longest_that_fits(_setting(inputs, model, GRAIN // K, split, how), strategy) / K
 
 
 def _requests(made: Work, layers: int) -> tuple[list[Buffer], list[list[Buffer]]]:

@@ -22,16 +22,20 @@ from workloads.transformer import Transformer
 from workloads.transformer import model as bundled
 
 __all__ = [
+    "accuracy",
     "bits_per_parameter",
+    "busy",
     "devices_needed",
     "dictionary_rate",
     "end_to_end",
     "entropy_rate",
+    "faster",
     "flash_milliseconds",
     "flash_rate",
     "hop_latencies",
     "policy",
     "speedup",
+    "streamed_seconds",
     "transfer_milliseconds",
     "waiting_milliseconds",
     "window_gigabytes",
@@ -53,6 +57,40 @@ def policy(inputs: Mapping[str, Any], *, case: str, what: str) -> float:
     if what not in known:
         raise WeirError(f"unknown quantity {what!r}{hint(what, known)}")
     return float(known[what])
+
+
+def busy(inputs: Mapping[str, Any], *, case: str, part: str, whole: str) -> float:
+    """Percent that one quantity of a case's best placement is of another: how busy a unit is in a stage."""
+    return 100 * policy(inputs, case=case, what=part) / policy(inputs, case=case, what=whole)
+
+
+def faster(inputs: Mapping[str, Any], *, which: str) -> float:
+    """How many times the tokens a second of one method those of another are, by their programmes on the same hardware
+    and the same host memory: the ``mean`` or the ``largest`` over the inputs' ``grid``."""
+    grid, ratios = table(inputs, "grid"), []
+    for size in grid["cache"]:
+        memory = si(size, "B", "cache") + si(text(grid, "weights"), "B", "weights")
+        for prompt, output in grid["loads"]:
+            rates = [
+                policy({"cases": {"at": {**table(grid, method), "prompt": prompt, "output": output,
+                                         "set": {**grid["set"], "host_memory": memory / table(grid, method)["share"]},
+                                         }}}, case="at", what="tokens_per_second")
+                for method in ("one", "other")
+            ]  # fmt: skip
+            ratios.append(rates[0] / rates[1])
+    if which not in ("mean", "largest"):
+        raise WeirError(f"unknown choice {which!r}{hint(which, ('mean', 'largest'))}")
+    return float(np.mean(ratios)) if which == "mean" else max(ratios)
+
+
+def accuracy(inputs: Mapping[str, Any]) -> float:
+    """Mean accuracy in percent of predicted tokens a second against the ``measured`` ones of the inputs; not a number
+    where there are none."""
+    found = [
+        1 - abs(policy(inputs, case=case, what="tokens_per_second") / rate - 1)
+        for case, rate in table(inputs, "measured").items()
+    ]
+    return 100 * float(np.mean(found)) if found else math.nan
 
 
 def _frozen(case: Any) -> tuple[tuple[str, Any], ...]:
@@ -116,11 +154,16 @@ def speedup(inputs: Mapping[str, Any], *, before: float, after: float) -> float:
 
 def known_shape(inputs: Mapping[str, Any], model: str) -> Shape:
     """A bundled model's shape, or that of a model given by its widths and which bundled one it is like."""
+    return shape(Transformer(known_spec(inputs, model)), 1)
+
+
+def known_spec(inputs: Mapping[str, Any], model: str) -> Spec:
+    """A bundled model, or one given by its widths and which bundled one it is like."""
     if model not in inputs.get("models", {}):
-        return shape(bundled(model), 1)
+        return bundled(model).spec
     like = bundled(text(inputs, "models", model, "like")).spec
     wide = {key: int(number(inputs, "models", model, key)) for key in ("width", "ffn", "heads", "kv_heads", "layers")}
-    return shape(Transformer(_resized(like, wide, int(number(inputs, "models", model, "vocabulary")), model)), 1)
+    return _resized(like, wide, int(number(inputs, "models", model, "vocabulary")), model)
 
 
 def _resized(like: Spec, wide: Mapping[str, int], vocabulary: int, name: str) -> Spec:
@@ -156,6 +199,23 @@ def _pace(inputs: Mapping[str, Any]) -> window.Pace:
 def waiting_milliseconds(inputs: Mapping[str, Any], *, blocks: int, first: int, window_blocks: int) -> float:
     """Milliseconds that computing waits for loading over some blocks, simulated (a window of zero is boundless)."""
     return window.stalls(_pace(inputs), blocks, window=window_blocks or None, first=first) * 1e3
+
+
+def streamed_seconds(inputs: Mapping[str, Any], *, model: str, devices: int, rate_of: str) -> float:
+    """Seconds of a token when each device loads its blocks while others are computed, from a disk as fast as the
+    measured token of another model (``rate_of``) shows it to be."""
+    known = _streamed(inputs, rate_of, devices, 1.0)
+    per_byte = number(inputs, "seconds_per_token", rate_of) / known
+    return _streamed(inputs, model, devices, per_byte)
+
+
+def _streamed(inputs: Mapping[str, Any], model: str, devices: int, per_byte: float) -> float:
+    """Seconds to load every attention and feed-forward block of one device, all-reduces and waiting with it."""
+    sizes = [2 * size for size in window.blocks(known_shape(inputs, model), devices)[1:-1]]  # shapes are in 16 bits
+    reduce = si(text(inputs, "pace", "all_reduce"), "s") if per_byte < 1 else 0.0
+    pace = window.Pace(0.0, 0.0, reduce, sizes[0] * per_byte, sizes[1] * per_byte)
+    waited = window.stalls(pace, len(sizes)) + pace.load(0)  # the first block is loaded too, under the head
+    return waited + reduce * len(sizes)
 
 
 def transfer_milliseconds(inputs: Mapping[str, Any], *, model: str, link: str, links: int) -> float:

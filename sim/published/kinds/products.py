@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import ceil
 from typing import Any
@@ -21,11 +21,13 @@ from sim.published.matrices import matrix
 from workloads.matrices import named
 
 __all__ = [
+    "compared",
     "counted",
     "dense",
-    "deviation",
+    "energy",
     "instructions",
     "mean_deviation",
+    "mean_energy",
     "ratio",
     "smash",
     "time",
@@ -87,16 +89,30 @@ def time(inputs: Mapping[str, Any], *, matrix: str, accelerator: str) -> float:
     return _run(inputs, matrix, accelerator).seconds * 1e6
 
 
-def deviation(inputs: Mapping[str, Any], *, matrix: str, accelerator: str) -> float:
-    """Per cent by which ours differs from the reported time, either way."""
-    theirs = number(inputs, "reported", accelerator, matrix)
-    return 100 * abs(_run(inputs, matrix, accelerator).seconds * 1e9 / theirs - 1)
+def energy(inputs: Mapping[str, Any], *, matrix: str, accelerator: str) -> float:
+    """Millijoules of a matrix times itself."""
+    return _run(inputs, matrix, accelerator).joules * 1e3
+
+
+def compared(inputs: Mapping[str, Any], *, matrix: str, accelerator: str) -> float:
+    """Pairs of coordinates that are compared."""
+    return sum(unit.operations.get("compare", 0.0) for unit in _run(inputs, matrix, accelerator).units)
 
 
 def mean_deviation(inputs: Mapping[str, Any], *, accelerator: str) -> float:
-    """Mean of the deviations of all matrices with a reported time."""
-    each = [deviation(inputs, matrix=m, accelerator=accelerator) for m in table(inputs, "reported", accelerator)]
-    return sum(each) / len(each)
+    """Per cent by which ours differ from the reported times, either way, on average over matrices."""
+    return _mean(inputs, "reported", accelerator, lambda found: found.seconds * 1e9)
+
+
+def mean_energy(inputs: Mapping[str, Any], *, accelerator: str) -> float:
+    """Per cent by which ours differ from the reported energies, either way, on average over matrices."""
+    return _mean(inputs, "energy", accelerator, lambda found: found.joules * 1e3)
+
+
+def _mean(inputs: Mapping[str, Any], what: str, accelerator: str, ours: Callable[[SparseEstimate], float]) -> float:
+    theirs = table(inputs, what, accelerator)
+    off = [abs(ours(_run(inputs, m, accelerator)) / number(inputs, what, accelerator, m) - 1) for m in theirs]
+    return 100 * sum(off) / len(off)
 
 
 def uniform(inputs: Mapping[str, Any], *, dimension: int, density: float) -> float:

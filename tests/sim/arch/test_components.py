@@ -51,10 +51,11 @@ def test_a_link_is_latency_plus_bytes_over_bandwidth() -> None:
 
 
 def test_power_is_idle_plus_what_is_used_and_never_above_the_limit() -> None:
-    board = Power(tdp=700, idle=200, compute=300, memory=200, link=100)
-    assert board.watts(0.0, 0.0, 0.0) == 200
-    assert board.watts(0.5, 0.5, 0.0) == 450
-    assert board.watts(1.0, 1.0, 1.0) == 700
+    board = Power(tdp=700, idle=100, compute=300, memory=200, link=100, active=100)
+    assert board.watts(0.0, 0.0, 0.0, 0.0) == 100
+    assert board.watts(0.5, 0.5, 0.0, 1.0) == 450
+    assert board.watts(1.0, 1.0, 1.0, 1.0) == 700
     np.testing.assert_array_equal(
-        board.watts(np.array([0.0, 1.0]), np.array([1.0, 1.0]), np.array([0.0, 0.0])), [400.0, 700.0]
+        board.watts(np.array([0.0, 1.0]), np.array([1.0, 1.0]), np.array([0.0, 1.0]), np.array([1.0, 1.0])),
+        [400.0, 700.0],
     )

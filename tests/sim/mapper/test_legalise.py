@@ -101,7 +101,7 @@ BAD = [
     ("keep A, B, Z in dram\nspatial m tile 2 over rows\n  Z on alu", "toy has no fan-out 'rows'"),
     (
         "keep A, B, Z in dram\nkeep A, B, Z in buffer\nZ on alu",
-        "'buffer' must hold 384 bytes at once; toy gives it 256",
+        "'buffer' must hold 384 bytes at once (A 128, B 128, Z 128); toy gives it 256",
     ),
 ]
 

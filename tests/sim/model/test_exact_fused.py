@@ -5,6 +5,7 @@ from __future__ import annotations
 from einsum import parse
 from mappings import text
 from sim.model.actions import Counts
+from sim.model.counts import counts
 from sim.model.exact import simulate
 
 
@@ -117,3 +118,38 @@ def test_copies_over_a_rank_that_an_einsum_lacks_are_not_sums() -> None:
     assert found.get("dram", "U", "updates") == found.get("buffer", "U", "drains") == 2 * 6
     assert found.get("buffer", "U", "fills") == 0  # each instance's first
     assert [c.reductions for c in found.computes] == [0, 0, 0]
+
+
+IDLE = """
+keep X, W, V, Z in dram
+spatial g tile 2 over columns
+  for g tile 1
+    keep U, H in buffer
+    sequence
+      U on mac
+      H on mac
+      Z on mac
+"""
+
+
+def test_an_instance_without_a_piece_for_a_repetition_begins_no_sums() -> None:
+    found = run(FUSED, IDLE, b=2, f=3, d=4, g=3)  # the second instance has one piece of g, the first has two
+    assert found.points("U") == 3 * 24
+    assert found.get("buffer", "U", "reads") == 3 * (24 - 6) + 3 * 6  # sums added to, then one for each H
+    assert counts(parse(FUSED, b=2, f=3, d=4, g=3), text.parse(IDLE)).table() == found.table()
+
+
+def test_what_instances_share_is_read_once_and_copied() -> None:
+    nest = """
+    keep A, B, Z in dram
+    spatial m tile 1 over rows
+      keep A in buffer
+      spatial n tile 2 over columns
+        Z on mac
+    """
+    cascade = parse("Z[m, n] = A[m, k] * B[k, n]", m=3, n=4, k=5)
+    found = simulate(cascade, text.parse(nest))
+    assert found.get("dram", "B", "reads") == 20  # each for three rows; a point of two at once, over each column
+    assert found.get("buffer", "A", "reads") == 3 * 5 * 2  # the two columns take it together
+    assert found.multicasts() == {("dram", "B"): 60 - 20, ("buffer", "A"): 60 - 30}
+    assert counts(cascade, text.parse(nest)).multicasts() == found.multicasts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from einsum import WeirError, parse
@@ -101,3 +102,13 @@ def test_a_part_of_a_sum_is_not_added_twice() -> None:
         TWO, nest.format("d", "g"), **sizes
     )
     assert refusal(TWO, nest.format("g", "d"), **sizes) == ""
+
+
+def test_given_tile_sizes_are_those_that_are_checked() -> None:
+    cascade = parse(TWO, b=4, d=4, f=4, g=4)
+    nest = read(
+        "keep X, W, V, U, Z in dram\nfor f tile 4\n  for d tile 4\n    sequence\n      U on mac\n      Z on mac"
+    )
+    check(cascade, nest)
+    with pytest.raises(WeirError, match="still reducing d"):
+        check(cascade, nest, tiles={"d.0": np.array([4, 2])})

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 import sim
+from einsum import Part, Program
 from einsum.parse import parse
-from sim.arch import device, device_names
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
+from sim.arch import cluster, device, device_names, tier
 from sim.model.physical import Chip
+from sim.model.step import Work
 from workloads.transformer import model
 
 GEMM = parse("W[k, n]: weight\nC[m, n] = A[m, k] * W[k, n]", name="gemm", m=1, n=1, k=1)
@@ -46,6 +50,66 @@ def test_short_decoding_draws_only_what_its_multiprocessors_can() -> None:
     one = model("llama-3-8b").decode
     few, many = sim.estimate(one, "1xh100", b=np.array([1.0, 128]), c=8192).seconds
     assert many < 12 * few
+
+
+LATENT = """
+    CKV[b, m, e]: (state, bf16)
+    QK[b, r, m] = Q[b, r, e] * CKV[b, m, e]
+    GM[b, r]    = max[m](QK[b, r, m])
+    SN[b, r, m] = exp(QK[b, r, m] - GM[b, r])
+    SD[b, r]    = SN[b, r, m]
+    AV[b, r, u] = SN[b, r, m] * CKV[b, m, u]
+    O[b, r, u]  = AV[b, r, u] / SD[b, r]
+"""
+
+
+def latent(on: str, requests: float, heads: float = 16, keys: float = 8192) -> float:
+    """Seconds of latent attention of one new position, the engine's own kernel."""
+    work = parse(LATENT, name="latent", b=1, r=1, m=1, e=576, u=512)
+    return float(sim.estimate(work, device(on), b=requests, r=heads, m=keys).seconds)
+
+
+def test_a_latent_context_is_divided_only_by_newer_kernels() -> None:
+    """One request keeps two multiprocessors of an A100 busy, however long its context, and all of an H100's."""
+    assert latent("a100", 32) == pytest.approx(latent("a100", 1), rel=0.05)
+    assert latent("h100", 32) > 2 * latent("h100", 1)
+    assert latent("a100", 1) > 10 * latent("h100", 1)
+
+
+def test_heads_of_a_latent_fill_blocks_of_64_rows() -> None:
+    assert latent("a100", 512, heads=64) == pytest.approx(latent("a100", 512, heads=16), rel=0.1)
+    assert latent("a100", 512, heads=128) > 1.8 * latent("a100", 512, heads=64)
+
+
+EXPERTS = """
+    WG[x, d, f]: (weight, {type})
+    A[p, d]: {type}
+    RT[p, x]: per_row(x, 8{uneven})
+    G[p, x, f] = one(RT[p, x]) * A[p, d] * WG[x, d, f]
+"""
+
+
+def routed(tokens: float, uneven: str = "", ways: int = 1, type: str = "fp8", on: str = "h100") -> float:
+    """Seconds of 128 experts' product of 4096 x 1536."""
+    sizes = {"p": tokens, "d": 4096, "f": 1536, "x": 128}
+    work = parse(EXPERTS.format(type=type, uneven=uneven), name="experts", p=1, d=1, f=1, x=1)
+    layout = Layout((Place("model", ways, (Spatial("x", ways),) if ways > 1 else ()),))
+    counted = Work.of(Program("experts", (Part(work),)), layout, **sizes)
+    step = counted.on(cluster(f"{ways}x{on}"), tier("physical"))
+    return float(sum(one.seconds for one in step.rows[0][1] if one.task.kind == "kernel"))
+
+
+def test_experts_on_the_fullest_device_set_the_pace() -> None:
+    assert routed(4096, ", 0, 1", ways=16) < routed(4096, ", 1.0, 400", ways=16) / 1.5
+    assert routed(16, ", 0, 1") > routed(16, ", 1.0, 400")  # one device: fewer experts' weights are read
+
+
+def test_routing_weights_do_not_widen_a_product() -> None:
+    assert routed(8192) < 0.8 * routed(8192, type="bf16")
+
+
+def test_block_scales_cost_time_where_the_vector_unit_adds() -> None:
+    assert 1.2 < routed(8192, type="bfp8") / routed(8192) < 3
 
 
 def test_every_estimate_states_its_error_and_flags_what_was_not_tested() -> None:

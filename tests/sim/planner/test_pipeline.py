@@ -133,8 +133,8 @@ def test_what_is_wrong_is_named() -> None:
         interleaved(stages, 3)
     with pytest.raises(WeirError, match="at least two"):
         interleaved(stages, 4, 1)
-    with pytest.raises(WeirError, match="as many"):
-        chunks([1.0], [1.0, 1.0], [0])
+    with pytest.raises(WeirError, match="1 chunks on 2 devices"):
+        chunks(Stages((1.0,), (1.0,)), [0, 1])
     with pytest.raises(WeirError, match="one or two"):
         Vocabulary((1.0,), (1.0,), barriers=3)
     with pytest.raises(WeirError, match="comes after 'G'"):

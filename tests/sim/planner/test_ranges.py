@@ -86,7 +86,7 @@ def test_even_work_is_reached_and_proven() -> None:
     assert found.flow == pytest.approx(30, rel=1e-6)  # 180 layers a second through six layers
     assert found.proven
     assert found.gap == 0
-    assert list(found.frame().columns) == ["node", "first", "stop"]
+    assert list(found.frame().columns) == ["node", "first", "stop", "tokens_per_second", "busy"]
 
 
 def test_a_search_cut_short_is_no_worse_than_its_start() -> None:

@@ -85,3 +85,33 @@ def test_what_is_wrong_is_named() -> None:
         repeating(flow, interval=2.0)
     assert repeating(flow, interval=6.0).held < repeating(flow).held
     assert issubclass(Infeasible, WeirError)
+
+
+PASSES = st.lists(st.floats(0.1, 9), min_size=2, max_size=6)
+
+
+@given(PASSES, st.floats(0, 1), st.floats(1, 1.5), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_start_keeps_to_dependences_and_to_one_pass_at_a_time(
+    times: list[float], lag: float, slack: float, divided: bool
+) -> None:
+    p = len(times)
+    stages = Stages(tuple(times), tuple(times[::-1]), lag)
+    flow = vocabulary(stages, Vocabulary((0.3,) * p, (0.4,) * p, lag)) if divided else v_shape(stages)
+    found = repeating(flow, interval=flow.busiest * slack, seconds=0)
+    every = found.interval
+    for n, node in enumerate(flow.nodes):
+        for b in flow.before[n]:
+            assert found.start[n] >= found.start[b] + flow.nodes[b].seconds + node.lag - 1e-6 * every
+    for a, b in itertools.permutations(range(len(flow.nodes)), 2):
+        if flow.nodes[a].device == flow.nodes[b].device:
+            assert (found.start[b] - found.start[a] + 1e-6 * every) % every >= flow.nodes[a].seconds - 1e-6 * every
+    assert found.held == pytest.approx(max(found.means))
+    made = found.unrolled(5)
+    assert made.seconds <= 4 * every + max(t + n.seconds for t, n in zip(found.start, flow.nodes, strict=True)) + 1e-6
+
+
+@pytest.mark.parametrize(("barriers", "p"), [(1, 32), (2, 32)])
+def test_a_start_holds_what_the_paper_says(barriers: int, p: int) -> None:
+    stages, vocab = Stages((11.0,) * p, (22.0,) * p), Vocabulary((1.0,) * p, (1.0,) * p, 0.2, barriers)
+    assert ceil(repeating(vocabulary(stages, vocab), seconds=0).held) == p + barriers

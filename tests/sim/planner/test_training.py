@@ -82,6 +82,61 @@ def test_longer_with_less_kept() -> None:
         plan(replace(deep, sequence=most["keep"] + 65536), "keep")
 
 
+def test_weights_and_states_by_zero_stage_and_split() -> None:
+    """Mixed-precision Adam: 2 + 2 + 12 bytes a weight, of which a stage divides the last, two or all terms."""
+    weights = work(SETTING).parameters
+    for zero, whole, part in ((1, 4, 12), (2, 2, 14), (3, 0, 16)):
+        memory = dict(plan(replace(SETTING, split="ulysses", zero=zero), "recompute").memory)
+        assert memory["weights, gradients, optimiser"] == pytest.approx(weights * (whole + part / 4))
+        assert (memory["weights gathered"] > 0) == (zero == 3)
+    with pytest.raises(WeirError, match="ZeRO stage 4"):
+        replace(SETTING, zero=4)
+
+
+def test_two_nodes_share_the_sequence_and_each_its_layers() -> None:
+    two = replace(SETTING, cluster=cluster("16xa800_sxm_80gb"))
+    found = plan(two, "memo")
+    assert (two.degree, two.ways) == (8, 16)
+    half = plan(replace(two, cluster=cluster("8xa800_sxm_80gb"), sequence=two.sequence // 2), "memo")
+    memory, other = dict(found.memory), dict(half.memory)
+    assert memory["activations"] == pytest.approx(other["activations"])  # as many tokens on a device
+    assert memory["weights, gradients, optimiser"] == pytest.approx(other["weights, gradients, optimiser"] / 2)
+    assert work(two).layer.skeletal == work(replace(two, split="ulysses")).layer.skeletal
+    for found in (work(two).ahead, work(two).behind):
+        sent = {row.name.rpartition(" ")[2].removesuffix("_R") for row in found.rows if row.kind != "kernel"}
+        assert {"K", "V"} <= sent  # keys and values of the other node
+        between = [row for row in found.rows if row.kind == "kernel" and {"QK", "QK_R"} & set(row.name.split())]
+        assert sum(float(row.bytes) for row in between) < 1e9  # nothing of p by m is stored
+
+
+def test_an_unfused_loss_in_fp32_takes_more_memory() -> None:
+    wide = replace(SETTING, spec=replace(GPT, vocabulary=100_000))
+    logits = wide.sequence * 100_000 / 4
+    fused, eager = (dict(plan(replace(wide, eager=e), "recompute").memory)["transient"] for e in (False, True))
+    assert fused >= 2 * logits
+    assert eager >= 4 * logits
+    assert eager > fused
+
+
+def test_products_between_tokens_at_a_measured_rate() -> None:
+    rated = replace(SETTING, pairs=(0.5, 0.25))
+    made, plain = work(rated), work(SETTING)
+    peak = SETTING.cluster.pools[0].device.rate("mac", "bf16") * 4
+    pairs = 4 * 128 * SETTING.sequence * (SETTING.sequence + 1) / 2  # two products, two operations each, half masked
+    core = [row for row in plain.ahead.rows if "QK" in row.name.split()]
+    assert made.forward == pytest.approx(plain.forward - sum(float(r.seconds) for r in core) + pairs / (0.5 * peak))
+    assert made.backward > 2.5 * pairs / (0.25 * peak)  # five products
+    assert plan(rated, "keep").seconds > plan(SETTING, "keep").seconds
+
+
+@pytest.mark.parametrize("host", [1_987_654_321, 2.1e9, 1_587_654_323.7])
+def test_a_host_that_binds_is_never_short_of_a_rounded_byte(host: float) -> None:
+    deep = replace(SETTING, spec=replace(GPT, layers=(replace(GPT.layers[0], times=37),)), host=host, link=1e12)
+    found = plan(deep, "memo")
+    assert 0 < found.alpha < 1
+    check(found.problem, found.plan)
+
+
 def test_a_host_too_small_for_the_anchors() -> None:
     with pytest.raises(Infeasible, match="the host needs"):
         plan(replace(SETTING, host=1e6), "memo")

@@ -151,6 +151,36 @@ def test_traffic_has_a_bar_for_each_level_and_kind(mapped: MappedEstimate) -> No
     assert ax.get_yscale() == "log"
 
 
+def test_a_mapped_run_stands_under_the_roof_of_each_level(mapped: MappedEstimate) -> None:
+    ax = plot.roofline(mapped)
+    roofs = {str(one.get_label()).partition(":")[0]: one for one in ax.lines if ":" in str(one.get_label())}
+    assert set(roofs) == {"dram", "array", "vector"}  # no other level has a bandwidth of its own
+    [point] = [one for one in ax.lines if len(one.get_xdata()) == 1]
+    [bytes_], [done] = point.get_xdata(), point.get_ydata()
+    ops = mapped.operations("array") + mapped.operations("vector")
+    assert bytes_ * float(mapped.traffic("dram")) == pytest.approx(done * float(mapped.seconds)) == pytest.approx(ops)
+    assert done <= roofs["array"].get_ydata()[0]
+    assert done <= bytes_ * mapped.device.memory.rate * 1.000001
+    assert roofs["dram"].get_ydata()[-1] == pytest.approx(roofs["array"].get_ydata()[0])  # where the two meet
+
+
+def test_the_operations_of_a_unit_are_those_of_its_einsums(mapped: MappedEstimate) -> None:
+    both, each = 2 * 512 * 1024, 64  # heads, queries and keys; two products, two operations a point
+    assert mapped.operations("array") == pytest.approx(both * (2 * 2 * each + 1 + 2 + 1))  # and max, sub, exp, sum
+    assert mapped.peak("array") >= mapped.operations("array") / mapped.seconds
+
+
+def test_a_sheet_has_all_pictures_or_the_reason_why_not(mapped: MappedEstimate) -> None:
+    titles = [ax.get_title() for ax in plot.sheet(mapped, runs=10).axes]
+    assert len(titles) == 5
+    bare = evaluate(
+        parse("Z[m, n] = A[m, k] * B[k, n]", dtype="int8", m=2, n=2, k=2), read("keep A, B, Z in dram\nZ on pe"),
+        replace(device("eyeriss"), technology=None),
+    )  # fmt: skip
+    said = [text.get_text() for ax in plot.sheet(bare).axes for text in ax.texts]
+    assert any("no component has an energy" in text for text in said)
+
+
 def test_timeline_has_a_row_for_each_unit_and_level(mapped: MappedEstimate) -> None:
     ax = plot.timeline(mapped, runs=30)
     assert [label.get_text() for label in ax.get_yticklabels()] == list(timeline(mapped, runs=30).lanes)

@@ -69,3 +69,14 @@ def test_rows_come_back_in_the_order_of_the_file(tmp_path: Path) -> None:
     seconds = predict(cases(read(written(tmp_path, "gemm", *rows), "gemm")), tier("physical"), 6)
     assert (seconds[3:] > seconds[:3]).all()
     assert np.isfinite(seconds).all()
+
+
+def test_uneven_routing_is_read_from_the_row(tmp_path: Path) -> None:
+    """Sixteen-fold expert parallelism: the timed device holds the experts that are chosen most."""
+    head = "device,hidden_size,inter_size,topk,num_experts,moe_dtype,num_tokens,moe_tp_size,moe_ep_size"
+    head += ",distribution,latency_us"
+    lines = [f"h100,4096,1536,8,128,bfloat16,2048,1,16,{how},1" for how in ("balanced", "power_law_1.2", "")]
+    rows = read(written(tmp_path, "moe_layer", head, *lines), "moe_layer")
+    balanced, skewed, even = predict(cases(rows), tier("physical"), 3)
+    assert skewed > 1.5 * balanced
+    assert even == pytest.approx(balanced, rel=0.1)

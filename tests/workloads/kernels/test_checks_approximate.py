@@ -14,6 +14,7 @@ FOUND = np.array([[[[2, 3]] * 3] * 2])
 E, C, Y = np.ones((3, 4)), np.ones((7, 4)), np.array([0, 6, 2])
 NOTHING: Any = None
 CODES, SCALE = np.zeros((1, 5, 2), np.uint8), np.ones((1, 5))
+FOURS = np.zeros((5, 8), np.uint8)
 
 
 def retrieved(found: Any, **options: Any) -> Any:
@@ -103,6 +104,26 @@ BAD: list[tuple[Any, str]] = [
     (
         lambda: lookup.t_mac_int8(np.ones((2, 12)), CODES, SCALE),
         "t_mac_int8: codes has shape (1, 5, 2), expected (1, 5, 3) as in scale and x",
+    ),
+    (
+        lambda: lookup.pack_two_bit(np.zeros((2, 8))),
+        "pack_two_bit: codes is a ndarray of float64 and shape (2, 8), expected uint8 of two ranks (m, k)",
+    ),
+    (lambda: lookup.pack_two_bit(NOTHING), "pack_two_bit: codes is a NoneType of no type and shape none, expected"),
+    (lambda: lookup.pack_two_bit(CODES), "pack_two_bit: codes is a ndarray of uint8 and shape (1, 5, 2), expected"),
+    (lambda: lookup.pack_two_bit(CODES[0]), "codes has shape (5, 2), expected a last rank of whole groups of 4"),
+    (lambda: lookup.pack_two_bit(FOURS + np.uint8(4)), "pack_two_bit: codes reach 4, expected 0 to 3"),
+    (lambda: lookup.pack_two_bit(FOURS[:, ::2]), "codes of shape (5, 4) has strides (8, 2), expected a contiguous"),
+    (lambda: lookup.pack_two_bit(FOURS, threads=0), "pack_two_bit: threads is 0, expected a whole number from 1"),
+    (lambda: lookup.two_bit(np.ones((2, 9)), CODES[0], SCALE[0]), "two_bit: x has shape (2, 9), expected a last rank"),
+    (lambda: lookup.two_bit(np.ones((2, 8)), CODES[0], SCALE), "two_bit: scale has shape (1, 5), expected 1 ranks (m)"),
+    (
+        lambda: lookup.two_bit(np.ones((2, 8)), CODES[0].astype(int), SCALE[0]),
+        "two_bit: packed is a ndarray of int64, expected a contiguous array (5, 2) of uint8",
+    ),
+    (
+        lambda: lookup.two_bit(np.ones((2, 12)), CODES[0], SCALE[0]),
+        "two_bit: packed has shape (5, 2), expected (5, 3) as in scale and x",
     ),
     (
         lambda: lookup.memory_former(np.ones((2, 6)), np.ones((2, 7, 3))),

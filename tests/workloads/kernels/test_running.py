@@ -95,7 +95,7 @@ def probe(root: Path, script: str, **environment: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -125,6 +125,12 @@ def test_every_kernel_runs_uncompiled() -> None:
     root = SOURCES.parents[1]
     tests = [f"{here}/test_table.py::test_few_keys"]
     out = probe(root, UNCOMPILED.format(tests=tests), NUMBA_DISABLE_JIT="1")
+    assert out.startswith("." * 18)
+
+
+def test_every_kernel_refuses_bad_arguments_and_stands_empty_ones() -> None:
+    tests = [f"{Path(__file__).parent}/refusals.py"]
+    out = probe(SOURCES.parents[1], UNCOMPILED.format(tests=tests), NUMBA_DISABLE_JIT="1")
     assert out.startswith("." * 18)
 
 

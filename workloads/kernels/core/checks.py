@@ -17,7 +17,7 @@ def arrays(kernel: str, **given: tuple[Any, str]) -> Sizes:
     first = next(iter(given))
     sizes: dict[str, tuple[int, str]] = {}
     for name, (array, ranks) in given.items():
-        _dense(kernel, name, array, f"({', '.join(ranks.split())})")
+        contiguous(kernel, name, array, f"({', '.join(ranks.split())})")
         if array.dtype not in (np.float32, np.float64):
             raise ValueError(f"{kernel}: {name} holds {array.dtype}, expected float32 or float64")
         if array.dtype != given[first][0].dtype:
@@ -30,7 +30,7 @@ def indices(kernel: str, *, below: int | None = None, **given: tuple[Any, tuple[
     """Refuse what is not whole numbers of this shape (``...``: any extent), from 0 up to and without ``below``."""
     for name, (array, shape) in given.items():
         expected = f"({', '.join('...' if n is ... else str(n) for n in shape)}{',' * (len(shape) == 1)})"
-        _dense(kernel, name, array, expected)
+        contiguous(kernel, name, array, expected)
         if array.dtype != np.int64:
             raise ValueError(f"{kernel}: {name} holds {array.dtype}, expected int64")
         fits = array.ndim == len(shape) and all(n in (..., m) for n, m in zip(shape, array.shape, strict=True))
@@ -53,7 +53,8 @@ def joined(array: Array, ranks: int) -> Array:
     return np.require(array.reshape(prod(array.shape[:ranks]), *array.shape[ranks:]), requirements="W")
 
 
-def _dense(kernel: str, name: str, array: Any, expected: str) -> None:
+def contiguous(kernel: str, name: str, array: Any, expected: str) -> None:
+    """Refuse what is not an array whose numbers follow each other, in this machine's byte order."""
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{kernel}: {name} is a {type(array).__name__}, expected an array {expected}")
     if not array.flags.c_contiguous:

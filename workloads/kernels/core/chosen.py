@@ -135,7 +135,7 @@ def seen(
     items["count"] = np.minimum(items["count"], np.tile(p - row[inside], heads))
     items["table"] = head * blocks + np.tile(each[inside], heads)
     tables = (chosen.reshape(heads, blocks, count) + m * np.arange(heads)[:, None, None]).reshape(heads * blocks, count)
-    rows, keys, values = q.reshape(-1, q.shape[3]), k.reshape(-1, k.shape[3]), v.reshape(-1, f)
+    rows, keys, values = (joined(a, 3) for a in (q, k, v))
     return states(items, rows, keys, values, tables, 1, slots=heads * p, width=f, threads=threads, total=total)
 
 

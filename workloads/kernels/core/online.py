@@ -13,7 +13,7 @@ import numpy as np
 from workloads.kernels.core.checks import Array
 from workloads.kernels.core.exponential import exp
 from workloads.kernels.core.jit import jit
-from workloads.kernels.core.tiles import VECTOR, multiply
+from workloads.kernels.core.tiles import multiply, whole_vectors
 
 KEYS = 128  # keys in a block: its scores for as many queries take 64 KiB in float32, well inside a second-level cache
 LANES = 128
@@ -42,8 +42,7 @@ def store(out: Array, start: int, count: int, o: Array) -> None:  # (f, i) -> (r
 @jit
 def lanes_for(rows: int, q: Array) -> int:
     """Lanes of a tile of queries: whole vectors, as many as there are queries up to the limit."""
-    each = VECTOR // q.itemsize
-    whole = (rows + each - 1) // each * each
+    whole = whole_vectors(rows, q.itemsize)
     return whole if whole < LANES else LANES
 
 

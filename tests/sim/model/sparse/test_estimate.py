@@ -62,6 +62,12 @@ def test_row_by_row_with_everything_cached(graph: Structure) -> None:
     assert small.counted.moved("dram", "B") <= most
 
 
+def test_a_merger_is_as_slow_as_its_elements_or_its_memory(graph: Structure) -> None:
+    """A unit that waits for nothing leaves writing back to the level, which goes on meanwhile."""
+    found = run("gamma", "gamma", graph)
+    assert found.seconds == pytest.approx(max(merged(found.product, 64) / 32e9, found.traffic / (128 * 2**30)))
+
+
 def test_inner_products_read_b_once_a_row(graph: Structure) -> None:
     found = run("piuma_inner", "piuma_core", graph)
     rows = (graph.lengths > 0).sum()
@@ -89,7 +95,7 @@ def test_one_request_a_thread(graph: Structure) -> None:
 
 
 def test_remote_memory_is_further_away(graph: Structure) -> None:
-    from sim.model.sparse.estimate import latency
+    from sim.model.sparse.units import latency
 
     near, far = device("piuma_core"), device("piuma_die")
     [one], [other] = ([m for m in d.memories if m.name == "dram"] for d in (near, far))
@@ -171,9 +177,11 @@ def test_an_energy_is_actions_times_energy_each(graph: Structure) -> None:
 def test_every_mapping_that_comes_with_weir_runs_somewhere(name: str) -> None:
     from sim.arch import accelerator_names
 
-    where = [d for d in accelerator_names() if name in usable(device(d))]
+    workload = read(name).workload
+    where = [d for d in accelerator_names() if name in usable(device(d), workload)]
     assert where
-    found = sim.spgemm(named("mesh:side=3"), on=where[0], dataflow=name).best
+    sizes = dict.fromkeys({"spmm": "n", "gcn": "fg"}.get(workload, ""), 8)
+    found = sim.spgemm(named("mesh:side=3"), on=where[0], dataflow=name, workload=workload, sizes=sizes).best
     assert found.seconds > 0
     assert found.traffic >= found.compulsory
     assert found.frame()["bytes"].min() >= 0

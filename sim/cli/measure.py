@@ -1,0 +1,34 @@
+"""``weir measure``: a short set of kernels timed on the GPU at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from einsum.errors import WeirError, hint
+from sim.cli.patience import patience
+from sim.cli.text import Sheet, show
+
+
+def measure(device: str, out: str, only: list[str], repeats: int) -> None:
+    """Time the kernels and write one CSV file for each operation."""
+    from sim.silicon.bench import kernels, pytorch, write
+    from sim.silicon.bench import measure as rows
+    from sim.silicon.measured import known
+
+    every = tuple(kernels())
+    operations = tuple(dict.fromkeys(kernel.operation for kernel in every))
+    for name in only:
+        if name not in operations:
+            raise WeirError(f"--only {name}: one of {', '.join(operations)}{hint(name, operations)}")
+    if repeats < 1:
+        raise WeirError(f"--repeats {repeats}: at least 1")
+    name, torch = known(device).name, pytorch()
+    chosen = tuple(kernel for kernel in every if not only or kernel.operation in only)
+    found: dict[str, list[dict[str, object]]] = {}
+    with patience("measuring") as step:
+        for done, (kernel, row) in enumerate(rows(torch, name, chosen, repeats), start=1):
+            found.setdefault(kernel.operation, []).append(row)
+            step(done, len(chosen))
+    lines = tuple((path.name, str(len(found[path.stem]))) for path in write(Path(out), found))
+    title = f"{name} ({torch.cuda.get_device_name(0)}): written to {out}; weir calibrate {out} --device {name}"
+    show(Sheet(title, ("file", "kernels"), lines, right=(1,)))

@@ -1,0 +1,270 @@
+"""``weir pipeline``: schedules of a model's stages, or of measured ones, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from einsum.errors import WeirError, hint
+from einsum.files import write
+from sim.cli import ask
+from sim.cli.data import Form, emit
+from sim.cli.patience import Advance, patience
+from sim.cli.plans import writable
+from sim.cli.plans_training import tokens
+from sim.cli.text import Sheet, show
+from sim.manifest import Made
+from sim.planner import flows
+from sim.planner.pipeline import Schedule
+from sim.planner.stages import SCHEDULES, Cut
+from sim.units import fmt, si
+
+MOST = 256  # stages
+PASSES = 200_000  # of one schedule: some seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds of passes as the command line puts them."""
+
+    forward: str | None
+    backward: str | None
+    output: str | None
+    reduce: str
+    lag: str
+    stages: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the command line puts it."""
+
+    model: str | None
+    on: str | None
+    sequence: str
+    batch: str
+    microbatches: str
+    schedules: tuple[str, ...]
+    balance: bool
+    measured: Measured
+    seconds: float
+    plot: str | None
+    save: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One schedule, and what is known of it beside its times."""
+
+    name: str
+    found: Schedule
+    bytes: float | None = None
+    mfu: float | None = None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The figures, SI units."""
+        return {
+            "schedule": self.name, "seconds": self.found.seconds, "bound": self.found.bound, "idle": self.found.idle,
+            "held": max(self.found.held), "bytes": self.bytes, "mfu": self.mfu,
+        }  # fmt: skip
+
+
+def pipeline(asked: Asked, form: Form) -> None:
+    """Print the schedules asked for, or all that can be made; draw and write their passes."""
+    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+    writable(asked.save, (".csv",), "--save")
+    for name in asked.schedules:
+        if name not in SCHEDULES:
+            raise WeirError(f"--schedule {name!r:.40}: no such schedule{hint(name, SCHEDULES)}")
+    batches = ask.whole(asked.microbatches, "--microbatches")
+    cut = _cut(asked)
+    with patience("scheduling") as advance:
+        answers, left = _measured(asked, batches, advance) if cut is None else _modelled(asked, cut, batches, advance)
+    _draw(asked.plot, answers)
+    _save(asked.save, answers)
+    rows = [answer.row for answer in answers]
+    if form is Form.TEXT:
+        show(*_text(cut, answers, batches, left))
+        return
+    about = {"model": cut.spec.name, "cluster": cut.cluster.name, "layers": list(cut.layers)} if cut else {}
+    emit(
+        form,
+        {"schema": "weir.pipeline/1", **about, "microbatches": batches, "schedules": rows, "left": left},
+        rows,
+        Made("highs"),
+    )
+
+
+def _cut(asked: Asked) -> Cut | None:
+    """The model over its devices; None where passes were measured instead."""
+    from sim.model.estimate import placed
+    from workloads.transformer import from_config
+
+    given = asked.measured
+    if asked.model is None:
+        if given.forward is None or given.backward is None:
+            raise WeirError("give a MODEL and --on, or --forward and --backward times of measured passes")
+        if asked.on is not None:
+            raise WeirError("--on is for a MODEL; measured passes have run somewhere already")
+        return None
+    if given.forward is not None or given.backward is not None or given.output is not None:
+        raise WeirError("give a MODEL, whose passes are timed, or measured times, not both")
+    if asked.on is None:
+        raise WeirError(f"{asked.model!r:.80}: give --on CLUSTER too, as 8xa100; each device runs one stage")
+    spec = from_config(ask.model(asked.model)).spec
+    return Cut(
+        spec, placed(asked.on), tokens(asked.sequence), ask.whole(asked.batch, "--batch"), even=not asked.balance
+    )  # fmt: skip
+
+
+def _modelled(asked: Asked, cut: Cut, batches: int, advance: Advance) -> tuple[list[Answer], list[str]]:
+    _small(cut.count, batches)
+
+    def make(name: str) -> Answer:
+        found = cut.schedule(name, batches, seconds=asked.seconds)
+        return Answer(name, found, max(cut.bytes(name, found)), cut.mfu(found, batches))
+
+    return _each(asked.schedules, SCHEDULES, make, advance)
+
+
+def _measured(asked: Asked, batches: int, advance: Advance) -> tuple[list[Answer], list[str]]:
+    given = asked.measured
+    forward, backward = (
+        _times(given.forward, given.stages, "--forward"),
+        _times(given.backward, given.stages, "--backward"),
+    )
+    _small(len(forward), batches)
+    stages = flows.Stages(forward, backward, si(given.lag, "s", "--lag"))
+    vocab = _vocabulary(given, len(forward))
+
+    def make(name: str) -> Answer:
+        if "vocabulary" in name and vocab is None:
+            raise WeirError(f"{name} needs --output S,T: seconds of the output layer's passes on each device")
+        return Answer(name, _schedule(name, stages, vocab, batches, asked.seconds))
+
+    known = [name for name in SCHEDULES if vocab is not None or "vocabulary" not in name]
+    return _each(asked.schedules, tuple(known), make, advance)
+
+
+def _schedule(name: str, stages: flows.Stages, vocab: Any, batches: int, seconds: float) -> Schedule:
+    from dataclasses import replace
+
+    from sim.planner.repeating import repeating
+
+    plain = {"1f1b": flows.one_f_one_b, "gpipe": flows.gpipe, "interleaved": flows.interleaved}
+    if name in plain:
+        return plain[name](stages, batches)
+    flow = flows.v_shape(stages) if name.startswith("v_half") else flows.chain(stages)
+    if "vocabulary" in name:
+        flow = flows.divided(flow, replace(vocab, barriers=2 if name.endswith("2") else 1))
+    return repeating(flow, interval=flow.busiest + 2 * float(stages.between(0, 1)), seconds=seconds).unrolled(batches)
+
+
+def _each(
+    asked: tuple[str, ...], known: tuple[str, ...], make: Any, advance: Advance
+) -> tuple[list[Answer], list[str]]:  # fmt: skip
+    """The schedules asked for; of all of them, those that can be made, and why not the others."""
+    answers, left = [], []
+    names = asked or known
+    for place, name in enumerate(names):
+        advance(place, len(names))
+        try:
+            answers.append(make(name))
+        except WeirError as why:
+            if asked:
+                raise
+            left.append(f"{name} left out: {why}")
+    return answers, left
+
+
+def _small(stages: int, batches: int) -> None:
+    if stages > MOST or 4 * stages * batches > PASSES:
+        raise WeirError(
+            f"{stages} stages and {batches:,} microbatches: at most {MOST} stages and {PASSES // 4:,} of them times "
+            "microbatches; what repeats is seen with fewer"
+        )
+
+
+def _times(text: str | None, stages: str | None, option: str) -> tuple[float, ...]:
+    """A time for each stage, or one for all."""
+    found = tuple(si(part, "s", option) for part in str(text).split(","))
+    if stages is None:
+        if len(found) < 2:
+            raise WeirError(
+                f"{option} {text!r:.40}: a time for each stage, as 10ms,10ms,15ms, or one time and --stages"
+            )
+        return found
+    count = ask.whole(stages, "--stages")
+    if len(found) not in (1, count):
+        raise WeirError(f"{option}: {len(found)} times for {count} stages; give one, or one for each")
+    return found * count if len(found) == 1 else found
+
+
+def _vocabulary(given: Measured, count: int) -> flows.Vocabulary | None:
+    if given.output is None:
+        return None
+    parts = tuple(si(part, "s", "--output") for part in given.output.split(","))
+    if len(parts) != 2:
+        raise WeirError(f"--output {given.output!r:.40}: two times, S and T of one device, as 1ms,1ms")
+    return flows.Vocabulary((parts[0],) * count, (parts[1],) * count, si(given.reduce, "s", "--reduce"))
+
+
+def _text(cut: Cut | None, answers: list[Answer], batches: int, left: list[str]) -> Iterator[Sheet | str]:
+    if cut is not None:
+        forward, backward = cut.layer
+        yield (
+            f"{cut.spec.name} on {cut.cluster.name}: {batches} microbatches of {cut.batch} x {cut.sequence:,} tokens\n"
+            f"a layer takes {fmt(forward, 's')} forward and {fmt(backward, 's')} backward; layers by stage "
+            f"{', '.join(map(str, cut.layers))}"
+        )
+    room = float(cut.cluster.pools[0].device.memory.capacity) if cut else 0.0
+    rows = tuple(_cells(answer, room) for answer in answers)
+    notes = [*left, "held: microbatches' activations on the fullest device; waiting: of all devices' time"]
+    if cut is not None:
+        notes.append(
+            f"assumed: tier {cut.tier}; weights, gradients and Adam take {cut.state_bytes:g} bytes a weight; their "
+            "update, and logits while the loss is computed, are not counted"
+        )
+        notes += [f"unverified: {cut.spec.unverified}"] if cut.spec.unverified else []
+    columns = ("schedule", "iteration", "waiting", "held", *(("fullest device", "of the peak") if cut else ()))
+    yield Sheet("", columns, rows, right=tuple(range(1, 6)), notes=tuple(notes))
+
+
+def _cells(answer: Answer, room: float) -> tuple[str, ...]:
+    found = answer.found
+    cells = (answer.name, fmt(found.seconds, "s"), f"{found.idle:.1%}", f"{max(found.held):g}")
+    if answer.bytes is None or answer.mfu is None:
+        return cells
+    short = " too much" if answer.bytes > room else ""
+    return *cells, f"{fmt(answer.bytes, 'B')}{short}", f"{answer.mfu:.1%}"
+
+
+def _draw(path: str | None, answers: list[Answer]) -> None:
+    if path is None:
+        return
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    from sim.plot.offload import pipeline as drawn
+
+    height = sum(1.2 + 0.25 * answer.found.flow.devices for answer in answers)
+    figure, axes = plt.subplots(len(answers), 1, figsize=(11, height), layout="constrained", squeeze=False)
+    for answer, ax in zip(answers, axes[:, 0], strict=True):
+        drawn(answer.found, ax)
+        ax.set_title(f"{answer.name}: {ax.get_title()}", fontsize="medium")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _save(path: str | None, answers: list[Answer]) -> None:
+    if path is None:
+        return
+    import pandas as pd
+
+    tables = [answer.found.frame().assign(schedule=answer.name) for answer in answers]
+    write(Path(path), pd.concat(tables).to_csv(index=False).encode(), "--save")

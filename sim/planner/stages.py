@@ -1,0 +1,225 @@
+"""A model in training, cut into the stages of a pipeline: seconds and bytes of each from its own cascades.
+
+The embedding is the first stage's and the output layer the last one's, or both are divided by the vocabulary over all
+devices (arXiv 2411.05288). Gradients are reduced, and weights updated, after an iteration: neither is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from einsum import Cascade, WeirError, hint
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
+from sim.arch import Cluster, tier
+from sim.model.estimate import Estimate, estimate
+from sim.planner.flows import (
+    Stages,
+    Vocabulary,
+    chain,
+    divided,
+    gpipe,
+    interleaved_chunks,
+    one_f_one_b,
+    v_chunks,
+)  # fmt: skip
+from sim.planner.passes import Setting, Work
+from sim.planner.pipeline import Flow, Schedule
+from sim.planner.repeating import repeating
+from workloads.layers import embedding
+from workloads.pieces import Types, typed
+from workloads.spec import Spec
+from workloads.training import backward, loss
+
+SCHEDULES = ("1f1b", "gpipe", "interleaved", "v_half", "vocabulary", "vocabulary_2", "v_half_vocabulary")
+SLACK = 1.0005  # of a repeating pattern's interval: devices are alike to a percent at best
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A model of one kind of layer over a pool of like devices, one stage each; microbatches of ``batch`` sequences.
+
+    ``even`` deals each stage as many layers, else the slowest stage is made as fast as it can be. Sequences are in
+    tokens, ``state_bytes`` are of weights, gradients and optimiser a parameter. A layer's forward and
+    backward pass may be measured to be so many times ``slower`` than modelled, the output layer's to take so many
+    seconds ``more`` for every logit.
+    """
+
+    spec: Spec
+    cluster: Cluster
+    sequence: int
+    batch: int = 1
+    even: bool = True
+    tier: str = "physical"
+    state_bytes: float = 16.0
+    slower: tuple[float, float] = (1.0, 1.0)
+    more: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse more stages than layers."""
+        if self.count > self.work.setting.layers:
+            raise WeirError(f"{self.count} stages cannot share {self.work.setting.layers} layers of {self.spec.name}")
+
+    @property
+    def count(self) -> int:
+        """Stages, one a device."""
+        return self.cluster.devices
+
+    @cached_property
+    def work(self) -> Work:
+        """A layer on one device."""
+        alone = self.cluster.with_(f"{self.cluster.pools[0].name}.count", 1)
+        spec = replace(self.spec, tied=False)  # what begins and what ends a pipeline are on different devices
+        return Work(Setting(spec, alone, self.sequence, self.batch, tier=self.tier, state_bytes=self.state_bytes))
+
+    @cached_property
+    def layer(self) -> tuple[float, float]:
+        """Seconds of a layer, forward and backward."""
+        ahead, behind = self.slower
+        return ahead * float(self.work.ahead.seconds), behind * float(self.work.behind.seconds)
+
+    @property
+    def logits(self) -> float:
+        """Logits of a microbatch."""
+        return float(self.batch * self.sequence * self.spec.vocabulary)
+
+    @cached_property
+    def lags(self) -> tuple[float, ...]:
+        """Seconds in which the stream of a microbatch gets from each device to the next, and from the last to the
+        first: over the node's own link, or the network where a node ends."""
+        [pool] = self.cluster.pools
+        near, far = (float(pool.link(ways).seconds(self.work.input)) for ways in (2, pool.node_size + 1))
+        ends = [*((i + 1) % pool.node_size == 0 for i in range(self.count - 1)), self.count > pool.node_size]
+        return tuple(far if end else near for end in ends)
+
+    def _timed(self, cascade: Cascade, ways: int) -> Estimate:
+        """A cascade with its vocabulary divided over so many devices."""
+        place = Place(self.cluster.pools[0].name, ways, (Spatial("v", ways),) if ways > 1 else ())
+        return estimate(cascade, self.cluster, layout=Layout((place,)), tier=tier(self.tier))
+
+    @cached_property
+    def _ends(self) -> tuple[Cascade, Cascade, Cascade, Cascade]:
+        """The embedding and the output layer with the loss, each forward and backward."""
+        spec, dtype = self.work.setting.spec, "bf16"
+        made = typed(embedding(spec).cascade("embedding"), Types(dtype, dtype, dtype, dtype))
+        first = made.with_sizes(b=self.batch, p=self.sequence)
+        last = loss(spec, batch=self.batch, sequence=self.sequence)
+        return first, backward(first), last, backward(last)
+
+    def ends(self, ways: int) -> tuple[float, float, float, float]:
+        """Seconds on one of ``ways`` devices: embedding forward and backward, output layer forward and backward; what
+        is sent left out."""
+        first, back, last, behind = (_kernels(self._timed(one, ways)) for one in self._ends)
+        ahead, after = (self.logits / ways * more for more in self.more)
+        return first, back, last + ahead, behind + after
+
+    def dealt(self, parts: int) -> tuple[int, ...]:
+        """As many layers for each of so many parts as for any other, as far as they go round."""
+        total = self.work.setting.layers
+        return tuple(total // parts + (i < total % parts) for i in range(parts))
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """Layers of each stage, with the embedding first and the output layer last."""
+        if self.even:
+            return self.dealt(self.count)
+        first, back, last, behind = self.ends(1)
+        work = [0.0] * self.count
+        work[0] += first + back
+        work[-1] += last + behind
+        held = [0] * self.count
+        for _ in range(self.work.setting.layers):
+            at = min(range(self.count), key=lambda i: work[i])
+            held[at] += 1
+            work[at] += sum(self.layer)
+        return tuple(held)
+
+    def parts(self, layers: tuple[int, ...], ends: bool = True) -> Stages:
+        """Layers in a row, the embedding with the first and the output layer with the last of them, or neither."""
+        forward, behind = ([n * t for n in layers] for t in self.layer)
+        if ends:
+            first, back, last, after = self.ends(1)
+            forward[0] += first
+            behind[0] += back
+            forward[-1] += last
+            behind[-1] += after
+        return Stages(tuple(forward), tuple(behind), self.lags)
+
+    def vocabulary(self, barriers: int) -> Vocabulary:
+        """The output layer and the embedding divided over all devices.
+
+        With one barrier the product for the stream's gradient is in S, with two it is in T; weights' gradients are in T
+        both times. The embedding's passes go with them. All-reduces, shared among the barriers, run beside the work.
+        """
+        first, back, last, behind = (self._timed(one, self.count) for one in self._ends)
+        weights = sum(float(r.seconds) for r in behind.rows if r.kind == "kernel" and _weights(r.name, self._ends[3]))
+        ahead, after = (self.logits / self.count * more for more in self.more)
+        stream = _kernels(behind) - weights + after
+        s, t = _kernels(last) + ahead, weights + _kernels(back)
+        s, t = (s + stream, t) if barriers == 1 else (s, t + stream)
+        sent = sum(float(r.seconds) for e in (last, behind) for r in e.rows if r.kind == "all-reduce")
+        each = (s + _kernels(first),) * self.count, (t,) * self.count
+        return Vocabulary(*each, reduce=sent / barriers, barriers=barriers)
+
+    def schedule(self, name: str, microbatches: int, *, seconds: float = 5.0) -> Schedule:
+        """A schedule by name; ``seconds`` bounds the search for a repeating pattern, where there is one."""
+        if name not in SCHEDULES:
+            raise WeirError(f"unknown schedule {name!r:.40}{hint(name, SCHEDULES)}")
+        if name in ("1f1b", "gpipe"):
+            return {"1f1b": one_f_one_b, "gpipe": gpipe}[name](self.parts(self.layers), microbatches)
+        if name == "interleaved":
+            return interleaved_chunks(self.parts(self.dealt(2 * self.count)), microbatches)
+        flow = self.flow(name)
+        every = flow.busiest * SLACK + 2 * min(self.lags)  # else what comes back waits an interval at each stage
+        return repeating(flow, interval=every, seconds=seconds).unrolled(microbatches)
+
+    def flow(self, name: str) -> Flow:
+        """What a microbatch does under a schedule that repeats a pattern."""
+        vocab = "vocabulary" in name
+        bend = name.startswith("v_half")
+        made = self.parts(self.dealt(2 * self.count if bend else self.count), ends=not vocab)
+        plain = v_chunks(made) if bend else chain(made)
+        return divided(plain, self.vocabulary(2 if name.endswith("2") else 1)) if vocab else plain
+
+    def bytes(self, name: str, found: Schedule) -> tuple[float, ...]:
+        """Bytes of each device: weights and their states, and the activations of what it holds at most."""
+        vocab, both = "vocabulary" in name, name.startswith("v_half")
+        layers = self.layers if name in ("1f1b", "gpipe") else self.dealt(self.count)
+        table = float(self.spec.vocabulary * self.spec.model)
+        tables = [2 * table / self.count if vocab else 0.0] * self.count
+        if not vocab:
+            tables[0] += table
+            tables[0 if both else -1] += table
+        return tuple(
+            self.state_bytes * (n * self.parameters + extra) + held * n * self.kept
+            for n, extra, held in zip(layers, tables, found.held, strict=True)
+        )
+
+    @cached_property
+    def parameters(self) -> float:
+        """Weights of a layer."""
+        cascade = self.work.layer.forward
+        return float(sum(cascade.elements(name) for name in self.work.layer.weights))
+
+    @cached_property
+    def kept(self) -> float:
+        """Bytes that a layer keeps of a microbatch for its backward pass."""
+        return self.work.anchors + self.work.others + self.work.statistics
+
+    def mfu(self, found: Schedule, microbatches: int, peak: float | None = None) -> float:
+        """Model operations over what the devices could do at their peak (operations a second of one of them)."""
+        most = peak or float(self.cluster.pools[0].device.rate("mac", self.spec.dtype))
+        return self.work.model_operations * microbatches / (found.seconds * self.count * most)
+
+
+def _kernels(found: Estimate) -> float:
+    """Seconds of an estimate's kernels, collectives left out."""
+    return sum(float(row.seconds) for row in found.rows if row.kind == "kernel")
+
+
+def _weights(name: str, cascade: Cascade) -> bool:
+    """Whether a kernel, named by its Einsums, multiplies for a weight's gradient."""
+    own = {t.name for t in cascade.tensors if t.kind == "weight"}
+    made = {e.name for e in cascade.einsums if e.contraction and any(e.output.tensor.startswith(f"D{w}") for w in own)}
+    return bool(made & set(name.split()))

@@ -1,0 +1,167 @@
+"""Kernels timed on one's own GPU, as the CSV files that ``weir calibrate`` reads.
+
+Each kernel is recorded as a CUDA graph after a warm-up, replayed with the cache flushed before every replay, and timed
+with events; the median counts. PyTorch is given as an argument: nothing here imports it before a GPU is asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from einsum.errors import WeirError
+from sim.silicon.measured import FILES
+
+Make = Callable[[Any, str], Callable[[], object]]  # PyTorch and where to run: what runs the kernel once
+FLUSHED = 512 << 20  # bytes written before every replay: more than any last cache holds
+WARM = 3  # runs before the recording
+MODEL, HIDDEN, WIDE = "meta-llama/Meta-Llama-3-8B", 4096, 14336
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel: the file it belongs to, its columns there, and how to make it."""
+
+    operation: str
+    columns: Mapping[str, object]
+    make: Make
+
+
+def kernels() -> Iterator[Kernel]:
+    """A short set: some minutes on any GPU."""
+    for n, k in ((4096, 4096), (1024, 8192), (14336, 4096)):
+        for m in (1, 16, 64, 256, 1024, 4096):
+            yield Kernel("gemm", {"dtype": "bfloat16", "m": m, "n": n, "k": k}, _gemm(m, n, k))
+    for batch, seq, heads, kept in ((1, 512, 32, 8), (4, 1024, 32, 8), (1, 4096, 32, 8), (8, 2048, 16, 16)):
+        yield Kernel("attention_prefill", _attended(batch, seq, heads, kept), _attention(batch, seq, seq, heads, kept))
+    for batch, seq, heads, kept in ((1, 1024, 32, 8), (16, 2048, 32, 8), (64, 4096, 32, 8), (32, 2048, 32, 32)):
+        yield Kernel("attention_decode", _attended(batch, seq, heads, kept), _attention(batch, 1, seq, heads, kept))
+    for m in (16, 256, 1024, 4096):
+        for op, make in (("add", _add), ("input_layernorm", _norm), ("mlp_act", _activation)):
+            yield Kernel("elementwise_vidur", {"op": op, "m": m, "hidden": HIDDEN, "model": MODEL}, make(m))
+
+
+def _attended(batch: int, seq: int, heads: int, kept: int) -> dict[str, object]:
+    sizes = {"batch": batch, "seq": seq, "heads": heads, "kv_heads": kept, "head_dim": 128}
+    return {**sizes, "attn_dtype": "bfloat16", "kv_dtype": "bfloat16"}
+
+
+def _random(torch: Any, where: str, *shape: int) -> Any:
+    return torch.randn(*shape, device=where, dtype=torch.bfloat16)
+
+
+def _gemm(m: int, n: int, k: int) -> Make:
+    def make(torch: Any, where: str) -> Callable[[], object]:
+        a, w = _random(torch, where, m, k), _random(torch, where, n, k)
+        return lambda: torch.nn.functional.linear(a, w)
+
+    return make
+
+
+def _attention(batch: int, fresh: int, seq: int, heads: int, kept: int) -> Make:
+    def make(torch: Any, where: str) -> Callable[[], object]:
+        q = _random(torch, where, batch, heads, fresh, 128)
+        k, v = (_random(torch, where, batch, kept, seq, 128) for _ in range(2))
+        attend = torch.nn.functional.scaled_dot_product_attention
+        return lambda: attend(q, k, v, is_causal=fresh > 1, enable_gqa=heads != kept)
+
+    return make
+
+
+def _add(m: int) -> Make:
+    def make(torch: Any, where: str) -> Callable[[], object]:
+        x, z = (_random(torch, where, m, HIDDEN) for _ in range(2))
+        return lambda: x + z
+
+    return make
+
+
+def _norm(m: int) -> Make:
+    def make(torch: Any, where: str) -> Callable[[], object]:
+        x, w = _random(torch, where, m, HIDDEN), _random(torch, where, HIDDEN)
+        return lambda: torch.nn.functional.rms_norm(x, (HIDDEN,), w)
+
+    return make
+
+
+def _activation(m: int) -> Make:
+    def make(torch: Any, where: str) -> Callable[[], object]:
+        x, z = (_random(torch, where, m, WIDE) for _ in range(2))
+        return lambda: torch.nn.functional.silu(x) * z
+
+    return make
+
+
+def pytorch() -> Any:
+    """PyTorch with a GPU, or one line on what is missing."""
+    try:
+        import torch
+    except ImportError:
+        raise WeirError("measuring needs PyTorch with CUDA: pip install 'weir[measure]'") from None
+    if not torch.cuda.is_available():
+        raise WeirError(f"no CUDA device was found by PyTorch {torch.__version__}; nothing can be measured here")
+    return torch
+
+
+def timed(torch: Any, run: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a kernel over replays of its recording, each with a cold cache."""
+    cuda, spare = torch.cuda, torch.empty(FLUSHED, dtype=torch.int8, device="cuda")
+    for _ in range(WARM):
+        run()
+    cuda.synchronize()
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph):
+        run()
+    found = []
+    for _ in range(repeats):
+        spare.zero_()
+        begin, end = (cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        graph.replay()
+        end.record()
+        cuda.synchronize()
+        found.append(begin.elapsed_time(end) * 1e-3)
+    return float(median(found))
+
+
+def clock() -> str:
+    """The GPU's clock in MHz as nvidia-smi tells it, or nothing where it does not."""
+    asked = ("nvidia-smi", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits", "--id=0")
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def measure(
+    torch: Any, device: str, chosen: tuple[Kernel, ...], repeats: int
+) -> Iterator[tuple[Kernel, dict[str, object]]]:
+    """Each kernel with its row, as it is timed; ``clock_mhz`` is read right after it."""
+    for kernel in chosen:
+        seconds = timed(torch, kernel.make(torch, "cuda"), repeats)
+        notes = {"cache": "cold", "clock_mhz": clock(), "source": f"torch {torch.__version__}"}
+        yield kernel, {"device": device, **kernel.columns, "latency_us": f"{seconds * 1e6:.4g}", **notes}
+
+
+def write(folder: Path, rows: Mapping[str, list[dict[str, object]]]) -> tuple[Path, ...]:
+    """One CSV file for each operation, whole or not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for operation, found in rows.items():
+        if missing := set(FILES[operation]) - set(found[0]):
+            raise AssertionError(f"{operation}: no {', '.join(sorted(missing))}")
+        path = folder / f"{operation}.csv"
+        spare = path.with_suffix(".tmp")
+        with spare.open("w", encoding="utf-8", newline="") as lines:
+            table = csv.DictWriter(lines, list(found[0]))
+            table.writeheader()
+            table.writerows(found)
+        os.replace(spare, path)
+        written.append(path)
+    return tuple(written)

@@ -1,0 +1,77 @@
+"""A model cut into stages: its passes add up, and its schedules hold what the paper of each says they do."""
+
+from __future__ import annotations
+
+import pytest
+
+from einsum import WeirError
+from sim.arch import cluster
+from sim.planner.stages import SCHEDULES, Cut
+from workloads.transformer import model
+
+MADE = Cut(model("gpt2-xl").spec, cluster("8xa100"), 1024)
+
+
+def test_stages_are_a_models_layers_and_its_two_ends() -> None:
+    whole, (forward, backward) = MADE.parts(MADE.layers), MADE.layer
+    first, back, last, behind = MADE.ends(1)
+    assert MADE.layers == (6,) * 8
+    assert sum(whole.forward) == pytest.approx(48 * forward + first + last)
+    assert sum(whole.backward) == pytest.approx(48 * backward + back + behind)
+    assert MADE.work.model_operations == pytest.approx(
+        6 * 1024 * (1.557e9 - 1024 * 1600) + 48 * 6 * 1024**2 * 1600, rel=0.01
+    )
+
+
+def test_a_divided_vocabulary_does_the_same_work_in_eight_places() -> None:
+    for barriers in (1, 2):
+        found = MADE.vocabulary(barriers)
+        alone = sum(MADE.ends(8))
+        assert found.s[0] + found.t[0] == pytest.approx(alone)
+    assert MADE.vocabulary(2).s[0] < MADE.vocabulary(1).s[0]
+    assert MADE.vocabulary(2).t[0] > MADE.vocabulary(1).t[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [("1f1b", 8), ("vocabulary", 9), ("vocabulary_2", 10), ("v_half", 6.5), ("interleaved", 11.5), ("gpipe", 16)],
+)
+def test_microbatches_held(name: str, held: float) -> None:
+    found = MADE.schedule(name, 16, seconds=0)
+    assert max(found.held) <= held
+    assert found.seconds >= 16 * found.flow.busiest * (1 - 1e-9)
+    assert len(found.start) == 16 * len(found.flow.nodes)
+    assert 0 < MADE.mfu(found, 16) < 1
+
+
+def test_layers_go_where_there_is_time() -> None:
+    spec = model("llama-3-8b").spec  # 128,256 words take as long as some layers
+    even, dealt = (Cut(spec, cluster("8xh100"), 2048, even=choice) for choice in (True, False))
+    assert sum(dealt.layers) == 32
+    assert dealt.layers[-1] < 4
+    assert dealt.schedule("1f1b", 32).seconds < even.schedule("1f1b", 32).seconds
+
+
+def test_bytes_are_weights_and_what_is_held() -> None:
+    found = MADE.schedule("1f1b", 32)
+    sizes = MADE.bytes("1f1b", found)
+    table = 16 * 50257 * 1600
+    assert sizes[0] - sizes[1] == pytest.approx(table + 6 * MADE.kept)  # a microbatch more, and the embedding
+    assert sizes[-1] == pytest.approx(16 * 6 * MADE.parameters + table + 6 * MADE.kept)
+    assert MADE.parameters * 48 == pytest.approx(1.557e9 - 1600 * (50257 + 1024), rel=1e-3)
+
+
+def test_measured_passes_are_longer_by_what_was_measured() -> None:
+    slow = Cut(MADE.spec, MADE.cluster, 1024, slower=(2.0, 3.0), more=(1e-12, 0.0))
+    assert slow.layer == (2 * MADE.layer[0], 3 * MADE.layer[1])
+    assert slow.ends(1)[2] - MADE.ends(1)[2] == pytest.approx(1e-12 * 1024 * 50257)
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(WeirError, match="64 stages cannot share 48 layers"):
+        Cut(MADE.spec, cluster("64xa100"), 1024)
+    with pytest.raises(WeirError, match="did you mean 'v_half'"):
+        MADE.schedule("v_halve", 8)
+    with pytest.raises(WeirError, match="12 microbatches are not a multiple of 8"):
+        MADE.schedule("interleaved", 12)
+    assert len(SCHEDULES) == 7

@@ -1,0 +1,154 @@
+"""``weir plan`` in a process of its own: tables nobody should send, an interrupt, a terminal, a solver that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sim.cli import INFEASIBLE, WRONG
+
+ROOT = Path(__file__).parents[2]
+WEIR = (sys.executable, "-c", "from sim.cli import main; raise SystemExit(main())", "plan")
+HEADER = "id,lower,upper,size\n"
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", **more}
+
+
+def asked(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*WEIR, *map(str, words)], capture_output=True, text=True, timeout=300, env=environment(**more), check=False
+    )
+
+
+def hard(path: Path, count: int = 300) -> Path:
+    """Buffers cut from one rectangle, next to nothing left out: nobody packs them as densely within seconds."""
+    draw = random.Random(5)  # noqa: S311
+    pieces = [(0, 4000, 0, 1_000_000)]
+    while len(pieces) < count:
+        start, stop, low, high = pieces.pop(draw.randrange(len(pieces)) if len(pieces) > 8 else 0)
+        a, b = sorted(draw.sample(range(start, stop), 2))
+        c, d = sorted(draw.sample(range(low, high), 2))
+        pieces += [(start, b, low, c), (b, stop, low, d), (a, stop, d, high), (start, a, c, high), (a, b, c, d)]
+        pieces = [p for p in pieces if p[1] - p[0] > 2 and p[3] - p[2] > 2]
+    rows = [f"b{i},{start},{stop},{high - low}\n" for i, (start, stop, low, high) in enumerate(pieces)]
+    path.write_text(HEADER + "".join(rows))
+    return path
+
+
+def test_ten_million_rows_are_refused_in_one_line_and_bounded_memory(tmp_path: Path) -> None:
+    table = tmp_path / "long.csv"
+    with table.open("w") as file:
+        file.write(HEADER)
+        piece = "1,0,1,1\n" * 100_000
+        for _ in range(100):
+            file.write(piece)
+    child = subprocess.Popen([*WEIR, str(table)], stderr=subprocess.PIPE, text=True, env=environment())
+    assert child.stderr is not None
+    said = child.stderr.read()
+    child.stderr.close()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == WRONG
+    assert said == "weir: long.csv row 1000002: more than 1,000,000 buffers, the most that are read\n"
+    assert used.ru_maxrss < 600 * 1024  # KiB
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"{HEADER}a,0,1,1\na,1,2,1\n", "row 3 column id: 'a' is the id of row 2 already"),
+        (f"{HEADER}a,0,1,-5\n", "row 2 column size: -5 is negative"),
+        (f"{HEADER}a,7,3,5\n", "row 2 column upper: the range [7, 3) is empty or reversed"),
+        (f"{HEADER}a,0,1,5\nb,0,", "row 3: 3 fields, where the first row names 4 columns"),
+        (f'{HEADER}a,0,1,5\n"b,0,1', "row 3: unexpected end of data"),
+        (f"{HEADER}a,0,1,{'9' * 400}\n", "row 2 column size: '9999"),
+        (f"{HEADER}a,0,1e9,5\n", "row 2 column upper: '1e9' is not a whole number"),
+        (f"{HEADER}a,0,nan,5\n", "row 2 column upper: 'nan' is not a whole number"),
+        ("", "row 1: no column 'id'"),
+    ],
+)
+def test_bad_tables_are_one_line_with_row_and_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, why: str
+) -> None:
+    from sim.cli import main
+
+    table = tmp_path / "t.csv"
+    table.write_text(text)
+    assert main(["plan", str(table)]) == WRONG
+    said = capsys.readouterr().err
+    assert why in said
+    assert said.startswith("weir: t.csv row ")
+    assert said.count("\n") == 1
+
+
+def test_sizes_that_add_up_beyond_64_bits_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sim.cli import main
+
+    table = tmp_path / "t.csv"
+    table.write_text(HEADER + "".join(f"{i},0,1,{10**18 - 1}\n" for i in range(20)))
+    assert main(["plan", str(table)]) == WRONG
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_interrupt_prints_what_was_found_and_how_good_it_is(tmp_path: Path) -> None:
+    """On a terminal the best height and the bound are shown on stderr meanwhile; Ctrl-C makes them the answer."""
+    ours, theirs = pty.openpty()
+    words = (hard(tmp_path / "hard.csv"), "--seconds", "200")
+    child = subprocess.Popen([*WEIR, *map(str, words)], stdout=subprocess.PIPE, stderr=theirs, env=environment())
+    os.close(theirs)
+    shown = b""
+    while b"gap" not in shown:
+        shown += os.read(ours, 4096)
+    time.sleep(1.0)  # into the search
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=100)
+    os.close(ours)
+    text = out.decode()
+    assert child.returncode == 0, text
+    assert "above the best possible" in text
+    assert ", interrupted in" in text
+    assert b"height" in shown
+    assert b"bound" in shown
+
+
+def test_nothing_is_shown_where_nobody_watches(tmp_path: Path) -> None:
+    done = asked(hard(tmp_path / "hard.csv", 60), "--seconds", "1", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["bound"] <= found["height"]
+
+
+def test_a_capacity_that_is_not_reached_in_time_is_exit_3_with_what_would_do(tmp_path: Path) -> None:
+    table = hard(tmp_path / "hard.csv")
+    done = asked(table, "--capacity", "1000000", "--seconds", "1")
+    assert done.returncode == INFEASIBLE
+    assert "no placement within 1000000 bytes was found" in done.stderr
+    assert done.stderr.endswith(" would do\n")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("end", ["exit 7", "kill -9 $$", "exit 0"])
+def test_a_solver_that_dies_leaves_the_placement_and_says_so(tmp_path: Path, end: str) -> None:
+    """A CBC that fails, is killed or writes nothing: the method tells, and the plan is the search's."""
+    command = tmp_path / "cbc"
+    command.write_text(f"#!/bin/sh\n{end}\n")
+    command.chmod(0o755)
+    table = hard(tmp_path / "hard.csv")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = asked(table, "--solver", "cbc", "--seconds", "2", "--json", PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["bound"] < found["height"]
+    assert not found["proven"]
+    assert "cbc" in found["method"].split("; ", 1)[1]
