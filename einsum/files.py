@@ -12,6 +12,7 @@ from typing import Any
 from einsum.errors import WeirError
 
 NESTED = 32  # parts of a dotted key; reading one takes time and memory by their square
+_read: dict[str, tuple[Path, int, int]] = {}  # by name as given: where it was, when it was changed, its size
 _CHAIN = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{NESTED}}}""")
 
 
@@ -30,6 +31,40 @@ def regular(path: Path, what: str, largest: int) -> None:
         raise WeirError(f"{path} is a pipe or a device, not a {what} file")
     if found.st_size > largest:
         raise WeirError(f"{path.name}: larger than {_size(largest)}, which no {what} file is")
+    _read[str(path)] = path.absolute(), found.st_mtime_ns, found.st_size
+
+
+def inputs() -> dict[str, str]:
+    """Every file read so far in this process, by its name as given, and a hash of what is in it.
+
+    The hash is empty where the file has changed since it was read, or is gone.
+    """
+    return {name: _content(path) if _unchanged(path, *seen) else "" for name, (path, *seen) in sorted(_read.items())}
+
+
+def forget(keep: Path) -> None:
+    """Begin anew to note the files that are read; those of the folder ``keep`` stay noted, since some are read once."""
+    for name in [name for name, (path, *_) in _read.items() if not path.is_relative_to(keep)]:
+        del _read[name]
+
+
+def _unchanged(path: Path, changed: int, size: int) -> bool:
+    try:
+        now = path.stat()
+    except OSError:
+        return False
+    return (now.st_mtime_ns, now.st_size) == (changed, size)
+
+
+def _content(path: Path) -> str:
+    return content(path.read_bytes())
+
+
+def content(raw: bytes) -> str:
+    """A hash of what is in a file: BLAKE2b of 16 bytes, in hexadecimal digits."""
+    from hashlib import blake2b
+
+    return blake2b(raw, digest_size=16).hexdigest()
 
 
 def _size(count: int) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,44 +14,62 @@ from sim.cli import ask, data
 from sim.cli.data import Form
 from sim.cli.patience import patience
 from sim.cli.text import Sheet, folded, show
-from sim.serving.answer import Answer, Comparison, flat, serve
+from sim.serving.answer import Answer, Comparison, flat
 from sim.serving.answer import compare as serve_all
 from sim.serving.served import percentiles
 from sim.serving.steady import lengths, steady
 from sim.units import fmt
 
+TERMS = ("trace", "prompt", "output", "batch", "slo_tpot", "slo_ttft", "rate", "layout", "tier", "prefill", "host")
 LATENCIES = (("ttft", "to first token"), ("tpot", "per output token"), ("e2e", "whole request"))
 
 
-def estimate(
-    model: str, on: str, terms: dict[str, Any], form: Form, book: str | None, price: Sequence[str],
-    settings: Sequence[str],
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the command line puts it; ``terms`` are keywords of :func:`sim.serve`."""
+
+    model: str
+    on: tuple[str, ...]
+    terms: dict[str, Any]
+    book: str | None = None
+    price: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        terms = ask.terms(**{name: given[name] for name in TERMS})
+        price, settings = tuple(given["price"] or ()), tuple(given["setting"] or ())
+        return cls(ask.model(given["model"]), tuple(given["on"]), terms, given["prices"], price, settings)
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """What the user sets of the clusters' own numbers, by dotted path."""
+        return ask.pairs(self.settings, "--set", "PATH=VALUE, as in network.latency=5us")
+
+    def answers(self, sensitive: bool = True) -> Comparison:
+        """The model served on each cluster, all priced from one book."""
+        clusters = ask.clusters(self.on, self.changed)
+        with patience(f"serving {self.model} on {self.on[0] if len(self.on) == 1 else f'{len(self.on)} clusters'}"):
+            prices = ask.pairs(self.price, "--price", "DEVICE=USD, as in h20=1.5")
+            made = serve_all(self.model, clusters, prices=self.book, price=prices, sensitive=sensitive, **self.terms)
+        return Comparison(tuple(_noted(answer, self.changed) for answer in made.answers))
+
+
+def estimate(asked: Asked, form: Form) -> None:
     """Serve one model on one cluster and print what comes of it."""
-    changed = ask.pairs(settings, "--set", "PATH=VALUE, as in network.latency=5us")
-    [cluster] = ask.clusters([on], changed)
-    with patience(f"serving {model} on {on}"):
-        prices = ask.pairs(price, "--price", "DEVICE=USD, as in h20=1.5")
-        answer = _noted(serve(model, cluster, prices=book, price=prices, **terms), changed)
+    [answer] = asked.answers().answers
     if form is Form.TEXT:
         show(*text(answer))
     else:
         data.emit(form, answer.summary(), [flat(answer.summary())])
 
 
-def compare(
-    model: str, on: Sequence[str], terms: dict[str, Any], form: Form, book: str | None, price: Sequence[str],
-    settings: Sequence[str],
-) -> None:  # fmt: skip
+def compare(asked: Asked, form: Form) -> None:
     """Serve one model on several clusters on the same terms and print them side by side."""
-    if len(on) < 2:
+    if len(asked.on) < 2:
         raise WeirError("compare needs --on twice or more; one cluster alone is what weir estimate answers")
-    changed = ask.pairs(settings, "--set", "PATH=VALUE, as in network.latency=5us")
-    clusters = ask.clusters(on, changed)
-    with patience(f"serving {model} on {len(clusters)} clusters"):
-        prices = ask.pairs(price, "--price", "DEVICE=USD, as in h20=1.5")
-        made = serve_all(model, clusters, prices=book, price=prices, sensitive=form is not Form.TEXT, **terms)
-    comparison = Comparison(tuple(_noted(answer, changed) for answer in made.answers))
+    comparison = asked.answers()
     if form is Form.TEXT:
         show(*side_by_side(comparison))
     else:
@@ -70,7 +88,6 @@ def text(answer: Answer) -> tuple[Sheet | str, ...]:
     """An answer for a terminal: the figures, the latencies, what they rest on."""
     s = answer.summary()
     share = answer.tokens_per_second / answer.limit_tokens_per_second
-    top = [x for x in answer.sensitivities if not x.parameter.startswith("price")][:2]
     lines = [
         f"{answer.model} on {answer.cluster.name}, {answer.load.name}, prefill {answer.prefill}",
         f"  throughput  {answer.tokens_per_second:,.0f} tokens/s,"
@@ -82,9 +99,9 @@ def text(answer: Answer) -> tuple[Sheet | str, ...]:
         f"  batch       {answer.batch} requests in flight",
         f"  layout      {s['layout']}",
         f"  bound by    {answer.bound}",
+        folded(f"  in words    {answer.binding}", indent=" " * 14),
+        *(f"  {'helps' if n == 0 else '':11} {line}" for n, line in enumerate(answer.helps)),
     ]
-    if top:
-        lines.append("  sensitive   " + ", ".join(f"{x.parameter} {x.elasticity:+.2f}" for x in top))
     return "\n".join(lines), _latencies(answer), _notes(answer.notes)
 
 
@@ -173,9 +190,11 @@ def _equal_cost(comparison: Comparison) -> list[str]:
 
 
 def _choices(comparison: Comparison) -> Iterable[str]:
-    """How each cluster was used, and what binds there."""
+    """How each cluster was used, what binds there and would help, and what prices decide."""
     for answer in comparison.answers:
         yield f"{answer.cluster.name}: {answer.choice.deployment.layout.name}; bound by {answer.bound}"
+        yield f"{answer.cluster.name}: {'; '.join((str(answer.binding), *answer.helps[:1]))}"
+    yield from map(str, comparison.break_evens)
 
 
 def _shared(answers: Sequence[Answer]) -> tuple[str, ...]:

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sim.cli import parallel, planning, products, showing, sweeping, tuning
+from sim.cli.options import (
+    Batch,
+    BookName,
+    Csv,
+    Host,
+    Json,
+    LayoutText,
+    MappingFile,
+    Model,
+    On,
+    Output,
+    Prefill,
+    PriceTexts,
+    Prompt,
+    Rate,
+    Settings,
+    SizeTexts,
+    SloTpot,
+    SloTtft,
+    TierName,
+    TraceName,
+    papers,
+)
+from sim.manifest import given, noting
 
 HELP = """Measure what a model costs on hardware you describe: seconds, joules, dollars.
 
@@ -122,79 +146,6 @@ weir validate sparse_accelerators --data path/to/matrices
 """
 
 
-def _models() -> list[str]:
-    from workloads.transformer import names
-
-    return list(names())
-
-
-def _clusters(incomplete: str) -> list[str]:
-    """Completions of a cluster: the catalogue, and every device behind a count already typed."""
-    from sim.arch import cluster_names, device_names
-
-    count, times, _ = incomplete.rpartition("x")
-    written = [f"{count}x{name}" for name in device_names()] if times and count[-1:].isdigit() else []
-    return [name for name in (*cluster_names(), *written) if name.startswith(incomplete)]
-
-
-def _traces() -> list[str]:
-    from sim.serving import trace_names
-
-    return list(trace_names())
-
-
-def _books() -> list[str]:
-    from sim.arch import books
-
-    return list(books())
-
-
-def _papers() -> list[str]:
-    from sim.published import papers
-
-    return list(papers())
-
-
-Model = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.", autocompletion=_models),
-]
-On = Annotated[
-    list[str],
-    typer.Option("--on", metavar="CLUSTER", help="4xh100, 2xh100_4xh20, a name or a .toml.", autocompletion=_clusters),
-]
-TraceName = Annotated[
-    str | None, typer.Option("--trace", metavar="TRACE", help="A name, or a .csv or .jsonl.", autocompletion=_traces)
-]
-Prompt = Annotated[str | None, typer.Option(metavar="N", help="Tokens of every prompt, instead of a trace.")]
-Output = Annotated[str | None, typer.Option(metavar="N", help="Tokens of every answer, instead of a trace.")]
-Batch = Annotated[str, typer.Option(metavar="N|max", help="Requests in flight; max: what fits and meets the limits.")]
-SloTpot = Annotated[str | None, typer.Option(metavar="TIME", help="Most time per output token (p95), as in 100ms.")]
-SloTtft = Annotated[str | None, typer.Option(metavar="TIME", help="Most time to the first token (p95), as in 2s.")]
-Rate = Annotated[str | None, typer.Option(metavar="R", help="Requests arriving a second; else always a full batch.")]
-LayoutText = Annotated[str | None, typer.Option("--layout", metavar="TEXT", help="As tp=4,pp=2; else the best found.")]
-TierName = Annotated[str, typer.Option("--tier", metavar="TIER", help="limit, physical, or a calibration's .toml.")]
-BookName = Annotated[
-    str | None,
-    typer.Option("--prices", metavar="BOOK", help="A book or .toml; else the newest.", autocompletion=_books),
-]
-PriceTexts = Annotated[
-    list[str] | None, typer.Option("--price", metavar="DEVICE=USD", help="USD an hour, as in h20=1.5; repeatable.")
-]
-Prefill = Annotated[str, typer.Option(metavar="here|elsewhere", help="Whether prompts are worked on by this cluster.")]
-Host = Annotated[str, typer.Option(metavar="TIME", help="The engine's own time in every step, as in 5ms.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As model.hbm.bandwidth=4TB/s; repeatable.")
-]
-MappingFile = Annotated[
-    str | None, typer.Option("--mapping", metavar="FILE", help="A loop nest: MODEL is then a workload (see weir map).")
-]
-SizeTexts = Annotated[
-    list[str] | None, typer.Option("--size", metavar="SIZE=N", help="A size of that workload; repeatable.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, one row a cluster.")]
-
 app = typer.Typer(
     name="weir", help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=True
 )  # fmt: skip
@@ -206,19 +157,12 @@ def _weir(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"weir {_installed()}")
+        from sim.manifest import installed
+
+        typer.echo(f"weir {installed()}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-def _installed() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("weir")
-    except PackageNotFoundError:
-        return "run from its sources, not installed"
 
 
 @app.command(help=ESTIMATE, short_help="One model on one cluster: speed, cost, what binds.")
@@ -237,13 +181,8 @@ def estimate(
 
         return nests.mapped(nests.Asked(model, tuple(size or ()), ask.one(on), mapping), Form.of(json, csv), False)
     ask.no_nest(model, size or ())
-    asked = ask.terms(
-        trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
-        layout=layout, tier=tier, prefill=prefill, host=host,
-    )  # fmt: skip
-    return answers.estimate(
-        ask.model(model), ask.one(on), asked, Form.of(json, csv), prices, price or (), setting or ()
-    )
+    ask.one(on)
+    return answers.estimate(answers.Asked.of(given()), Form.of(json, csv))
 
 
 @app.command(help=COMPARE, short_help="One model on several clusters, side by side.")
@@ -253,14 +192,10 @@ def compare(
     tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
     host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
 ) -> None:  # fmt: skip
-    from sim.cli import answers, ask
+    from sim.cli import answers
     from sim.cli.data import Form
 
-    asked = ask.terms(
-        trace=trace, prompt=prompt, output=output, batch=batch, slo_tpot=slo_tpot, slo_ttft=slo_ttft, rate=rate,
-        layout=layout, tier=tier, prefill=prefill, host=host,
-    )  # fmt: skip
-    answers.compare(ask.model(model), on, asked, Form.of(json, csv), prices, price or (), setting or ())
+    answers.compare(answers.Asked.of(given()), Form.of(json, csv))
 
 
 @app.command("list", help=LIST, short_help="What there is to name.")
@@ -310,8 +245,8 @@ def map_(
     technology: Annotated[
         str | None, typer.Option(metavar="NODE", help="Model energies and areas not given, as in '16 nm'.")
     ] = None,
-    trace: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the first runs for Perfetto: .json or .json.gz.")
+    timeline: Annotated[
+        str | None, typer.Option("--trace", metavar="FILE", help="Write the first runs for Perfetto: .json[.gz].")
     ] = None,
     objective: Annotated[
         str | None,
@@ -326,7 +261,7 @@ def map_(
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, trace, objective, save, plot)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, timeline, objective, save, plot)
     nests.mapped(asked, Form.of(json, False), everything)
 
 
@@ -391,7 +326,7 @@ def schema(
 @app.command(help=VALIDATE, short_help="Published figures, recomputed.")
 def validate(
     paper: Annotated[
-        str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.", autocompletion=_papers)
+        str | None, typer.Argument(metavar="[PAPER]", help="One paper; else all.", autocompletion=papers)
     ] = None,
     json: Json = False,
     data: Annotated[
@@ -423,7 +358,15 @@ showing.add(app)
 tuning.add(app)
 
 
+def commands() -> Any:
+    """The commands as typer runs them, each noting its arguments for the manifest of what it answers."""
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        command.callback = noting(name, command.callback)
+    return group
+
+
 def run(argv: Sequence[str]) -> int:
-    """Run one command; its errors are the caller's to report."""
-    code = typer.main.get_command(app).main(list(argv), prog_name="weir", standalone_mode=False)
+    """Run one command, noting what it was asked; its errors are the caller's to report."""
+    code = commands().main(list(argv), prog_name="weir", standalone_mode=False)
     return code if isinstance(code, int) else 0

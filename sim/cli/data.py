@@ -6,10 +6,13 @@ import json
 import math
 import sys
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError
+from einsum.files import write
 from sim.cli.text import Sheet
+from sim.manifest import Made, manifest
 
 
 class Form(Enum):
@@ -25,10 +28,10 @@ class Form(Enum):
         return cls.JSON if as_json else cls.CSV if as_csv else cls.TEXT
 
 
-def emit(form: Form, summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Print the summary as JSON, or the rows as CSV under a line of names."""
+def emit(form: Form, summary: dict[str, Any], rows: list[dict[str, Any]], made: Made | None = None) -> None:
+    """Print the summary as JSON with its manifest, or the rows as CSV under a line of names."""
     if form is Form.JSON:
-        print(json.dumps(plain(summary), indent=2, allow_nan=False))
+        print(text(summary, made))
         return
     import csv
 
@@ -36,6 +39,16 @@ def emit(form: Form, summary: dict[str, Any], rows: list[dict[str, Any]]) -> Non
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(plain(row) for row in rows)
+
+
+def text(summary: dict[str, Any], made: Made | None = None, output: str = "") -> str:
+    """The summary as JSON, what it follows from at its end."""
+    return json.dumps(plain({**summary, "manifest": manifest(made, output)}), indent=2, allow_nan=False)
+
+
+def save(path: str, option: str, summary: dict[str, Any], made: Made | None = None) -> None:
+    """Write the summary as JSON with its manifest, whole or not at all."""
+    write(Path(path), (text(summary, made, option) + "\n").encode(), f"--{option}")
 
 
 def sheets(schema: str, name: str, parts: tuple[Sheet | str, ...]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
 
 
 def parsed(path: str) -> Any:
-    """The JSON of a file."""
+    """The JSON of a result's file."""
     where = Path(path)
     text = read_text(where, "result", LARGEST)
     try:

@@ -13,6 +13,7 @@ from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.plans import progressing, writable
 from sim.cli.text import Sheet, show
+from sim.manifest import Made
 from sim.planner.offers import holder
 from sim.planner.ranges import Holder, Placed, network, place
 from sim.planner.shape import shape
@@ -63,7 +64,8 @@ def ranges(asked: Asked, form: Form) -> None:
         return
     figures = {"tokens_per_second": found.flow, "bound": found.bound, "proven": found.proven, "gap": found.gap,
                "method": found.method, "seconds": found.seconds}  # fmt: skip
-    emit(form, {"schema": "weir.ranges/1", "model": model.name, **figures, "nodes": rows}, rows)
+    how = Made("highs", found.gap, ("seconds",))
+    emit(form, {"schema": "weir.ranges/1", "model": model.name, **figures, "nodes": rows}, rows, how)
 
 
 def _rate(asked: Asked, pools: list[Pool], one: int, other: int) -> float:
@@ -102,7 +104,7 @@ def _draw(path: str | None, found: Placed, name: str) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    from sim.plot_offload import ranges as drawn
+    from sim.plot.offload import ranges as drawn
 
     figure, axes = plt.subplots(figsize=(9, 1.5 + 0.3 * len(found.ranges)), layout="constrained")
     drawn(found, axes)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from einsum import Cascade, WeirError, hint, parse
-from einsum.files import write
+from einsum.files import read_text, write
 from mappings.text import LIMIT, pointed
 from mappings.text import read as read_nest
 from mappings.tree import Nest
@@ -21,7 +21,10 @@ from sim.cli.catalogue import builders
 from sim.cli.data import Form, emit
 from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
+from sim.model.nudged import nudged
 from sim.model.spatial import MappedEstimate, evaluate
+from sim.serving.advice import helps
+from sim.serving.sensitivity import Sensitivity
 from sim.units import fmt
 
 SCHEMA = "weir.map/1"
@@ -59,6 +62,12 @@ def mapped(asked: Asked, form: Form, everything: bool) -> None:
     else:
         whole = summary(found) | ({"proof": proof} if proof else {})
         emit(form, whole, [whole])
+
+
+def answered(asked: Asked) -> MappedEstimate:
+    """What one run costs, under the nest of a file or the best one."""
+    cascade = workload(asked.what, ask.pairs(asked.sizes, "SIZE", "context=4096"))
+    return (_given(cascade, asked, False) if asked.mapping else _searched(cascade, asked))[0]
 
 
 def _drawn(found: MappedEstimate, path: Path) -> None:
@@ -108,7 +117,7 @@ def workload(what: str, sizes: dict[str, str]) -> Cascade:
     """A cascade from the catalogue (``attention.one_pass``) or from a text file, at the given sizes."""
     numbers: dict[str, Any] = {name: ask.whole(value, name) for name, value in sizes.items()}
     if what.endswith(".txt"):
-        return parse(_file(Path(what)), name=Path(what).stem, **numbers)
+        return parse(read_text(Path(what), "cascade", LIMIT), name=Path(what).stem, **numbers)
     known = builders()
     if what not in known:
         raise WeirError(f"unknown workload {what!r:.80}{hint(what, known)}; or give a cascade's text as a .txt file")
@@ -121,15 +130,6 @@ def workload(what: str, sizes: dict[str, str]) -> Cascade:
         raise WeirError(f"{what} needs {', '.join(f'{name}=...' for name in missing)}")
     made: Cascade = known[what](**numbers)
     return made
-
-
-def _file(path: Path) -> str:
-    try:
-        if path.stat().st_size > LIMIT:
-            raise WeirError(f"{path.name}: larger than the {LIMIT} bytes of cascade that are read")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeirError(f"cannot read the cascade {str(path)!r}: {error}") from None
 
 
 def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> str:
@@ -150,6 +150,11 @@ def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> s
     return "".join(f"\n{line}" for line in lines)
 
 
+def helped(found: MappedEstimate) -> Iterator[str]:
+    """What a tenth more of the device's numbers would give, the nest left as it is."""
+    return helps((Sensitivity(path, gain, gain) for path, gain in nudged(found)), "runs/s")
+
+
 def summary(found: MappedEstimate) -> dict[str, Any]:
     """The figures of one run under stable names (the JSON schema ``weir.map/1``)."""
     return {
@@ -159,6 +164,7 @@ def summary(found: MappedEstimate) -> dict[str, Any]:
         "seconds": _last(found.seconds),
         "joules": _last(found.joules),
         "bound": found.bound,
+        "helps": list(helped(found)),
         "utilisation": {b.unit: _last(found.utilisation(b.unit)) for b in found.leaves},
         "bytes": {m.name: _last(found.traffic(m.name)) for m in found.device.memories},
         "joules_by": {name: _last(value) for name, value in found.joules_by.items()},
@@ -175,6 +181,7 @@ def _text(found: MappedEstimate, everything: bool, proof: str) -> tuple[Sheet | 
     cost = f"{fmt(_last(found.seconds), 's')}, {fmt(_last(found.joules), 'J')}, bound by {found.bound}"
     parts: list[Sheet | str] = [
         f"{found.mapped.cascade.name} on {found.device.name}: {cost}",
+        "\n".join(helped(found)),
         _levels(found),
         _units(found),
     ]

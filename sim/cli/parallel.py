@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli.planning import Csv, Json, Many, Model
+from sim.cli.options import Csv, Json, Many, Model
 
 PIPELINE = """Pipeline schedules side by side: seconds, waiting, microbatches held, bytes, share of the peak.
 

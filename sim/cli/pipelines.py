@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint
+from einsum.files import write
 from sim.cli import ask
 from sim.cli.data import Form, emit
 from sim.cli.patience import Advance, patience
 from sim.cli.plans import writable
 from sim.cli.plans_training import tokens
 from sim.cli.text import Sheet, show
+from sim.manifest import Made
 from sim.planner import flows
 from sim.planner.pipeline import Schedule
 from sim.planner.stages import SCHEDULES, Cut
@@ -90,7 +92,12 @@ def pipeline(asked: Asked, form: Form) -> None:
         show(*_text(cut, answers, batches, left))
         return
     about = {"model": cut.spec.name, "cluster": cut.cluster.name, "layers": list(cut.layers)} if cut else {}
-    emit(form, {"schema": "weir.pipeline/1", **about, "microbatches": batches, "schedules": rows, "left": left}, rows)
+    emit(
+        form,
+        {"schema": "weir.pipeline/1", **about, "microbatches": batches, "schedules": rows, "left": left},
+        rows,
+        Made("highs"),
+    )
 
 
 def _cut(asked: Asked) -> Cut | None:
@@ -245,7 +252,7 @@ def _draw(path: str | None, answers: list[Answer]) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    from sim.plot_offload import pipeline as drawn
+    from sim.plot.offload import pipeline as drawn
 
     height = sum(1.2 + 0.25 * answer.found.flow.devices for answer in answers)
     figure, axes = plt.subplots(len(answers), 1, figsize=(11, height), layout="constrained", squeeze=False)
@@ -261,7 +268,5 @@ def _save(path: str | None, answers: list[Answer]) -> None:
         return
     import pandas as pd
 
-    from sim.cli.plans import whole
-
     tables = [answer.found.frame().assign(schedule=answer.name) for answer in answers]
-    whole(Path(path), pd.concat(tables).to_csv(index=False))
+    write(Path(path), pd.concat(tables).to_csv(index=False).encode(), "--save")

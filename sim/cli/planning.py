@@ -6,6 +6,22 @@ from typing import Annotated
 
 import typer
 
+from sim.cli.options import (
+    BookName,
+    Csv,
+    Json,
+    Many,
+    Model,
+    Output,
+    PriceTexts,
+    Prompt,
+    Save,
+    SloTpot,
+    SloTtft,
+    TraceName,
+    traces,
+)
+
 OFFLOAD = """A MODEL too large for its GPU: what lies on the GPU, the host and a disk, and how fast it generates.
 
 Fractions are the best there are for a block of sequences (a linear programme); the block is searched.
@@ -32,31 +48,6 @@ CACHE = """Memory for a MODEL's keys and values on a trace: reserved whole, in b
 weir cache llama-3-8b --on a100 --trace azure_conv
 weir cache llama-2-70b --on h100 --ways 4 --trace azure_code --longest 8192 --group 64KiB
 """
-
-
-def _models() -> list[str]:
-    from workloads.transformer import names
-
-    return list(names())
-
-
-def _traces() -> list[str]:
-    from sim.serving import trace_names
-
-    return list(trace_names())
-
-
-Model = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.", autocompletion=_models),
-]
-Trace = Annotated[
-    str | None, typer.Option("--trace", metavar="TRACE", help="A name, or a .csv or .jsonl.", autocompletion=_traces)
-]
-Many = list[str] | None
-Save = Annotated[str | None, typer.Option(metavar="FILE", help="Write the plan as JSON too.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
 def offload(
@@ -93,13 +84,13 @@ def rent(
     model: Model,
     on: Annotated[list[str], typer.Option("--on", metavar="CLUSTER", help="What can be rented; repeatable.")],
     rate: Annotated[str, typer.Option(metavar="R", help="Requests a second, all together.")],
-    trace: Trace = None,
-    prompt: Annotated[str | None, typer.Option(metavar="N", help="Tokens of every prompt, instead of a trace.")] = None,
-    output: Annotated[str | None, typer.Option(metavar="N", help="Tokens of every answer, instead of a trace.")] = None,
-    slo_tpot: Annotated[str | None, typer.Option(metavar="TIME", help="Most time per output token, as 50ms.")] = None,
-    slo_ttft: Annotated[str | None, typer.Option(metavar="TIME", help="Most time to the first token, as 2s.")] = None,
-    prices: Annotated[str | None, typer.Option("--prices", metavar="BOOK", help="A book or .toml.")] = None,
-    price: Annotated[Many, typer.Option("--price", metavar="DEVICE=USD", help="USD an hour, as h20=1.5.")] = None,
+    trace: TraceName = None,
+    prompt: Prompt = None,
+    output: Output = None,
+    slo_tpot: SloTpot = None,
+    slo_ttft: SloTtft = None,
+    prices: BookName = None,
+    price: PriceTexts = None,
     stock: Annotated[Many, typer.Option("--stock", metavar="DEVICE=N", help="Devices there are; repeatable.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Most time for the solver.")] = 30.0,
     json: Json = False,
@@ -119,7 +110,7 @@ def rent(
 def cache(
     model: Model,
     on: Annotated[str, typer.Option("--on", metavar="DEVICE", help="A device's name or a .toml.")],
-    trace: Annotated[str, typer.Option("--trace", metavar="TRACE", autocompletion=_traces)],
+    trace: Annotated[str, typer.Option("--trace", metavar="TRACE", autocompletion=traces)],
     ways: Annotated[str, typer.Option(metavar="N", help="Devices the model is divided over.")] = "1",
     longest: Annotated[str, typer.Option(metavar="N", help="Tokens that static allocation reserves.")] = "8192",
     block: Annotated[str, typer.Option(metavar="N", help="Tokens of a block.")] = "16",

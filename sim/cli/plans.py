@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from einsum import WeirError, hint
+from einsum.files import write
 from sim.cli import ask
-from sim.cli.data import Form, plain
+from sim.cli.data import Form, emit, save
 from sim.cli.text import Sheet, show
+from sim.manifest import Made
 from sim.units import fmt, si
 
 SOLVERS = ("highs", "cbc")
@@ -83,11 +84,11 @@ def _offsets(asked: Asked, form: Form) -> None:
     with progressing() as progress:
         found = place(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
     if asked.save is not None:
-        _save(Path(asked.save), problem, found)
+        _save(asked, problem, found)
     if asked.plot is not None:
         _plot(asked.plot, problem, found)
     if form is Form.JSON:
-        print(json.dumps(plain(summary(found))))
+        emit(form, summary(found), [], Made(asked.solver, found.gap, ("seconds",)))
     else:
         show(*_text(problem, found))
 
@@ -147,23 +148,16 @@ def _text(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
     return f"{head}\n{bound}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
 
 
-def _save(path: Path, problem: Any, found: Any) -> None:
+def _save(asked: Asked, problem: Any, found: Any) -> None:
     from dataclasses import asdict
 
     from sim.planner.tables import written
 
-    text = written(problem, addresses(found)) if path.suffix == ".csv" else json.dumps(plain(asdict(found)), indent=1)
-    whole(path, text)
-
-
-def whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    path = Path(str(asked.save))
+    if path.suffix == ".csv":
+        write(path, written(problem, addresses(found)).encode(), "--save")
+    else:
+        save(str(path), "save", asdict(found), Made(asked.solver, found.gap, ("seconds",)))
 
 
 def _plot(path: str, problem: Any, found: Any) -> None:
@@ -172,7 +166,7 @@ def _plot(path: str, problem: Any, found: Any) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    from sim.plot_memory import memory_map
+    from sim.plot.memory import memory_map
 
     sizes = {b.name: b.size for b in problem.buffers}
     stays = found.stays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from math import inf, isfinite
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from einsum import Infeasible, WeirError, hint
-from sim.cli.data import Form, plain
-from sim.cli.plans import Asked, bytes_of, whole, writable
+from sim.cli.data import Form, emit, save
+from sim.cli.plans import Asked, bytes_of, writable
 from sim.cli.text import Sheet, show
+from sim.manifest import Made
 from sim.units import fmt, si
 
 POINTS = 7  # budgets of a curve
@@ -45,13 +45,15 @@ def graphed(asked: Asked, form: Form, progress: AbstractContextManager[Any]) -> 
     _files(asked)
     problem = load(Path(asked.what))
     problem = replace(problem, tiers=_tiers(asked, problem.tiers))
-    made = page if len(problem.tiers) > 1 else rematerialise
+    make = page if len(problem.tiers) > 1 else rematerialise
     with progress as heard:
-        found = made(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
-    _save(asked.save, {"schema": "weir.plan/1", **asdict(found)})
+        found = make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
+    made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
+    if asked.save is not None:
+        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
     _draw(asked.plot, problem, found, asked.seconds)
     if form is Form.JSON:
-        print(json.dumps(plain(_figures(problem, found)), allow_nan=False))
+        emit(form, _figures(problem, found), [], replace(made, times=("solve_seconds",)))
     else:
         show(*_scheduled(problem, found))
 
@@ -131,11 +133,13 @@ def trained(asked: Asked, form: Form) -> None:
     priced = _prices(settings, asked)
     with patience(f"planning {asked.what}") as advance:
         found = _best(asked, settings, priced, advance)
-    cost = _cost(found, priced)
-    _save(asked.save, {"schema": "weir.plan/1", **found.summary(), **cost, **asdict(found.plan)})
+    cost, made = _cost(found, priced), Made(asked.solver, found.plan.gap)
+    if asked.save is not None:
+        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
+        save(asked.save, "save", held, made)
     _draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
-        print(json.dumps(plain({"schema": "weir.plan/1", **found.summary(), **cost}), indent=2, allow_nan=False))
+        emit(form, {"schema": "weir.plan/1", **found.summary(), **cost}, [], made)
     else:
         show(*_step(found, cost, priced))
 
@@ -237,13 +241,6 @@ def _step(found: Any, cost: dict[str, float | None], priced: Any) -> tuple[Sheet
     return head, Sheet("", ("on one device", ""), tuple(rows), right=(1,), notes=notes)
 
 
-def _save(path: str | None, content: dict[str, Any]) -> None:
-    """Write a plan as JSON, whole or not at all."""
-    if path is None:
-        return
-    whole(Path(path), json.dumps(plain(content), indent=1))
-
-
 def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:
     """Draw the plan: streams and bytes over time, and overhead against budget where there is no second tier."""
     if path is None:
@@ -253,17 +250,17 @@ def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    from sim import plot_plans
     from sim.planner.graph import graph
     from sim.planner.rematerialise import curve
+    from sim.plot import plans
 
     count = 2 if len(problem.tiers) > 1 else 3
     figure, axes = plt.subplots(count, 1, figsize=(9, 3 * count), layout="constrained")
-    plot_plans.streams(problem, found, axes[0])
-    plot_plans.resident(problem, found, axes[1])
+    plans.streams(problem, found, axes[0])
+    plans.resident(problem, found, axes[1])
     if count == 3:
         made = graph(problem)
         budgets = [made.least + i * (made.full - made.least) / (POINTS - 1) for i in range(POINTS)]
-        plot_plans.overhead(curve(problem, budgets, seconds=seconds), axes[2])
+        plans.overhead(curve(problem, budgets, seconds=seconds), axes[2])
     figure.savefig(path)
     plt.close(figure)

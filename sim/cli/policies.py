@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint
 from sim.arch import device
-from sim.cli import ask
-from sim.cli.data import Form, emit
+from sim.cli import ask, data
+from sim.cli.data import Form
 from sim.cli.patience import patience
 from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
+from sim.manifest import Made
 from sim.planner.placement import method
 from sim.planner.policy import Load, Policy, best
 from sim.planner.shape import UNITS, Hardware, hardware, shape
 from sim.units import fmt
 from workloads.transformer import from_config
+
+MADE = Made("highs", times=("seconds",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,11 @@ def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None 
     if plot is not None:
         _draw(plot, found)
     if save is not None:
-        _write(Path(save), found)
+        data.save(save, "save", found.summary(), MADE)
     if form is Form.TEXT:
         show(*_text(found))
     else:
-        emit(form, found.summary(), found.frame().to_dict("records"))
+        data.emit(form, found.summary(), found.frame().to_dict("records"), MADE)
 
 
 def policy(asked: Asked) -> Policy:
@@ -87,28 +88,13 @@ def _fractions(texts: tuple[str, ...]) -> dict[str, float]:
     return {n: si(v, "1", f"--fix {n}") for n, v in ask.pairs(texts, "--fix", "weights.gpu=20%").items()}
 
 
-def _write(path: Path, found: Policy) -> None:
-    """The policy as JSON, whole or not at all."""
-    import json
-
-    from sim.cli.data import plain
-
-    whole = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        whole.write_text(json.dumps(plain(found.summary()), indent=2) + "\n", encoding="utf-8")
-        os.replace(whole, path)
-    except OSError as error:
-        whole.unlink(missing_ok=True)
-        raise WeirError(f"--save {str(path)!r}: {error.strerror}") from None
-
-
 def _draw(path: str, found: Policy) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    from sim.plot_offload import placement
+    from sim.plot.offload import placement
 
     figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
     placement(found, axes)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sim.cli.options import Csv, Json, Many, Settings
+
 SPGEMM = """Ways to compute a sparse product on a device: traffic, time, energy, balance, what binds, and the best.
 
 A MATRIX is a file (.mtx or an edge list, either with .gz, or scipy's .npz) or one to be drawn: uniform:, rmat:,
@@ -30,25 +32,19 @@ def spgemm(
     other: Annotated[
         str | None, typer.Argument(metavar="[OTHER]", help="The right operand; else MATRIX again.")
     ] = None,
-    dataflow: Annotated[
-        list[str] | None, typer.Option(metavar="NAME|all", help="A mapping's name or .toml; repeatable.")
-    ] = None,
+    dataflow: Annotated[Many, typer.Option(metavar="NAME|all", help="A mapping's name or .toml; repeatable.")] = None,
     count: Annotated[
         str, typer.Option(metavar="exact|sampled|expected", help="How entries of the result are counted.")
     ] = "exact",
     workload: Annotated[
         str, typer.Option(metavar="spgemm|spmv|spmm|triangles|bfs|gcn", help="What is computed of the matrix.")
     ] = "spgemm",
-    size: Annotated[
-        list[str] | None, typer.Option("--size", metavar="RANK=N", help="As n=64, of a dense operand; repeatable.")
-    ] = None,
+    size: Annotated[Many, typer.Option("--size", metavar="RANK=N", help="As n=64, of a dense operand.")] = None,
     source: Annotated[int, typer.Option(metavar="NODE", help="Where a breadth-first search begins.")] = 0,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="As dram.latency=200ns; repeatable.")
-    ] = None,
+    setting: Settings = None,
     plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw roofline, traffic and balance.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a mapping.")] = False,
+    json: Json = False,
+    csv: Csv = False,
 ) -> None:
     from sim.cli import sparse
     from sim.cli.data import Form

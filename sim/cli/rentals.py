@@ -11,6 +11,7 @@ from sim.cli import ask
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.text import Sheet, show
+from sim.manifest import Made
 from sim.planner import cache as pages
 from sim.planner.offers import bearing, templates
 from sim.planner.purchase import Bucket, Purchase, buckets, loads
@@ -66,7 +67,8 @@ def rent(asked: Asked, form: Form) -> None:
     if form is Form.TEXT:
         show(*_text(model.name, found))
     else:
-        emit(form, {"schema": "weir.rent/1", "model": model.name, **_figures(found), "templates": rows}, rows)
+        whole = {"schema": "weir.rent/1", "model": model.name, **_figures(found), "templates": rows}
+        emit(form, whole, rows, Made("highs", found.gap, ("seconds",)))
 
 
 def _load(asked: Asked) -> Trace:

@@ -57,7 +57,7 @@ def spgemm(asked: Asked, form: Form) -> None:
             count=asked.count, name=name, progress=advance,
         )  # fmt: skip
     if asked.plot is not None:
-        from sim.plot_sparse import save
+        from sim.plot.sparse import save
 
         save(found, asked.plot)
     rows = [e.summary() for e in found.estimates]

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sim.cli.options import Csv, Json, Many, Maximise, Minimise, Model, On
+
 SWEEP = """A table over any axes: one row for every combination, vectorised; with --store it survives being killed.
 
 A row is one decode step (axes batch and context) or prefill (batch and prompt) of a MODEL, or with --serve a whole
@@ -27,25 +29,20 @@ weir show-run runs.db
 """
 
 
-Many = list[str] | None
-
-
 def sweep(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from 'weir list models', or a config.json.")],
-    on: Annotated[list[str], typer.Option("--on", metavar="CLUSTER", help="As weir estimate; repeatable.")],
+    model: Model,
+    on: On,
     axis: Annotated[
-        list[str] | None, typer.Option("--axis", metavar="NAME=VALUES", help="As batch=1..512:x2; repeatable.")
+        Many, typer.Option("--axis", metavar="NAME=VALUES", help="As batch=1..512:x2; repeatable.")
     ] = None,
     zipped: Annotated[
-        list[str] | None, typer.Option("--zip", metavar="NAME=VALUES", help="Axes that move together; repeatable.")
+        Many, typer.Option("--zip", metavar="NAME=VALUES", help="Axes that move together; repeatable.")
     ] = None,
     where: Annotated[
         str | None, typer.Option(metavar="CONDITION", help="Rows to keep, as 'batch * context <= 1e6'.")
     ] = None,
-    minimise: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Keep the Pareto front only; repeatable.")
-    ] = None,
-    maximise: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="As --minimise; repeatable.")] = None,
+    minimise: Minimise = None,
+    maximise: Maximise = None,
     serve: Annotated[bool, typer.Option("--serve", help="A row is a whole service, as weir estimate answers.")] = False,
     store: Annotated[str | None, typer.Option(metavar="FILE", help="Keep answers there, and go on from it.")] = None,
     status: Annotated[bool, typer.Option("--status", help="Say how much the store has; compute nothing.")] = False,
@@ -54,8 +51,8 @@ def sweep(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler's workers instead, as tcp://host:8786.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Json = False,
+    csv: Csv = False,
 ) -> None:  # fmt: skip
     from sim.cli import sweeps
 
@@ -69,7 +66,7 @@ def sweep(
 
 def show_run(
     store: Annotated[str, typer.Argument(metavar="STORE", help="A file that weir sweep --store made.")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     from sim.cli import sweeps
 

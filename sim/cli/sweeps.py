@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 40  # rows printed to a terminal; files and pipes get all
-ENDINGS = (".csv", ".json", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +36,24 @@ def sweep(
     asked: Asked, out: str | None, as_json: bool, as_csv: bool, minimise: Sequence[str], maximise: Sequence[str]
 ) -> None:
     """Make the table, then print it or write it."""
+    from sim.manifest import manifest
+    from sim.space import tables
     from sim.space.pareto import pareto
 
     if as_json and as_csv:
         raise WeirError("give --json or --csv, not both")
     if out is not None:
-        _checked(Path(out))
+        tables.checked(Path(out))
     frame = _made(asked)
     if minimise or maximise:
         units = frame.attrs["units"]
         frame = pareto(frame[frame["fits"]] if "fits" in frame else frame, list(minimise), list(maximise))
         frame.attrs["units"] = units
     if out is not None:
-        written(frame, Path(out))
+        tables.written(frame, Path(out), manifest(output="out"))
         print(f"{len(frame):,} rows in {out}")
     elif as_json:
-        print(frame.to_json(orient="table", index=False))
+        print(tables.text(frame, manifest()))
     elif as_csv:
         frame.to_csv(sys.stdout, index=False)
     else:
@@ -128,43 +128,6 @@ def sheet(frame: pd.DataFrame) -> Sheet:
     return Sheet("", tuple(head), rows, right=tuple(range(len(head))), notes=tuple(notes))
 
 
-def _checked(path: Path) -> Callable[[pd.DataFrame, Path], None]:
-    writers: dict[str, Callable[[pd.DataFrame, Path], None]] = {
-        ".csv": lambda frame, part: frame.to_csv(part, index=False),
-        ".json": lambda frame, part: frame.to_json(part, orient="table", index=False),
-        ".parquet": _parquet,
-    }
-    if path.suffix not in writers:
-        raise WeirError(f"{path}: a table is written as {', '.join(ENDINGS)}")
-    if path.suffix == ".parquet":
-        _pyarrow()
-    return writers[path.suffix]
-
-
-def _pyarrow() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("pyarrow") is None:
-        raise WeirError("parquet needs pyarrow: pip install 'weir[parquet]', or write .csv")
-
-
-def _parquet(frame: pd.DataFrame, part: Path) -> None:
-    frame.to_parquet(part, index=False)
-
-
-def written(frame: pd.DataFrame, path: Path) -> None:
-    """The table in a file, whole or not at all."""
-    write = _checked(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write(frame, part)
-        part.replace(path)
-    except OSError as error:
-        raise WeirError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def status(asked: Asked) -> None:
     """How much of the sweep its store already has."""
     if asked.store is None:
@@ -175,7 +138,7 @@ def status(asked: Asked) -> None:
     axes = {one.name: list(one.values) for one in map(text.read, asked.axes)}
     zips = {one.name: list(one.values) for one in map(text.read, asked.zips)}
     what, given = _what(asked, axes)
-    done, total, older = state(what, on=list(asked.on), zips=zips, store=asked.store, **given)
+    done, total, older = state(what, on=list(asked.on), zips=zips, where=asked.where, store=asked.store, **given)
     print(f"{done:,} of {total:,} points are in {asked.store}; {total - done:,} are to be done")
     if older:
         print(f"{older:,} answers there are of other sources or libraries, and are not used")
@@ -183,8 +146,7 @@ def status(asked: Asked) -> None:
 
 def show_run(path: str, as_json: bool) -> None:
     """The sweeps that a store has been used for, and what it holds."""
-    import json
-
+    from sim.cli.data import Form, emit
     from sim.space.identity import version
     from sim.space.store import opened
 
@@ -193,7 +155,7 @@ def show_run(path: str, as_json: bool) -> None:
     current = {version(data=False), version(data=True)}
     if as_json:
         rows = [{"key": r.key, "version": r.version, "started": r.started, "total": r.total, **r.spec} for r in runs]
-        print(json.dumps({"schema": "weir.run/1", "runs": rows, "answers": versions}, indent=2))
+        emit(Form.JSON, {"schema": "weir.run/1", "runs": rows, "answers": versions}, [])
         return
     rows_ = tuple(
         (r.started, f"{r.total:,}", _terms(r.spec), "" if r.version in current else "older sources") for r in runs

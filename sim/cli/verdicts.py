@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.text import show
+from sim.manifest import Made
 
 
 def validate(paper: str | None, as_json: bool, data: str | None = None) -> int:
@@ -46,7 +47,8 @@ def check(kernels: Sequence[str], threads: int, seed: int, as_json: bool) -> int
     with patience("compiling and running kernels") as advance:
         report = compare(kernels, threads=threads, seed=seed, progress=advance)
     if as_json:
-        emit(Form.JSON, report.summary(), [])
+        times = ("results.seconds", "results.interpreter_seconds", "results.ratio")
+        emit(Form.JSON, report.summary(), [], Made(times=times))
     else:
         show(str(report))
     return 0 if report.ok else 1

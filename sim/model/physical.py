@@ -59,7 +59,7 @@ class Chip:
         kept = (sm.base_clock + sm.clock) / 2 / sm.clock if sm.base_clock else 1.0
         own = any(unit.asynchronous for unit in device.computes)
         apart = any(unit.apart for unit in device.computes)
-        return cls(device, float(sm.count), sm.clock, kept, cache, device.memory.rate, own, apart)
+        return cls(device, 1.0 * sm.count, sm.clock, kept, cache, device.memory.rate, own, apart)
 
     def rate(self, dtype: str) -> float:
         """Operations per second of one multiprocessor's matrix unit at the stated clock."""

@@ -14,6 +14,7 @@ from einsum.errors import WeirError
 from einsum.files import read_text
 from sim.serving.answer import flat
 from sim.space.sweep import UNITS
+from sim.space.tables import beside, column_units, mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,8 @@ def read(path: str | Path) -> pd.DataFrame:
     if where.suffix.lower() not in kinds:
         raise WeirError(f"{where}: a table's name ends in .csv or .json")
     frame, units, manifest = kinds[where.suffix.lower()](read_text(where, "table", LARGEST), where.name)
+    if (about := beside(where)) is not None:
+        units, manifest = units | column_units(about), manifest | mapping(about.get("manifest"))
     split = {name: found for name in map(str, frame.columns) if name not in units and (found := _UNIT.match(name))}
     bare = [split[name][1] if name in split else name for name in map(str, frame.columns)]
     if len(set(bare)) == len(bare):
@@ -88,5 +91,5 @@ def _rows(found: Any) -> tuple[list[Any], dict[str, str], dict[str, Any]]:
     rows = found[key] if key else [found] if found.get("schema") == "weir.estimate/1" else []
     units, manifest = found.get("units"), found.get("manifest")
     named = {str(k): str(v) for k, v in units.items()} if isinstance(units, dict) else {}
-    about = {str(k): v for k, v in manifest.items()} if isinstance(manifest, dict) else {}
-    return rows, named, ({"schema": found["schema"]} if isinstance(found.get("schema"), str) else {}) | about
+    schema = {"schema": found["schema"]} if isinstance(found.get("schema"), str) else {}
+    return rows, named, schema | mapping(manifest)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TextIO
 
 from einsum import WeirError, hint
+from einsum.files import regular
 from sim.planner.problem import Buffer, Problem, Tier
 
 ROWS = 1_000_000  # no more are read
+LARGEST = 1 << 30  # bytes of a file
 LINE = 100_000  # characters of a line
 TEXT = 1 << 28  # characters of all lines
 DIGITS = 18  # of a number: what fits 64 bits
@@ -28,6 +30,7 @@ KNOWN = (*NEEDED, "end", "alignment", "gaps", "offset", *SAME)
 
 def read(path: Path, capacity: float = inf) -> Problem:
     """The problem in a CSV file: one tier of ``capacity`` bytes. Raises :class:`WeirError` naming row and column."""
+    regular(path, "buffers", LARGEST)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             buffers = tuple(_buffers(file, path.name))

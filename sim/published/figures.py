@@ -7,7 +7,6 @@ function's arguments. A ``[[table]]`` is many figures that differ in some argume
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ from sim.published.calls import Call, call
 
 KNOWN = ("read", "artefact", "notes", "memory")  # the paper's text, its authors' files, other people's notes, nothing
 RELATIONS = ("equal", "at most", "at least")
+LARGEST = 1e300  # of a figure; NaN is not below it
 VERDICTS = ("holds", "cannot", "input", "unverified")
 _COMMON = ("id", "quantity", "kind", "given", "unit", "tolerance", "within", "relation", "verdict", "why")
 _PAPER = ("title", "source", "known", "notes", "inputs", "figure", "table")
@@ -148,4 +148,5 @@ def _shown(item: Any) -> str:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) < LARGEST  # a whole number may be too large to be compared as a float

@@ -16,6 +16,7 @@ from sim.arch.prices import Prices, prices
 from sim.model.physical import Chip
 from sim.model.step import Step
 from sim.model.tested import band
+from sim.serving.advice import Binding, BreakEven, binding, break_evens, helps
 from sim.serving.deploy import Choice, Model, best, deployments, idle
 from sim.serving.sensitivity import Sensitivity, sensitivities
 from sim.serving.served import Served, at_percentile, percentiles
@@ -42,6 +43,7 @@ class Answer:
     limit_tokens_per_second: float  # the same deployment and batch with every rate at its peak
     sensitivities: tuple[Sensitivity, ...]
     notes: tuple[str, ...]
+    binding: Binding
 
     @property
     def cluster(self) -> Cluster:
@@ -105,14 +107,25 @@ class Answer:
             "joules_per_token": self.served.joules_per_token,
             "bound": self.bound,
             "limit_tokens_per_second": self.limit_tokens_per_second,
-            "sensitivities": [{"parameter": s.parameter, "elasticity": s.elasticity} for s in self.sensitivities],
-            "devices": self._devices(),
+            "binds": str(self.binding),
+            "helps": list(self.helps),
+            "sensitivities": [
+                {"parameter": s.parameter, "elasticity": s.elasticity, "tokens_per_second": s.speed}
+                for s in self.sensitivities
+            ],
+            "devices": self.devices,
             "prices": {p.device: p.usd_per_hour for p in self.prices.prices},
             "price_book": self.prices.book,
             "notes": list(self.notes),
         }
 
-    def _devices(self) -> dict[str, int]:
+    @property
+    def helps(self) -> tuple[str, ...]:
+        """What a tenth more of the most helpful numbers of the hardware would give, a sentence each."""
+        return tuple(helps(self.sensitivities)) if self.sensitivities else ()
+
+    @property
+    def devices(self) -> dict[str, int]:
         """How many of each device the cluster has."""
         counts: dict[str, int] = {}
         for pool in self.cluster.pools:
@@ -128,8 +141,6 @@ class Answer:
     def __str__(self) -> str:
         """A few lines to read."""
         s = self.served
-        hardware = [x for x in self.sensitivities if not x.parameter.startswith("price")]
-        top = ", ".join(f"{x.parameter} {x.elasticity:+.2f}" for x in hardware[:2])
         where = f"{self.cluster.name} ({self.choice.deployment.layout.name})"
         rows = [
             f"{self.model} on {where}, {self.load.name}, prefill {self.prefill}",
@@ -137,8 +148,10 @@ class Answer:
             f"   {self.usd_per_million_tokens:.3g} USD/Mtoken",
             *(_latencies(name, percentiles(getattr(s, name))) for name in ("ttft", "tpot")),
             f"  batch {self.batch}, {s.joules_per_token:.3g} J/token, bound by {self.bound}",
+            f"  {self.binding}",
+            *(f"  {line}" for line in self.helps[:2]),
         ]
-        return "\n".join(rows + ([f"  most sensitive to {top}"] if top else []))
+        return "\n".join(rows)
 
 
 def _latencies(name: str, found: Mapping[str, float]) -> str:
@@ -186,12 +199,17 @@ def serve(
     served, choice = _run(choice, load, limits, Rules(prefill=prefill, reserve="mean"), rate, requests, seed)
     step = choice.deployment.decoding(np.array([float(choice.batch)]), np.array([span.mean_context]))
     found = sensitivities(choice, span, prefill, fixed=batch is not None) if sensitive else ()
-    ideal = choice.deployment.on(where, _tier("limit"))
-    top = steady(ideal.service(), span.mean_prompt, span.mean_output, choice.batch, prefill=prefill)
-    limit = float(top.tokens_per_second[0]) * choice.deployment.layout.replicas
-    bound = _bound(choice, span, prefill, step.bound)
+    limit = float(limited(choice, span, prefill))
+    bound, binds = _bound(choice, span, prefill, step)
     notes = (*note, *_notes(choice, book, served, step), *resolved.notes)
-    return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes)
+    return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes, binds)
+
+
+def limited(choice: Choice, load: Lengths, prefill: Prefill) -> Any:
+    """Tokens a second of a deployment and batch with every rate at its peak."""
+    ideal = choice.deployment.on(choice.deployment.cluster, _tier("limit"))
+    top = steady(ideal.service(), load.mean_prompt, load.mean_output, choice.batch, prefill=prefill)
+    return top.tokens_per_second[0] * choice.deployment.layout.replicas
 
 
 def _run(
@@ -213,16 +231,16 @@ def _run(
     return served, Choice(choice.deployment, users, served.tokens_per_second * copies)
 
 
-def _bound(choice: Choice, load: Lengths, prefill: Prefill, decode: str) -> str:
-    """What most of the time goes into: prefilling, or what binds a decode step."""
+def _bound(choice: Choice, load: Lengths, prefill: Prefill, decode: Step) -> tuple[str, Binding]:
+    """What most of the time goes into: prefilling, or what binds a decode step; in short, and at length."""
     if prefill == "elsewhere":
-        return f"decode: {decode}"
+        return f"decode: {decode.bound}", binding(decode, "decode")
     at = steady(choice.deployment.service(), load.mean_prompt, load.mean_output, choice.batch)
     step, whole = float(at.step[0]) / choice.batch, 1.0 / float(at.tokens_per_second[0])
     if whole < 2 * step:
-        return f"decode: {decode}"
+        return f"decode: {decode.bound}", binding(decode, "decode")
     filling = choice.deployment.prefilling(at.together, np.array([load.mean_prompt]))
-    return f"prefill: {filling.bound} ({1 - step / whole:.0%} of the time)"
+    return f"prefill: {filling.bound} ({1 - step / whole:.0%} of the time)", binding(filling, "prefill")
 
 
 def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[str, ...]:
@@ -300,13 +318,24 @@ class Comparison:
         """Tokens per dollar of each over the first's."""
         return tuple(a.tokens_per_dollar / self.answers[0].tokens_per_dollar for a in self.answers)
 
+    @property
+    def break_evens(self) -> tuple[BreakEven, ...]:
+        """For each answer after the first, the price of each device at which it draws level with the first."""
+        first, *others = ((a.cluster.name, a.tokens_per_second, a.devices) for a in self.answers)
+        return tuple(one for other in others for one in break_evens(first, other, self.answers[0].prices))
+
     def summary(self) -> dict[str, Any]:
-        """Each answer's summary and the ratios, under the JSON schema ``weir.compare/1``."""
+        """Each answer's summary, ratios and break-even prices, under the JSON schema ``weir.compare/1``."""
         return {
             "schema": "weir.compare/1",
             "answers": [a.summary() for a in self.answers],
             "tokens_per_dollar_ratio": list(self.ratios),
-        }
+            "break_even": [
+                {"device": b.device, "usd_per_hour": b.price, "now": b.now, "wins": b.other, "over": b.first,
+                 "where": "below" if b.below else "above"}
+                for b in self.break_evens
+            ],
+        }  # fmt: skip
 
     def frame(self) -> Any:
         """A pandas DataFrame, one row a cluster, with the ratio of tokens per dollar."""

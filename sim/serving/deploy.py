@@ -129,7 +129,7 @@ class Deployment:
             return np.broadcast_to(np.asarray(held, float) / 1000, c.shape)
 
         def shaped(value: Any, like: Array) -> Array:
-            return np.broadcast_to(np.asarray(value, float), np.shape(like))
+            return np.broadcast_to(value, np.shape(like))
 
         return Service(
             decode=lambda b, c: shaped(self.decoding(b, c).period, b),

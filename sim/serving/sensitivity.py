@@ -15,20 +15,30 @@ NUDGE = 1.1  # each parameter is raised by a tenth
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """Percent by which tokens per dollar change when a parameter rises by one percent (found from a tenth)."""
+    """What a parameter raised by a tenth does to tokens a second and tokens per dollar (relative changes).
+
+    ``elasticity`` is the percent by which tokens per dollar change for one percent.
+    """
 
     parameter: str
-    elasticity: float
+    speed: float
+    per_dollar: float
+
+    @property
+    def elasticity(self) -> float:
+        """Percent of tokens per dollar for one percent of the parameter, as a power law through both points."""
+        return log(1 + self.per_dollar) / log(NUDGE)
 
 
 def sensitivities(choice: Choice, load: Lengths, prefill: Prefill, *, fixed: bool) -> tuple[Sensitivity, ...]:
     """Elasticities at the chosen layout, largest first; the batch follows memory unless it was ``fixed``."""
-    base = _per_dollar(choice.deployment, load, prefill, choice.batch)
+    speed, per_dollar = _rates(choice.deployment, load, prefill, choice.batch)
     found = []
     for name, changed in _nudged(choice.deployment):
         try:
             batch = choice.batch if fixed or "capacity" not in name else _batch(changed, choice, load)
-            found.append(Sensitivity(name, log(_per_dollar(changed, load, prefill, batch) / base) / log(NUDGE)))
+            faster, cheaper = _rates(changed, load, prefill, batch)
+            found.append(Sensitivity(name, faster / speed - 1, cheaper / per_dollar - 1))
         except Infeasible:
             continue
     return tuple(sorted(found, key=lambda s: -abs(s.elasticity)))
@@ -41,9 +51,10 @@ def _batch(changed: Deployment, choice: Choice, load: Lengths) -> int:
     return max(1, round(choice.batch * most / before))
 
 
-def _per_dollar(deployment: Deployment, load: Lengths, prefill: Prefill, batch: int) -> float:
+def _rates(deployment: Deployment, load: Lengths, prefill: Prefill, batch: int) -> tuple[float, float]:
+    """Tokens a second and tokens per dollar in steady state."""
     at = steady(deployment.service(), load.mean_prompt, load.mean_output, batch, prefill=prefill)
-    return float(at.tokens_per_dollar[0])
+    return float(at.tokens_per_second[0]), float(at.tokens_per_dollar[0])
 
 
 def _nudged(deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
@@ -58,19 +69,25 @@ def _nudged(deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
         yield "kernel launch", deployment.on(cluster, replace(tier, launch=tier.launch * NUDGE))
 
 
+def _dtypes(deployment: Deployment) -> dict[str, dict[str, None]]:
+    """Data types that are multiplied in each pool, of all steps counted so far."""
+    found: dict[str, dict[str, None]] = {}
+    for work in deployment._works.values():
+        for _, tasks in work.parts:
+            for task in tasks:
+                found.setdefault(task.pool, {}).update({dtype: None for op, dtype, _ in task.ops if op == "mac"})
+    return found
+
+
 def _paths(deployment: Deployment) -> Iterator[str]:
-    """Dotted paths of memory, matrix rates and links of each pool in use, and of the network if anything crosses it."""
+    """Dotted paths of memories, matrix rates and links of each pool in use, and of the network where it is used."""
+    dtypes = _dtypes(deployment)
     for place in deployment.layout.places:
         device = deployment.cluster.pool(place.pool).device
         yield from (f"{place.pool}.{device.memory.name}.{attribute}" for attribute in ("bandwidth", "capacity"))
-        yield from (
-            f"{place.pool}.{unit.name}.device_rate.mac.{dtype}"
-            for unit in device.computes
-            for op, dtype, _ in unit.rates
-            if op == "mac"
-            and dtype == device.runs_as("mac", "bf16")[0]
-            and unit.name == device.runs_as("mac", "bf16")[1]
-        )
+        yield from (f"{place.pool}.{m.name}.capacity" for m in device.memories if m.under == device.memory.name)
+        runs = dict.fromkeys(device.runs_as("mac", dtype) for dtype in dtypes.get(place.pool, ()))
+        yield from (f"{place.pool}.{unit}.device_rate.mac.{dtype}" for dtype, unit in runs)
         link = device.link("node")
         if link is not None and place.count > 1:
             yield from (f"{place.pool}.{link.name}.{attribute}" for attribute in ("bandwidth", "latency"))

@@ -210,9 +210,9 @@ def _cohorts(finishing: Array, most: float) -> tuple[Array, Array]:
 def _over_prompts(cost: Callable[[Array, Array], Array], together: Array, load: Lengths) -> Array:
     """Mean cost over the load's prompt lengths of prefilling ``together`` of them."""
     grid = np.broadcast_arrays(together[:, None], load.prompt[None, :])
-    return np.asarray(
-        cost(np.ravel(grid[0]), np.ravel(grid[1])).reshape(grid[0].shape) @ load.weight / load.weight.sum()
-    )
+    each = cost(np.ravel(grid[0]), np.ravel(grid[1])).reshape(grid[0].shape)
+    mean: Array = each @ load.weight / load.weight.sum()
+    return mean
 
 
 def check_choice(what: str, given: str, known: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from einsum.errors import WeirError
 from sim.arch import Cluster, Fanout, Link, Memory, Power
+from sim.space.where import mask, named
 from sim.units import si
 
 REFUSED = "refused"  # column of a sweep in the making: the point is a mistake, not merely too large
@@ -97,6 +98,13 @@ def column(axes: Sequence[Axis], name: str) -> NDArray[Any]:
     if not numeric:
         values[:] = [label(v) for v in axes[at].values]
     return np.tile(np.repeat(values, after), before)
+
+
+def held(axes: Sequence[Axis], condition: str | None) -> NDArray[np.bool_] | None:
+    """At which points of the product a condition on its axes holds; None where there is no condition."""
+    if condition is None:
+        return None
+    return np.broadcast_to(mask(condition, {name: column(axes, name) for name in named(condition)}), (size(axes),))
 
 
 def label(value: Any) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from einsum.errors import Infeasible, WeirError, hint
@@ -12,7 +14,7 @@ from sim.arch import Device, Prices
 from sim.arch.prices import prices
 from sim.model.estimate import placed
 from sim.serving.answer import flat
-from sim.space.axes import REFUSED, Axis, changed, dotted, label, points, repriced, size
+from sim.space.axes import REFUSED, Axis, changed, dotted, held, label, points, repriced, size
 from sim.space.progress import tracked
 
 if TYPE_CHECKING:
@@ -20,22 +22,26 @@ if TYPE_CHECKING:
 
 
 def calls(
-    function: Callable[..., Any], axes: Sequence[Axis], devices: tuple[Device, ...] | None = None
-) -> pd.DataFrame:
+    function: Callable[..., Any], axes: Sequence[Axis], only: str | None = None,
+    devices: tuple[Device, ...] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """One row a point: the axes' values, then what the function answers; ``fits`` is False where it cannot.
 
-    All are priced from one book that has the ``devices`` (those of all clusters unless given).
+    All are priced from one book that has the ``devices`` (those of all clusters unless given). Where the condition
+    ``only`` does not hold, the function is not called and there is no row.
     """
     import pandas as pd
 
     checked(function, axes)
-    total = size(axes)
+    asked = held(axes, only)
+    total = size(axes) if asked is None else int(asked.sum())
     priced = priced_of(function, axes) if devices is None else devices
-    frame = pd.DataFrame([_row(function, point, priced) for point in tracked(points(axes), total)])
-    names = [a.name for a in axes]
-    first, last = [*names, "fits"], ("reason", REFUSED)
-    ends = [c for c in frame.columns if c in last]
-    return frame[[*first, *(c for c in frame.columns if c not in (*first, *last)), *ends]]
+    wanted = points(axes) if asked is None else compress(points(axes), asked)
+    rows = [_row(function, point, priced) for point in tracked(wanted, total)]
+    first, last = [*(a.name for a in axes), "fits"], ("reason", REFUSED)
+    found = dict.fromkeys(name for row in rows for name in row)
+    names = [*first, *(n for n in found if n not in (*first, *last)), *(n for n in last if n in found)]
+    return pd.DataFrame({name: [row.get(name, math.nan) for row in rows] for name in names})
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Ranks = NDArray[np.int64]
+FEW = 20_000  # rows that are compared block by block in less time than a compiler takes to start
 BLOCK = 512  # candidates compared at once
 FRONT = 8192  # rows of the front that they are compared with at once
 
@@ -42,7 +43,14 @@ def nondominated(
         return np.zeros(0, bool)
     if len(columns) == 1:
         return np.asarray(columns[0] == columns[0].min())
-    return _staircase(*columns) if len(columns) == 2 else _by_blocks(np.stack(columns))
+    if len(columns) == 2:
+        return _staircase(*columns)
+    points = np.stack([column - column.min() for column in columns])
+    if len(frame) <= FEW:
+        return _by_blocks(points)
+    from sim.space.fronts import front  # compiled: for large tables only
+
+    return front(points)
 
 
 def _names(given: Sequence[str] | str) -> tuple[str, ...]:
@@ -69,8 +77,12 @@ def _check(frame: pd.DataFrame, names: tuple[str, ...]) -> None:
 
 def _ranks(column: Any) -> Ranks:
     """Each value's place among the distinct ones: exact for integers, floats and infinities alike."""
-    _, places = np.unique(column.to_numpy(), return_inverse=True)
-    return places.astype(np.int64)
+    values = column.to_numpy()
+    order = np.argsort(values)
+    ordered = values[order]
+    places = np.empty(len(values), np.int64)
+    places[order] = np.cumsum(np.concatenate(([0], ordered[1:] != ordered[:-1])))
+    return places
 
 
 def _staircase(x: Ranks, y: Ranks) -> NDArray[np.bool_]:

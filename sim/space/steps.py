@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from mappings.parallel import read
 from sim.arch import Cluster, Device, Tier, tier
 from sim.arch.prices import prices
 from sim.serving.deploy import Deployment, Model, filled, filled_joules
-from sim.space.axes import REFUSED, Axis, changed, column, dotted, points, repriced, size
+from sim.space.axes import REFUSED, Axis, changed, column, dotted, held, points, repriced, size
 from sim.space.progress import tracked
 from sim.units import si
 
@@ -32,6 +33,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "tier": (str, Tier),
     "prices": (str, type(None)),
 }
+SETTLED = 30 << 20  # bytes, below the most (32 MiB) up to which glibc learns from what is freed
 CHUNK = 1 << 16  # points timed at once: the intermediate arrays of one call stay around a hundred megabytes
 FIGURES = ("seconds", "tokens_per_second", "joules_per_token")
 COSTS = ("usd_per_hour", "usd_per_million_tokens", "tokens_per_dollar")
@@ -76,10 +78,14 @@ def space(axes: Sequence[Axis]) -> Space:
     return Space(phase, tuple(cells), tuple(costs), tuple(sizes))
 
 
-def steps(axes: Sequence[Axis], devices: tuple[Device, ...] = ()) -> pd.DataFrame:
-    """One row a point, in the order of the axes' product; priced from one book that has all ``devices`` as well."""
+def steps(axes: Sequence[Axis], only: str | None = None, devices: tuple[Device, ...] = ()) -> pd.DataFrame:
+    """One row a point, in the order of the axes' product; priced from one book that has all ``devices`` as well.
+
+    Where the condition ``only`` on the axes does not hold, nothing is timed and there is no row.
+    """
     import pandas as pd
 
+    _settle()
     whole = space(axes)
     total = size(whole.axes)
     shape = (size(whole.cells), size(whole.costs), size(whole.sizes))
@@ -87,9 +93,11 @@ def steps(axes: Sequence[Axis], devices: tuple[Device, ...] = ()) -> pd.DataFram
     labels = {"layout": np.full(shape, "", object), "bound": np.full(shape, "", object)}
     why = {"reason": np.full(shape, "", object), REFUSED: np.zeros(shape, bool)}
     hourly = _hourly(whole, devices)
-    for cell, chunk, figures, laid, reason in tracked(_figures(whole), total // max(1, shape[1])):
+    asked = held(whole.axes, only)
+    needed: NDArray[np.bool_] | None = None if asked is None else np.any(asked.reshape(shape), axis=1)
+    for cell, places, figures, laid, reason in tracked(_figures(whole, needed), total // max(1, shape[1])):
         for name, values in figures.items():
-            (labels if name == "bound" else found)[name][cell, :, chunk] = values
+            (labels if name == "bound" else found)[name][cell][:, places] = values
         labels["layout"][cell] = laid
         if reason is not None:
             why["reason"][cell] = str(reason)
@@ -102,7 +110,17 @@ def steps(axes: Sequence[Axis], devices: tuple[Device, ...] = ()) -> pd.DataFram
         results = {"layout": labels["layout"], **results}
     if (why["reason"] != "").any():
         results |= why
-    return pd.DataFrame(given | {name: values.reshape(total) for name, values in results.items()}, copy=False)
+    made = given | {name: values.reshape(total) for name, values in results.items()}
+    if asked is not None:
+        made = {name: values[asked] for name, values in made.items()}
+    return pd.DataFrame(made, copy=False)
+
+
+@cache
+def _settle() -> None:
+    """Let the C library keep what is freed: until a block as large as this has come and gone, glibc hands the arrays of
+    every block of points back to the system, and fetching them anew is half of a sweep's CPU."""
+    np.empty(SETTLED, np.uint8)
 
 
 def _price(found: dict[str, Array]) -> None:
@@ -111,8 +129,16 @@ def _price(found: dict[str, Array]) -> None:
     np.divide(1e6, found["tokens_per_dollar"], out=found["usd_per_million_tokens"])
 
 
-def _figures(whole: Space) -> Iterator[tuple[int, slice, dict[str, Any], str, WeirError | None]]:
-    """Chunk by chunk of the sizes, cell by cell, so that what is counted for a chunk serves every cell."""
+Places = slice | NDArray[np.int64]
+
+
+def _figures(
+    whole: Space, needed: NDArray[np.bool_] | None
+) -> Iterator[tuple[int, Places, dict[str, Any], str, WeirError | None]]:
+    """Chunk by chunk of the sizes, cell by cell, so that what is counted for a chunk serves every cell.
+
+    ``needed`` says which sizes of which cell are asked for (cell, size); all are, where it is None.
+    """
     axes = [a.numbers(least=1) for a in whole.sizes]
     grid = dict(zip((a.name for a in whole.sizes), (g.ravel() for g in np.meshgrid(*axes, indexing="ij")), strict=True))
     many = len(grid["batch"])
@@ -120,7 +146,10 @@ def _figures(whole: Space) -> Iterator[tuple[int, slice, dict[str, Any], str, We
         chunk = slice(start, min(start + CHUNK, many))
         counted: dict[tuple[str, Layout], Deployment] = {}
         for cell, point in enumerate(points(whole.cells)):
-            batch, tokens = (grid[name][chunk] for name in SIZES[whole.phase])
+            places = _places(chunk, None if needed is None else needed[cell])
+            batch, tokens = (grid[name][places] for name in SIZES[whole.phase])
+            if not len(batch):
+                continue
             laid, why = "", None
             try:
                 option = _deployment(point, counted)
@@ -128,7 +157,15 @@ def _figures(whole: Space) -> Iterator[tuple[int, slice, dict[str, Any], str, We
                 figures = timed(option, whole.phase, batch, tokens)
             except WeirError as reason:
                 figures, why = {}, reason
-            yield cell, chunk, figures, laid, why
+            yield cell, places, figures, laid, why
+
+
+def _places(chunk: slice, needed: NDArray[np.bool_] | None) -> Places:
+    """Those of a chunk's places that are needed; the chunk itself where all are."""
+    if needed is None or needed[chunk].all():
+        return chunk
+    found: NDArray[np.int64] = np.flatnonzero(needed[chunk]) + chunk.start
+    return found
 
 
 def _deployment(point: dict[str, Any], counted: dict[tuple[str, Layout], Deployment]) -> Deployment:

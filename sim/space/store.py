@@ -69,10 +69,9 @@ class Store:
 
     def add(self, key: bytes, version: str, frame: pd.DataFrame) -> None:
         """Keep answers, whole or not at all; what is there already stays as it is."""
+        row = key, version, len(frame), packed(frame)
         with self._base:
-            self._base.execute(
-                "INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?)", (key, version, len(frame), packed(frame))
-            )
+            self._base.execute("INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?)", row)
 
     def begin(self, run: Kept) -> None:
         """Note a sweep, so that its state can be asked for."""

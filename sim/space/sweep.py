@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from sim.space.calls import calls, checked, priced_of
 from sim.space.identity import digest, identity, version
 from sim.space.steps import priced, space, steps
 from sim.space.store import Kept, opened
-from sim.space.where import mask
+from sim.space.where import mask, split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,8 @@ def sweep(
 
     A dotted name reaches into the clusters (``**{"model.hbm.bandwidth": ["2 TB/s", "4 TB/s"]}``) or into the prices
     (``**{"price.h100_sxm": [2, 3]}``). The axes of ``zips`` move together, as :func:`zip` does, and slowest. ``where``
-    keeps the rows for which it holds (``"batch * context <= 1e6 and tokens_per_second > 100"``).
+    keeps the rows for which it holds (``"batch * context <= 1e6 and tokens_per_second > 100"``); what it says of axes
+    alone is looked at first, so that nothing is computed where it does not hold.
 
     What does not fit, or is no legal point, is a row with ``fits`` False and its reason; if no point at all is legal,
     that is a :class:`WeirError`. With a ``store`` (the path of a file), answers are kept as they are made and the same
@@ -55,34 +57,38 @@ def sweep(
     or a Dask client's) works on several blocks at once. ``frame.attrs["units"]`` names the units.
     """
 
-    asked = _asked(what, on, zips, axes)
+    asked, rest = _asked(what, on, zips, axes, where)
     if store is None and executor is None:
-        frame = _joined([one.make(made) for one, made in asked])
+        frame = _joined([one.make(made, one.only) for one, made in asked])
     else:
         frame = _kept(asked, store, executor)
-    return _finished(frame, where)
+    return _finished(frame, rest)
 
 
 def state(
     what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, store: str | Path, on: Any = None,
-    zips: Mapping[str, Any] | None = None, **axes: Any,
+    zips: Mapping[str, Any] | None = None, where: str | None = None, **axes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Of a sweep's points: how many a store has, how many there are, and the answers there of other sources."""
-    asked = _asked(what, on, zips, axes)
+    asked, _ = _asked(what, on, zips, axes, where)
     with opened(store, create=False) as kept:
-        done = sum(done_of(one, made, kept) for one, made in asked)
+        counts = [done_of(one, made, kept) for one, made in asked]
         older = sum(count for name, count in kept.versions().items() if name != asked[0][0].version)
-    return done, total([made for _, made in asked]), older
+    return sum(done for done, _ in counts), sum(points for _, points in counts), older
 
 
 def _asked(
-    what: Any, on: Any, zips: Mapping[str, Any] | None, axes: Mapping[str, Any]
-) -> list[tuple[Sweep, list[Axis]]]:
-    """The products of the sweep, each with what answers it; refused where no table could hold them."""
+    what: Any, on: Any, zips: Mapping[str, Any] | None, axes: Mapping[str, Any], where: str | None
+) -> tuple[list[tuple[Sweep, list[Axis]]], str | None]:
+    """The products of the sweep, each with what answers it, and what of the condition is left for the answers.
+
+    Refused where no table could hold them.
+    """
     spaces = zipped(zips or {}, {"on": on} if on is not None else {}, axes)
     asked = [(_functional(what, one) if callable(what) else _stepwise(what, one)) for one in spaces]
     total([made for _, made in asked])
-    return asked
+    only, rest = split(where, [one.name for one in asked[0][1]])
+    return [(replace(one, only=only), made) for one, made in asked], rest
 
 
 def zipped(zips: Mapping[str, Any], front: Mapping[str, Any], axes: Mapping[str, Any]) -> Iterator[list[Axis]]:
@@ -137,14 +143,15 @@ def _kept(
         if kept is not None:
             kept.begin(noted(asked))
         tables = [table for one, made in asked for table in run(one, made, kept, executor)]
-    return _joined(tables)
+    return _joined(tables or [one.make(made, one.only) for one, made in asked[:1]])
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One table of all, the reasons last."""
     import pandas as pd
 
-    frame = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    full = [table for table in tables if len(table)] or list(tables[:1])
+    frame = full[0].reset_index(drop=True) if len(full) == 1 else pd.concat(full, ignore_index=True)
     ends = [c for c in ("reason", REFUSED) if c in frame]
     return frame[[*(c for c in frame.columns if c not in ends), *ends]]
 
@@ -167,7 +174,7 @@ def _finished(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
     """The table as it is handed over: mistakes told from points that cannot be, units named, conditions kept."""
     if REFUSED in frame:
         refused = frame.pop(REFUSED).fillna(False).astype(bool)
-        if refused.all():
+        if len(refused) and refused.all():
             raise WeirError(f"{frame['reason'].iloc[0]}")
     if "reason" in frame:
         frame["reason"] = frame.pop("reason").fillna("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,20 +21,52 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
+def split(text: str | None, names: Iterable[str]) -> tuple[str | None, str | None]:
+    """A condition in two that must both hold: the part about nothing but these names, and the rest."""
+    if text is None:
+        return None, None
+    tree, known = parsed(text), set(names)
+    joined = isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)
+    terms = tree.values if isinstance(tree, ast.BoolOp) and joined else [tree]
+    own = [term for term in terms if _named(term) and _named(term) <= known]
+    if len(own) in (0, len(terms)) or 2 * len(text) > LONGEST:  # written anew, a part could be longer than it was
+        return (text, None) if len(own) == len(terms) else (None, text)
+    return _and(own), _and([term for term in terms if term not in own])
+
+
+def _and(terms: Sequence[ast.expr]) -> str:
+    return " and ".join(f"({ast.unparse(term)})" for term in terms)
+
+
+def named(text: str) -> set[str]:
+    """The columns that a condition is about."""
+    return _named(parsed(text))
+
+
+def _named(node: ast.expr) -> set[str]:
+    if isinstance(node, ast.Name | ast.Attribute):
+        return {ast.unparse(node)}
+    return set().union(*(_named(one) for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)))
+
+
+def parsed(text: str) -> ast.expr:
+    """The condition's tree, or one line saying why it is none."""
+    if len(text) > LONGEST:
+        raise WeirError(f"a condition of {len(text)} characters; at most {LONGEST} are read")
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise WeirError(f"condition {text!r} is not understood; write for example 'batch * context <= 1e6'") from None
+
+
 def mask(text: str, columns: Mapping[str, Any]) -> Any:
     """Where the condition holds, as an array of truth values; a comparison with a missing figure does not hold.
 
     Names are columns (dotted ones too), beside numbers, texts in quotes, ``+ - * /``, comparisons, ``and``, ``or``
     and ``not``. Raises :class:`WeirError` for anything else.
     """
-    if len(text) > LONGEST:
-        raise WeirError(f"a condition of {len(text)} characters; at most {LONGEST} are read")
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise WeirError(f"condition {text!r} is not understood; write for example 'batch * context <= 1e6'") from None
     with np.errstate(all="ignore"):
-        found = _value(tree, columns, text)
+        found = _value(parsed(text), columns, text)
     if getattr(found, "dtype", type(found)) not in (bool, np.dtype(bool)):
         raise WeirError(f"condition {text!r} is a value, not something that holds or not; compare it with one")
     return found

@@ -206,7 +206,7 @@ BAD = [
     ([*ASK, "--technology", "2"], "technology node 2 nm is outside the models' 5 nm to"),
     ([*ASK, "--trace", "out.txt"], "trace file 'out.txt': its name must end .json or .json.gz"),
     (["map", "gemm.txt", "m=8", "--on", "chip.toml", "--mapping", "nest.txt"], "rank 'k' has no size; pass k=..."),
-    (["map", "gem.txt", "--on", "chip.toml", "--mapping", "nest.txt"], "cannot read the cascade 'gem.txt'"),
+    (["map", "gem.txt", "--on", "chip.toml", "--mapping", "nest.txt"], "no such cascade file: gem.txt"),
     (
         ["map", "attention.tree_pass", "--on", "chip.toml", "--mapping", "nest.txt"],
         "did you mean 'attention.three_pass'?",

@@ -20,7 +20,8 @@ def test_the_sample_of_moe_lightning_as_a_file(tmp_path: Path, capsys: pytest.Ca
     file = tmp_path / "plan.json"
     assert main([*SAMPLE.split(), "--save", str(file), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads(file.read_text())
+    kept = json.loads(file.read_text())
+    assert printed == kept | {"manifest": kept["manifest"] | {"output": ""}}
     assert printed["fractions"]["weights.gpu"] == pytest.approx(0.055884688)
     assert printed["tokens_per_second"] == pytest.approx(944.66, rel=1e-4)
     assert list(tmp_path.iterdir()) == [file]

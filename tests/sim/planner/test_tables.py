@@ -82,5 +82,5 @@ def test_more_rows_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(WeirError, match="cannot read"):
+    with pytest.raises(WeirError, match="no such buffers file"):
         tables.read(tmp_path / "none.csv")

@@ -117,6 +117,35 @@ def test_a_condition_keeps_rows() -> None:
     assert sweep(area, x=[1, 2, 3], y=[1, 2], where="area > 3 and x != 3")["area"].tolist() == [4]
 
 
+def test_where_axes_alone_decide_nothing_is_asked_in_vain(tmp_path: Path) -> None:
+    where = "x * y <= 6 and area > 2 and x != 1"
+    frame = sweep(area, x=[1, 2, 3], y=[1, 2, 3, 50], where=where)
+    assert asked == [(2, 1), (2, 2), (2, 3), (3, 1), (3, 2)]
+    assert frame["area"].tolist() == [4, 6, 3, 6]
+    for more in ({}, {"store": tmp_path / "s.db"}):
+        pd.testing.assert_frame_equal(sweep(area, x=[1, 2, 3], y=[1, 2, 3, 50], where=where, **more), frame)
+    assert state(area, x=[1, 2, 3], y=[1, 2, 3, 50], where=where, store=tmp_path / "s.db") == (5, 5, 0)
+    assert state(area, x=[1, 2], y=[1], store=tmp_path / "s.db")[0] == 1  # points are known whatever picked them
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_conditions_on_axes_give_the_rows_of_conditions_on_figures(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "BLOCK", 5)
+    terms: dict[str, Any] = {**STEPS, "batch": list(range(1, 9)), "price.h20": [1, 2], "price.h100_sxm": 2}
+    store = {"store": tmp_path / "s.db"} if kept else {}
+    where = "batch * context <= 600 and (on == '2xh20' or batch > 3) and price.h20 < 2"
+    whole = sweep("llama-3-8b", **terms)
+    wanted = whole[(whole["batch"] * whole["context"] <= 600) & ((whole["on"] == "2xh20") | (whole["batch"] > 3))]
+    wanted = wanted[wanted["price.h20"] < 2].reset_index(drop=True)
+    wanted.attrs = whole.attrs
+    assert 0 < len(wanted) < len(whole)
+    pd.testing.assert_frame_equal(sweep("llama-3-8b", **terms, where=where, **store), wanted, check_exact=True)
+    none = sweep("llama-3-8b", **terms, where="batch > 100", **store)
+    assert (len(none), "batch" in none.columns) == (0, True)
+
+
 def test_mistakes_are_rows_unless_all_are() -> None:
     terms = {"on": "4xh100", "batch": 1, "context": 10}
     frame = sweep("llama-3-8b", **terms, layout=["tp=4", "tp=8"])

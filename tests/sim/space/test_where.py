@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from einsum.errors import WeirError
-from sim.space.where import mask
+from sim.space.where import mask, named, split
 
 COLUMNS = {
     "a": np.array([1.0, 2.0, np.nan, 4.0]),
@@ -64,3 +64,20 @@ def test_refused(text: str, message: str) -> None:
         mask(text, COLUMNS)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "early", "late"),
+    [
+        ("a < 1 and c > 2 and b == 3", "(a < 1) and (b == 3)", "(c > 2)"),
+        ("a < b", "a < b", None),
+        ("a < 1 or c > 2", None, "a < 1 or c > 2"),
+        ("not (a < 1 and c > 2)", None, "not (a < 1 and c > 2)"),
+        ("m.hbm.x > 1 and c > 2", "(m.hbm.x > 1)", "(c > 2)"),
+        ("1 < 2 and a > 1", "(a > 1)", "(1 < 2)"),
+    ],
+)
+def test_a_condition_is_split_where_it_is_joined_by_and(text: str, early: str | None, late: str | None) -> None:
+    assert split(text, ["a", "b", "m.hbm.x"]) == (early, late)
+    assert split(None, ["a"]) == (None, None)
+    assert named("a * 2 > b and not m.hbm.x < 'c'") == {"a", "b", "m.hbm.x"}

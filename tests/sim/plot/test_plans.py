@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import matplotlib as mpl
 import pytest
 
-from sim import plot_plans
 from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.rematerialise import curve
 from sim.planner.timeline import Step, timed
+from sim.plot import plans
 
 BUFFERS = (Buffer("x", 2**30), Buffer("y", 2**30), Buffer("z", 2**30))
 TASKS = (Task("first 0", 1.0, ("x",), ("y",)), Task("second 0", 2.0, ("x", "y"), ("z",)))
@@ -26,7 +26,7 @@ def _agg() -> Iterator[None]:
 
 
 def test_streams_are_rows_and_spans_are_seconds() -> None:
-    ax = plot_plans.streams(PROBLEM, PLAN)
+    ax = plans.streams(PROBLEM, PLAN)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["compute", "hbm to host"]
     widths = [path.get_extents().width for bars in ax.collections for path in bars.get_paths()]
     assert widths == pytest.approx([1.0, 2.0, 1.0])
@@ -34,7 +34,7 @@ def test_streams_are_rows_and_spans_are_seconds() -> None:
 
 
 def test_bytes_in_use_never_pass_the_capacity_line() -> None:
-    ax = plot_plans.resident(PROBLEM, PLAN)
+    ax = plans.resident(PROBLEM, PLAN)
     lines = {line.get_label(): line.get_ydata() for line in ax.lines}
     assert max(lines["hbm"]) == 3.0
     assert max(lines["host"]) == 1.0
@@ -44,6 +44,6 @@ def test_bytes_in_use_never_pass_the_capacity_line() -> None:
 def test_overhead_is_drawn_in_percent() -> None:
     one = Problem("one", BUFFERS, (Tier("hbm"),), TASKS, ("x",), ("z",))
     table = curve(one, [3 * 2**30])
-    ax = plot_plans.overhead(table)
+    ax = plans.overhead(table)
     assert ax.lines[0].get_xdata()[0] == 100.0
     assert ax.lines[0].get_ydata()[0] == 0.0

@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from einsum.files import write
-from sim.plot import COLOURS, MARKERS
+from sim.plot import style
+from sim.plot.style import COLOURS, MARKERS
 from sim.sparse import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def _axes(ax: Axes | None) -> Axes:
-    import matplotlib.pyplot as plt
-
-    return ax if ax is not None else plt.subplots(layout="constrained")[1]
-
-
 def roofline(found: Comparison, ax: Axes | None = None) -> Axes:
     """Multiplications and additions a second over those a byte of the outermost level, under that level's bandwidth."""
-    ax = _axes(ax)
+    ax = style.on(ax)
     flops = 2.0 * found.estimates[0].multiplies
     points = [(flops / e.traffic, flops / e.seconds) for e in found.estimates]
     outer = found.estimates[0].outer
@@ -41,7 +36,7 @@ def roofline(found: Comparison, ax: Axes | None = None) -> Axes:
 
 def traffic(found: Comparison, ax: Axes | None = None) -> Axes:
     """Bytes of each tensor at the outermost level, a bar each for each mapping, over the least there can be."""
-    ax = _axes(ax)
+    ax = style.on(ax)
     names = list(dict.fromkeys(t for e in found.estimates for t in e.tensors))
     rows, high = np.arange(len(found.estimates)), 0.8 / len(names)
     for place, (tensor, colour) in enumerate(zip(names, cycle(COLOURS))):
@@ -56,7 +51,7 @@ def traffic(found: Comparison, ax: Axes | None = None) -> Axes:
 
 def workers(found: Comparison, ax: Axes | None = None) -> Axes:
     """How many workers have how much of the work of the busiest one."""
-    ax = _axes(ax)
+    ax = style.on(ax)
     edges = [place / 20 for place in range(21)]
     for e, colour in zip(found.estimates, cycle(COLOURS)):
         if e.thread_loads is not None and e.thread_loads.max() > 0:

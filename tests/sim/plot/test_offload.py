@@ -10,7 +10,7 @@ from sim.arch import device
 from sim.planner.flows import Stages, one_f_one_b
 from sim.planner.policy import Load, place
 from sim.planner.shape import hardware, shape
-from sim.plot_offload import pipeline, placement
+from sim.plot.offload import pipeline, placement
 from workloads.transformer import model
 
 mpl.use("Agg")

@@ -8,7 +8,8 @@ from einsum.errors import WeirError
 from sim.planner.pipeline import Schedule
 from sim.planner.policy import Policy
 from sim.planner.ranges import Placed
-from sim.plot import COLOURS, HATCHES
+from sim.plot import style
+from sim.plot.style import COLOURS, HATCHES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,19 +17,11 @@ if TYPE_CHECKING:
 MOST = 4000  # passes that a picture still shows
 
 
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot as plt
-
-    return plt.subplots()[1]
-
-
 def pipeline(found: Schedule, ax: Axes | None = None) -> Axes:
     """Every pass as a bar on its device's line, coloured by the kind of node (the letters its name begins with)."""
     if len(found.start) > MOST:
         raise WeirError(f"{len(found.start)} passes; at most {MOST} can be seen, schedule fewer microbatches")
-    ax = _axes(ax)
+    ax = style.on(ax)
     kinds = sorted(
         {node.name.rstrip("0123456789") for node in found.flow.nodes}, key=lambda kind: ("FBST".find(kind), kind)
     )
@@ -51,7 +44,7 @@ def pipeline(found: Schedule, ax: Axes | None = None) -> Axes:
 
 def placement(found: Policy, ax: Axes | None = None) -> Axes:
     """Where each tensor class lies: a bar a class, divided by tier."""
-    ax = _axes(ax)
+    ax = style.on(ax)
     classes = found.placement.method.classes
     tiers = list(dict.fromkeys(tier for _, own in classes for tier in own))
     left = [0.0] * len(classes)
@@ -69,7 +62,7 @@ def placement(found: Policy, ax: Axes | None = None) -> Axes:
 
 def ranges(found: Placed, ax: Axes | None = None) -> Axes:
     """Each node's layers as a bar, one colour a kind of node, with how much of its rate is used."""
-    ax = _axes(ax)
+    ax = style.on(ax)
     kinds = list(dict.fromkeys(node.name.rpartition(" ")[0] for node in found.network.nodes))
     for n, (name, first, stop, _, busy) in enumerate(found.frame().itertuples(index=False)):
         place = kinds.index(name.rpartition(" ")[0]) % len(COLOURS)

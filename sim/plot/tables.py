@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from einsum.errors import WeirError
+from sim.plot import style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,22 +28,20 @@ def heat_map(
     ``x`` and ``y`` take their values in order. A pair that several rows share is refused: choose the rows first.
     ``log`` colours by the logarithm. The colours are those of cividis, which does not depend on telling red from green.
     """
-    from sim.plot import _axes, _label, _rows
-
-    rows = _rows(frame, x, y)
-    _rows(rows, value)
+    rows = style.rows(frame, x, y)
+    style.rows(rows, value)
     if twice := int(rows.duplicated([x, y]).sum()):
         raise WeirError(f"heat map: {twice} rows share {x} and {y} with another; choose one row for each pair first")
     grid = rows.pivot(index=y, columns=x, values=value).astype(float)
     if log and not (np.nan_to_num(grid.to_numpy(), nan=1.0) > 0).all():
         raise WeirError(f"heat map: {value!r} is not positive everywhere; it has no logarithm")
-    axes = _axes(ax)
+    axes = style.on(ax)
     axes.set_facecolor("#DDDDDD")
     drawn = axes.pcolormesh(grid.to_numpy(), cmap="cividis", norm="log" if log else "linear", edgecolors="white")
-    axes.figure.colorbar(drawn, ax=axes, label=_label(frame, value))
+    axes.figure.colorbar(drawn, ax=axes, label=style.label(frame, value))
     axes.set_xticks(np.arange(grid.shape[1]) + 0.5, [_short(v) for v in grid.columns])
     axes.set_yticks(np.arange(grid.shape[0]) + 0.5, [_short(v) for v in grid.index])
-    axes.set(xlabel=_label(frame, x), ylabel=_label(frame, y))
+    axes.set(xlabel=style.label(frame, x), ylabel=style.label(frame, y))
     if grid.size <= WRITTEN:
         _write(axes, grid.to_numpy(), drawn)
     return axes
@@ -70,28 +69,26 @@ def stacked(frame: pd.DataFrame, parts: Sequence[str], ax: Axes | None = None, *
 
     ``by`` is the column that names the bars; without it they have the index's names. Parts are zero or more.
     """
-    from sim.plot import _axes, _fills, _label, _rows
-
     if not parts:
         raise WeirError("stacked: name at least one column")
-    rows = _rows(frame, *parts, *([] if by is None else [by]))
+    rows = style.rows(frame, *parts, *([] if by is None else [by]))
     units = {frame.attrs.get("units", {}).get(part) for part in parts}
     if len(units) > 1:
         raise WeirError(f"stacked: parts of unlike units ({', '.join(sorted(map(str, units)))}) have no sum")
     if negative := [part for part in parts if (rows[part] < 0).any()]:
         raise WeirError(f"stacked: {negative[0]!r} is negative somewhere; a bar cannot be divided into that")
-    axes = _axes(ax)
+    axes = style.on(ax)
     names = [str(name) for name in (rows.index if by is None else rows[by])]
     below = np.zeros(len(rows))
-    for part, (colour, hatch) in zip(parts, _fills(), strict=False):
-        heights, label = rows[part].to_numpy(float), _label(frame, part).partition(" (")[0]
+    for part, (colour, hatch) in zip(parts, style.fills(), strict=False):
+        heights, label = rows[part].to_numpy(float), style.label(frame, part).partition(" (")[0]
         axes.bar(range(len(names)), heights, bottom=below, color=colour, hatch=hatch, edgecolor="white", label=label)
         below += heights
     axes.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 8 else 0)
     [unit] = units
     axes.set_ylabel(f"sum of parts ({unit})" if unit else "sum of parts")
     if by is not None:
-        axes.set_xlabel(_label(frame, by))
+        axes.set_xlabel(style.label(frame, by))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
 
@@ -101,16 +98,14 @@ def tornado(found: Answer | Iterable[Sensitivity], ax: Axes | None = None, *, mo
 
     Bars to the right help, bars to the left hurt; parameters without effect are left out, as are those after ``most``.
     """
-    from sim.plot import COLOURS, _axes
-
     every: Any = getattr(found, "sensitivities", found)
     rows = sorted((s for s in every if s.elasticity), key=lambda s: -abs(s.elasticity))[:most]
     if not rows:
         raise WeirError(
             "tornado: no parameter has an effect; there is nothing to draw (was the answer sensitive=True?)"
         )
-    axes = _axes(ax)
-    for colour, hatch, label, sign in ((COLOURS[0], "", "more", 1), (COLOURS[1], "//", "less", -1)):
+    axes = style.on(ax)
+    for colour, hatch, label, sign in ((style.COLOURS[0], "", "more", 1), (style.COLOURS[1], "//", "less", -1)):
         own = [(place, s.elasticity) for place, s in enumerate(rows) if s.elasticity * sign > 0]
         if own:
             places, widths = zip(*own, strict=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sim.plot import style
 from sim.units import fmt
 
 if TYPE_CHECKING:
@@ -27,10 +28,8 @@ def memory_map(
     from matplotlib import colormaps
     from matplotlib.collections import PolyCollection
 
-    from sim.plot import _axes
-
     low, high, base, bytes_ = (np.asarray(a, float) for a in (start, stop, offset, size))
-    axes = _axes(ax)
+    axes = style.on(ax)
     sides = ((low, base), (high, base), (high, base + bytes_), (low, base + bytes_))
     corners = np.stack([np.stack(side, 1) for side in sides], 1)
     colours = colormaps["tab20"](np.arange(low.size) * 7 % 20)

@@ -28,6 +28,11 @@ def _agg() -> Iterator[None]:
     plt.close("all")
 
 
+def hangs(parameter: str, elasticity: float) -> Sensitivity:
+    """A parameter by its elasticity."""
+    return Sensitivity(parameter, 0.0, 1.1**elasticity - 1)
+
+
 def table() -> pd.DataFrame:
     """Two axes of two values each; the last point does not fit."""
     frame = pd.DataFrame({"batch": [2, 2, 1, 1], "context": [8, 4, 4, 8], "seconds": [4.0, 3.0, 1.0, np.nan]})
@@ -88,11 +93,11 @@ def test_stacked_bars_of_unlike_units_or_signs_are_refused() -> None:
 
 
 def test_tornado_puts_the_largest_on_top_and_losses_to_the_left() -> None:
-    found = [Sensitivity("launch", -0.2), Sensitivity("hbm.bandwidth", 0.9), Sensitivity("idle", 0.0)]
+    found = [hangs("launch", -0.2), hangs("hbm.bandwidth", 0.9), hangs("idle", 0.0)]
     ax = plot.tornado(found)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["hbm.bandwidth", "launch"]
     widths = {bar.get_y() + 0.4: bar.get_width() for bars in ax.containers for bar in bars}
-    assert widths == {0: 0.9, 1: -0.2}
+    assert widths == pytest.approx({0: 0.9, 1: -0.2})
     assert ax.yaxis_inverted()
     assert {to_hex(bar.get_facecolor()).upper() for bars in ax.containers for bar in bars} == set(plot.COLOURS[:2])
     assert "%" in ax.get_xlabel()
@@ -106,7 +111,7 @@ def test_tornado_takes_an_answer_and_stops_after_the_most() -> None:
 
 def test_tornado_of_nothing_is_refused() -> None:
     with pytest.raises(WeirError, match="no parameter has an effect"):
-        plot.tornado([Sensitivity("idle", 0.0)])
+        plot.tornado([hangs("idle", 0.0)])
 
 
 def test_each_draws_on_the_axes_it_is_given() -> None:
@@ -115,5 +120,5 @@ def test_each_draws_on_the_axes_it_is_given() -> None:
     first, second, third = plt.figure().subplots(1, 3)
     assert plot.heat_map(table(), "batch", "context", "seconds", first) is first
     assert plot.stacked(table(), ["seconds"], second) is second
-    assert plot.tornado([Sensitivity("x", 1.0)], third) is third
+    assert plot.tornado([hangs("x", 1.0)], third) is third
     assert len(plt.get_fignums()) == 1

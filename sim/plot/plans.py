@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.planner.problem import Plan, Problem
-from sim.plot import COLOURS
+from sim.plot import style
+from sim.plot.style import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def streams(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
     """Runs on their units, and copies beneath them on each direction of each link, over time."""
-    axes = _axes(ax)
+    axes = style.on(ax, (9, 3))
     units = {t.name: t.unit for t in problem.tasks}
     rows: dict[str, list[tuple[float, float, str]]] = {}
     for run in plan.runs:
@@ -36,7 +37,7 @@ def streams(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
 
 def resident(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
     """Bytes of each tier in use over time, with the first tier's capacity."""
-    axes = _axes(ax)
+    axes = style.on(ax, (9, 3))
     sizes = {b.name: b.size for b in problem.buffers}
     for tier in problem.tiers:
         stays = [s for s in plan.stays if s.tier == tier.name]
@@ -53,7 +54,7 @@ def resident(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
 
 def overhead(table: Any, ax: Axes | None = None) -> Axes:
     """Overhead against budget, and the bound beneath it: the table of :func:`sim.planner.rematerialise.curve`."""
-    axes = _axes(ax)
+    axes = style.on(ax, (9, 3))
     axes.plot(table.share * 100, table.overhead * 100, marker="o", label="schedule found")
     axes.plot(table.share * 100, table.bound * 100, ls=":", label="bound")
     axes.set_xlabel("budget, % of what keeping everything takes")
@@ -67,11 +68,3 @@ def _held(spans: list[tuple[float, float, int]]) -> tuple[Any, Any]:
     changes = sorted([(start, size) for start, _, size in spans] + [(stop, -size) for _, stop, size in spans])
     times = np.array([t for t, _ in changes])
     return times, np.cumsum([float(c) for _, c in changes])
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(9, 3))[1]

@@ -1,18 +1,14 @@
-"""Pictures: each function draws on the Axes it is given, or on a new one, and returns it.
-
-Colours are those of Okabe and Ito, "Color Universal Design" (2008), which people with any colour vision tell apart;
-groups differ in their markers as well.
-"""
+"""Rooflines, fronts and curves of tables, and what one run of a mapped cascade does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from einsum.errors import WeirError, hint
+from einsum.errors import WeirError
 from sim.arch import Device
 from sim.model.actions import KINDS
 from sim.model.estimate import Estimate
@@ -21,10 +17,8 @@ from sim.model.step import Step
 from sim.model.timing import Timed
 from sim.model.trace import Timeline
 from sim.model.trace import timeline as drawn
-from sim.plot_memory import memory_map as memory_map  # noqa: PLC0414  drawn there, asked for here
-from sim.plot_tables import heat_map as heat_map  # noqa: PLC0414  drawn there, asked for here
-from sim.plot_tables import stacked as stacked  # noqa: PLC0414
-from sim.plot_tables import tornado as tornado  # noqa: PLC0414
+from sim.plot import style
+from sim.plot.style import COLOURS, GREY
 from sim.space.pareto import nondominated
 from sim.units import fmt
 
@@ -32,11 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
-GREY = "#BBBBBB"
 
 
 def roofline(found: Estimate | Step | MappedEstimate, ax: Axes | None = None) -> Axes:
@@ -47,14 +36,14 @@ def roofline(found: Estimate | Step | MappedEstimate, ax: Axes | None = None) ->
     of each; the units in use are the ceilings.
     """
     if isinstance(found, MappedEstimate):
-        return _under_levels(_axes(ax), found)
+        return _under_levels(style.on(ax), found)
     step = found.step if isinstance(found, Estimate) else found
-    axes = _axes(ax)
-    styles = _styles()
+    axes = style.on(ax)
+    looks = style.styles()
     for pool in dict.fromkeys(place.pool for place in step.work.layout.places):
         kernels = [one for _, timed in step.rows for one in timed if one.task.pool == pool and _drawable(one)]
         if kernels:
-            _under_roof(axes, step.cluster.pool(pool).device, pool, kernels, next(styles))
+            _under_roof(axes, step.cluster.pool(pool).device, pool, kernels, next(looks))
     if not axes.lines:
         raise WeirError("roofline: no kernel both computes and moves bytes; there is nothing to draw")
     _rooflike(axes)
@@ -93,13 +82,13 @@ def pareto(frame: pd.DataFrame, x: str, y: str, ax: Axes | None = None, *, maxim
     most = [maximise] if isinstance(maximise, str) else list(maximise)
     if strange := [name for name in most if name not in (x, y)]:
         raise WeirError(f"pareto: {strange[0]!r} is not an axis of the picture; maximise {x!r} or {y!r}")
-    rows = _rows(frame, x, y)
+    rows = style.rows(frame, x, y)
     on = nondominated(rows, [name for name in (x, y) if name not in most], most)
-    axes = _axes(ax)
+    axes = style.on(ax)
     axes.plot(rows[x][~on], rows[y][~on], ".", color=GREY, label=f"dominated ({(~on).sum()})")
     front = rows[on].sort_values([x, y])
     axes.plot(front[x], front[y], "o-", color=COLOURS[0], label=f"Pareto front ({on.sum()})")
-    axes.set(xlabel=_label(frame, x), ylabel=_label(frame, y))
+    axes.set(xlabel=style.label(frame, x), ylabel=style.label(frame, y))
     axes.legend()
     return axes
 
@@ -109,16 +98,16 @@ def cost_curve(
     by: str | None = "on",
 ) -> Axes:  # fmt: skip
     """What a token costs against batch, latency or any other column of a sweep: a curve for each value of ``by``."""
-    rows = _rows(frame, x, y, *([] if by is None else [by]))
-    axes = _axes(ax)
-    styles = _styles()
+    rows = style.rows(frame, x, y, *([] if by is None else [by]))
+    axes = style.on(ax)
+    looks = style.styles()
     for name, group in [(None, rows)] if by is None else rows.groupby(by, sort=False):
-        colour, marker = next(styles)
+        colour, marker = next(looks)
         line = group.sort_values(x)
         axes.plot(line[x], line[y], marker=marker, markersize=4, color=colour, label=None if by is None else str(name))
-    axes.set(xlabel=_label(frame, x), ylabel=_label(frame, y))
+    axes.set(xlabel=style.label(frame, x), ylabel=style.label(frame, y))
     if by is not None:
-        axes.legend(title=_label(frame, by))
+        axes.legend(title=style.label(frame, by))
     return axes
 
 
@@ -126,8 +115,8 @@ def utilisation(found: MappedEstimate, ax: Axes | None = None) -> Axes:
     """The share of its instances and time that each unit works, and that each level of limited bandwidth moves data."""
     units = {b.unit: found.utilisation(b.unit) for b in found.leaves}
     levels = {m.name: found.level_seconds[m.name] / found.seconds for m in found.device.memories if m.rate < np.inf}
-    axes = _axes(ax)
-    for (kind, shares), (colour, hatch) in zip((("units", units), ("levels", levels)), _fills(), strict=False):
+    axes = style.on(ax)
+    for (kind, shares), (colour, hatch) in zip((("units", units), ("levels", levels)), style.fills(), strict=False):
         if shares:
             heights = [100 * _last(share) for share in shares.values()]
             axes.bar(list(shares), heights, color=colour, hatch=hatch, edgecolor="white", label=kind)
@@ -141,9 +130,11 @@ def energy(found: MappedEstimate, ax: Axes | None = None) -> Axes:
     joules = {name: _last(value) for name, value in found.joules_by.items() if _last(value) > 0}
     if not joules:
         raise WeirError("energy: no component has an energy; state some, or give a technology")
-    axes = _axes(ax)
+    axes = style.on(ax)
     below = 0.0
-    for (name, value), (colour, hatch) in zip(sorted(joules.items(), key=lambda at: -at[1]), _fills(), strict=False):
+    for (name, value), (colour, hatch) in zip(
+        sorted(joules.items(), key=lambda at: -at[1]), style.fills(), strict=False
+    ):
         label = f"{name} ({value / sum(joules.values()):.1%})"
         axes.bar([_run(found)], value, bottom=below, color=colour, hatch=hatch, edgecolor="white", label=label)
         below += value
@@ -155,9 +146,9 @@ def energy(found: MappedEstimate, ax: Axes | None = None) -> Axes:
 def traffic(found: MappedEstimate, ax: Axes | None = None) -> Axes:
     """The bytes that each level handles in one run, by kind of action, on a logarithmic axis."""
     levels = [m.name for m in found.device.memories if _last(found.traffic(m.name)) > 0]
-    axes = _axes(ax)
+    axes = style.on(ax)
     width = 0.8 / len(KINDS)
-    for place, (kind, (colour, hatch)) in enumerate(zip(KINDS, _fills(), strict=False)):
+    for place, (kind, (colour, hatch)) in enumerate(zip(KINDS, style.fills(), strict=False)):
         at = np.arange(len(levels)) + (place - (len(KINDS) - 1) / 2) * width
         heights = [_last(found.traffic(level, kind)) for level in levels]
         axes.bar(at, heights, width, color=colour, hatch=hatch, edgecolor="white", label=kind)
@@ -170,9 +161,9 @@ def traffic(found: MappedEstimate, ax: Axes | None = None) -> Axes:
 def timeline(found: MappedEstimate | Timeline, ax: Axes | None = None, *, runs: int = 40) -> Axes:
     """The first ``runs`` runs of Einsums on their units, and the levels that work for them, a row each."""
     line = found if isinstance(found, Timeline) else drawn(found, runs=runs)
-    axes = _axes(ax)
+    axes = style.on(ax)
     names = dict.fromkeys(e.name for e in line.events if e.kind == "run")
-    styles = dict(zip(names, _fills(), strict=False)) | {"moved": (GREY, "")}
+    styles = dict(zip(names, style.fills(), strict=False)) | {"moved": (GREY, "")}
     rows = {lane: place for place, lane in enumerate(line.lanes)}
     for lane, name in dict.fromkeys((e.lane, e.name if e.kind == "run" else "moved") for e in line.events):
         own = [e for e in line.events if e.lane == lane and (e.name if e.kind == "run" else "moved") == name]
@@ -194,25 +185,6 @@ def _run(found: MappedEstimate) -> str:
 def _last(value: Any) -> float:
     """A figure, of the last design point."""
     return float(np.ravel(value)[-1])
-
-
-def _fills() -> Iterator[tuple[str, str]]:
-    """Colour and hatching of each group of bars in turn: each pair is another one for 64 groups."""
-    return ((colour, hatch) for hatch in HATCHES for colour in COLOURS)
-
-
-def _axes(ax: Axes | None) -> Axes:
-    """The Axes given, or that of a new figure."""
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(layout="constrained")[1]
-
-
-def _styles() -> Iterator[tuple[str, str]]:
-    """Colour and marker of each group in turn."""
-    return cycle(zip(COLOURS, MARKERS, strict=True))
 
 
 def _drawable(one: Timed) -> bool:
@@ -253,31 +225,13 @@ def _under_levels(axes: Axes, found: MappedEstimate) -> Axes:
     bends = [peak / (m.rate * found.device.instances(m.name)) for m in levels]
     ends = np.array([min([*bends, *(ops / size for size in levels.values())]) / 2,
                      max([*bends, *(ops / size for size in levels.values())]) * 2])  # fmt: skip
-    for (memory, size), (colour, marker), bend in zip(levels.items(), _styles(), bends, strict=False):
+    for (memory, size), (colour, marker), bend in zip(levels.items(), style.styles(), bends, strict=False):
         slope = memory.rate * found.device.instances(memory.name)
         at = np.array([ends[0], bend])
         axes.plot(at, slope * at, "-", color=colour, label=f"{memory.name}: {fmt(slope, 'B/s')}")
         axes.plot(ops / size, ops / _last(found.seconds), marker, color=colour, markersize=9)
-    for (unit, (_, most)), dashes in zip(units.items(), cycle(("-", "--", ":", "-."))):
+    for (unit, (_, most)), dashes in zip(units.items(), cycle(("-", "--", ":", "-.")), strict=False):
         axes.plot(ends, [most, most], dashes, color="black", label=f"{unit}: {fmt(most, 'op/s')}")
     axes.set_title(_run(found))
     _rooflike(axes)
     return axes
-
-
-def _rows(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """The rows with numbers in the columns to draw."""
-    for name in names:
-        if name not in frame.columns:
-            raise WeirError(f"plot: no column {name!r}{hint(name, map(str, frame.columns))}")
-    rows = frame.dropna(subset=list(names))
-    if not len(rows):
-        raise WeirError(f"plot: nothing to draw: no row has {' and '.join(names)} (does anything fit?)")
-    return rows
-
-
-def _label(frame: pd.DataFrame, name: str) -> str:
-    """A column's name for people, with its unit."""
-    unit = frame.attrs.get("units", {}).get(name)
-    words = name.replace("_", " ").replace("usd", "USD")
-    return f"{words} ({unit})" if unit else words

@@ -1,0 +1,90 @@
+"""``weir explain`` as a person uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sim.cli import main
+
+SMALL = ["--on", "1xh100", "--prompt", "64", "--output", "16", "--batch", "8"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
+    assert main(argv) == code
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+@pytest.fixture
+def result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    path = tmp_path / "result.json"
+    path.write_text(run(capsys, "estimate", "gpt2-xl", *SMALL, "--price", "h100=2", "--json"))
+    return path
+
+
+def test_a_results_figure_has_formula_numbers_and_sources(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "explain", str(result), "tokens_per_dollar")
+    value = json.loads(result.read_text())["tokens_per_dollar"]
+    assert out.startswith(f"tokens_per_dollar = {value:,.0f} tokens/USD")
+    assert "    = tokens per second x 3600 / price of h100_sxm\n" in out
+    assert " x 3600 / 2 USD/h\n" in out
+    assert "(sim.serving.answer.Answer.tokens_per_dollar: Output tokens for one US dollar.)" in out
+    assert "h100_sxm hbm.bandwidth 3.35 TB/s" in " ".join(out.split())
+    assert "given by the user" in out
+
+
+def test_a_question_is_unfolded_as_its_result_is(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = run(capsys, "explain", "gpt2-xl", "ttft.mean", *SMALL, "--price", "h100=2")
+    assert asked == run(capsys, "explain", str(result), "ttft.mean")
+    assert "Requests are simulated one by one; in steady state and closed form" in asked
+
+
+def test_depth_and_all(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = [len(run(capsys, "explain", str(result), "tokens_per_second", *more).splitlines())
+               for more in (["--depth", "0"], [], ["--all"])]  # fmt: skip
+    assert lengths == sorted(set(lengths))
+
+
+def test_json_has_every_term(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(run(capsys, "explain", str(result), "tokens_per_second", "usd_per_hour", "--json"))
+    assert found["schema"] == "weir.explain/1"
+    speed, cost = found["figures"]
+    assert (cost["figure"], cost["value"]) == ("usd_per_hour", 2.0)
+    assert all(0 < abs(term["influence"]) <= 1.5 for term in speed["rests"])
+    assert all(term["source"] for term in speed["rests"])
+
+
+def test_a_workload_is_mapped_first(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["attention.one_pass", "seconds", "query=64", "context=64", "head_dim=64", "--on", "fusemax_cloud"]
+    assert "fusemax_cloud array.rate.exp.bf16" in run(capsys, "explain", *argv)
+
+
+def test_bibtex_alone(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "explain", str(result), "--bibtex")
+    assert out.startswith("@")
+    assert "@misc{vidur2024," in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["gpt2-xl", "ttft.mean"], "is no result's .json, so it is a model or a workload: add --on"),
+        (["gpt2-xl", "batch=3", "--on", "1xh100"], "a model's sizes are --prompt, --output and --batch"),
+        (["gone.json"], "no such result file: gone.json"),
+        (["attention.one_pass", "--on", "h100", "--on", "h20"], "give --on once"),
+        (["gpt2-xl", "nothing", *SMALL], "no figure 'nothing'"),
+    ],
+)
+def test_mistakes_are_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    err = run(capsys, "explain", *argv, code=2)
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_what_was_searched_has_no_formula(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "list.json"
+    path.write_text(run(capsys, "list", "tiers", "--json"))
+    assert "what 'weir list' answers has no formula" in run(capsys, "explain", str(path), code=2)
