@@ -55,6 +55,36 @@ def within(problem: Problem, capacity: float) -> Problem:
     return replace(problem, tiers=(replace(problem.tiers[0], capacity=capacity),))
 
 
+@settings(max_examples=100, deadline=None)
+@given(problem=problems(most=5), data=st.data())
+def test_either_search_is_right_under_any_ordering(problem: Problem, data: st.DataObject) -> None:
+    packing, best = pack(problem), lowest(problem)
+    n, shape = len(packing.buffers), packing.shape
+    if not n:
+        return
+    rank = np.array(data.draw(st.permutations(range(n))), np.int64)
+    table = search.overlaps(shape)
+    for capacity, verdict in ((best // packing.unit, search.FOUND), (best // packing.unit - 1, search.IMPOSSIBLE)):
+        none = np.zeros(shape.moments, np.int64)
+        for lowest_first in (True, False):
+            memory = np.zeros(64, np.int64)
+            assert search.place(shape, table, rank, capacity, 10**6, memory, 0, lowest_first, none)[0] == verdict
+        assert valleys.place(shape, table, rank, capacity, 10**6, none)[0] == verdict
+
+
+def test_the_last_in_an_ordering_counts_only_where_nothing_may_be_wasted() -> None:
+    """Buffer 1 must lie at the bottom though it is last in the ordering: what is above it is dominated there."""
+    problem = Problem(
+        "gaps",
+        (Buffer("0", 1, ((0, 1), (2, 3))), Buffer("1", 1, ((1, 2), (3, 4))), Buffer("2", 1, ((0, 1), (2, 3)), 2)),
+        (Tier("memory"),),
+    )
+    packing = pack(problem)
+    rank, none = np.array([0, 2, 1]), np.zeros(packing.shape.moments, np.int64)
+    table, memory = search.overlaps(packing.shape), np.zeros(64, np.int64)
+    assert search.place(packing.shape, table, rank, 2, 100, memory, 0, True, none)[0] == search.FOUND
+
+
 @settings(max_examples=60, deadline=None)
 @given(problem=problems())
 def test_small_problems_reach_the_height_of_brute_force(problem: Problem) -> None:
