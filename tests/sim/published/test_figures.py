@@ -77,6 +77,7 @@ def test_every_cell_of_step3_table_6_is_there() -> None:
         (('"azure_conv"', "7"), "'trace' must be str, not 7"),
         (("19_366", "nan"), "needs a finite 'value'"),
         (("19_366", '"many"'), "needs a finite 'value'"),
+        (("19_366", "9" * 400), "needs a finite 'value'"),
         (("within = 0", "within = -1"), "give either 'tolerance' (a fraction) or 'within'"),
         (("within = 0", "within = 0\ntolerance = 0.1"), "give either 'tolerance' (a fraction) or 'within'"),
         (("within = 0", ""), "give either 'tolerance' (a fraction) or 'within'"),

@@ -216,7 +216,7 @@ print(json.dumps({"kept": kept, "squares": frame["square"].tolist()}))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to be killed a hundred times in a few seconds")
 def test_killed_at_a_hundred_instants_nothing_is_lost_or_twice(tmp_path: Path) -> None:
     """One sweep, killed again and again and each time started anew, ends with every row once and right."""
-    path, many = tmp_path / "s.db", 600
+    path, many = tmp_path / "s.db", int(os.environ.get("WEIR_KILL_POINTS", "600"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     argv = [sys.executable, "-c", KILLING, str(path), str(many)]
     done = subprocess.run(argv, env=environment, capture_output=True, check=False, cwd=tmp_path)
@@ -239,8 +239,9 @@ def test_two_sweeps_share_one_store(tmp_path: Path) -> None:
         assert sum(store.versions().values()) == 60
 
 
-def test_a_truncated_journal_leaves_whole_answers(tmp_path: Path) -> None:
-    """What a power cut leaves of the journal: every answer that is there is right."""
+@pytest.mark.parametrize("how", ["cut", "flipped"])
+def test_a_damaged_journal_leaves_whole_answers(how: str, tmp_path: Path) -> None:
+    """What a power cut, or a bit that fell over, leaves of the journal: every answer that is there is right."""
     whole = tmp_path / "s.db"
     sweep(area, x=[0], store=whole)
     base = sqlite3.connect(whole)
@@ -251,10 +252,11 @@ def test_a_truncated_journal_leaves_whole_answers(tmp_path: Path) -> None:
     base.close()
     assert len(journal) > 1000
     draw = Random(3)  # noqa: S311
-    for _ in range(20):
-        cut = tmp_path / "cut.db"
+    for _ in range(int(os.environ.get("WEIR_TORN", "12"))):
+        cut, at = tmp_path / "cut.db", draw.randrange(len(journal))
         cut.write_bytes(file)
-        Path(f"{cut}-wal").write_bytes(journal[: draw.randrange(len(journal))])
+        flipped = bytes([journal[at] ^ 1 << draw.randrange(8)])
+        Path(f"{cut}-wal").write_bytes(journal[:at] + (b"" if how == "cut" else flipped + journal[at + 1 :]))
         frame = sweep(area, x=list(range(20)), store=cut)
         assert frame["area"].tolist() == [float(x) for x in range(20)]
         for path in tmp_path.glob("cut.db*"):
