@@ -17,8 +17,8 @@ import numpy as np
 from mappings.attention_arrays import interleaved
 from sim.arch import device
 from sim.model.spatial import evaluate
-from sim.published.figures import FOLDER
 from sim.published.kinds import fusion
+from sim.published.shelf import FOLDER
 from workloads import attention
 
 

@@ -11,10 +11,11 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Tensor, Term
+from einsum.cascade import Cascade
 from einsum.errors import Infeasible, WeirError, hint
 from einsum.parse import parse
 from einsum.program import Part, Program
+from einsum.terms import Access, Affine, Call, Const, Einsum, Tensor, Term
 
 if TYPE_CHECKING:
     from einsum.interpret import interpret

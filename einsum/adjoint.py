@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from einsum.cascade import Access, Call, Cascade, Const, Einsum, Expr, Tensor, accesses, ranks_of
+from einsum.cascade import Cascade
 from einsum.errors import WeirError, hint
 from einsum.ops import OPERATORS
 from einsum.patterns import inferred
 from einsum.sparsity import Band
+from einsum.terms import Access, Call, Const, Einsum, Expr, Tensor, accesses, ranks_of
 
 ONE, ZERO = Const(1.0), Const(0.0)
 
@@ -257,7 +258,7 @@ def _assembled(cascade: Cascade, einsums: tuple[Einsum, ...], sources: tuple[str
     tables = {r for t in tensors for r in t.ranks if r}
     sizes = tuple((r, s) for r, s in cascade.sizes if r in ranks | named | band | tables)
     made = Cascade(einsums, tensors, sizes, f"{cascade.name}_backward")
-    return replace(made, tensors=inferred(made))
+    return replace(made, tensors=inferred(made.einsums, made.tensors))
 
 
 def _like(name: str, own: dict[str, Tensor]) -> Tensor:

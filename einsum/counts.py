@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Expr, Sizes, ranks_of
+from einsum.cascade import Cascade
 from einsum.ops import MAPS, OPERATORS, REDUCTIONS, bits
 from einsum.patterns import of_access, of_expr
 from einsum.sparsity import density, occupied
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Sizes, ranks_of
 
 Counts = dict[str, Any]  # operation class -> number of operations (a multiply-accumulate is two)
 

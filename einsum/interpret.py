@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from einsum.along import operate
 from einsum.arrays import Array, Ranked, Space, apply, both, contract, reduce
-from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Expr, Tensor
+from einsum.cascade import Cascade
 from einsum.errors import WeirError, hint
 from einsum.order import Group, groups
 from einsum.places import Fixed, Stored, free, injective, load, store
 from einsum.sparsity import Sparsity
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Tensor
 
 Mask = NDArray[np.bool_]
 LIMIT = 4 * 2**30  # bytes of the largest intermediate, unless the caller says otherwise

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from einsum.cascade import Cascade, Einsum, carried
+from einsum.cascade import Cascade, carried
 from einsum.errors import WeirError
+from einsum.terms import Einsum
 
 
 @dataclass(frozen=True, slots=True)

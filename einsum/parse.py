@@ -14,24 +14,12 @@ from dataclasses import replace
 from textwrap import dedent
 from typing import Any, NoReturn
 
-from einsum.cascade import (
-    Access,
-    Affine,
-    Call,
-    Cascade,
-    Const,
-    Einsum,
-    Expr,
-    Tensor,
-    Term,
-    check_extents,
-    check_sizes,
-    ranks_of,
-)
+from einsum.cascade import Cascade, check_extents, check_sizes
 from einsum.declare import declared
 from einsum.errors import WeirError, hint
 from einsum.ops import MAPS, OPERATORS, REDUCTIONS
 from einsum.patterns import inferred
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Tensor, Term, ranks_of
 
 LIMIT = 1 << 18  # characters of text; far above any real cascade, far below what could exhaust memory
 DEPTH = 60  # nesting of one expression
@@ -61,7 +49,7 @@ def parse(text: str, *, name: str = "cascade", dtype: str = "bf16", **sizes: int
         raise WeirError(f"{name}: an expression is nested too deep to be read") from None
     cascade = Cascade(einsums, _complete(einsums, tensors, dtype), (*numbers.items(), *sums.items()), name)
     _check_ranks(cascade, reader)
-    return replace(cascade, tensors=inferred(cascade))
+    return replace(cascade, tensors=inferred(cascade.einsums, cascade.tensors))
 
 
 def _sum(text: str, rank: str, where: str) -> Affine:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from einsum.cascade import Access, Affine, Cascade, Einsum, Term, carried
+from einsum.cascade import Cascade, carried
 from einsum.errors import WeirError, hint
+from einsum.terms import Access, Affine, Einsum, Term
 
 Parts = frozenset[str]
 

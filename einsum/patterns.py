@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from einsum.cascade import Access, Affine, Cascade, Const, Einsum, Expr, Tensor
 from einsum.ops import MAPS
 from einsum.sparsity import Mask, Sizes, Sparsity, density
+from einsum.terms import Access, Affine, Const, Einsum, Expr, Tensor
 
 Patterns = tuple[Sparsity, ...]
 
@@ -100,10 +100,10 @@ def _left(patterns: Patterns, einsum: Einsum) -> Patterns:
     return (*whole, Projected(ranks, tuple(r for r in einsum.reduced if any(r in p.ranks for p in partly)), partly))
 
 
-def inferred(cascade: Cascade) -> tuple[Tensor, ...]:
-    """The cascade's tensors, undeclared intermediates with the sparsity that follows from their Einsums."""
-    tensors = {t.name: t for t in cascade.tensors}
-    for einsum in cascade.einsums:
+def inferred(einsums: Iterable[Einsum], declared: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """A cascade's tensors, undeclared intermediates with the sparsity that follows from their Einsums."""
+    tensors = {t.name: t for t in declared}
+    for einsum in einsums:
         old = tensors[einsum.output.tensor]
         if old.patterns or old.kind != "stream" or None in old.ranks or einsum.operator:
             continue
@@ -111,4 +111,4 @@ def inferred(cascade: Cascade) -> tuple[Tensor, ...]:
         renames = {str(k): str(v) for k, v in names.items() if k and v}
         found = _left(of_einsum(einsum, tensors), einsum)
         tensors[old.name] = replace(old, patterns=tuple(p.rename(renames) for p in found), derived=bool(found))
-    return tuple(tensors[t.name] for t in cascade.tensors)
+    return tuple(tensors.values())

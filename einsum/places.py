@@ -12,9 +12,9 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from einsum.arrays import Array, Ranked, Space, both
-from einsum.cascade import Access, Affine
 from einsum.errors import WeirError
 from einsum.ops import REDUCTIONS
+from einsum.terms import Access, Affine
 
 Mask = NDArray[np.bool_]
 Fixed = Mapping[str, int]  # ranks that are being stepped through, and where they stand

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from einsum.cascade import Access, Affine, Call, Cascade, Const, Einsum, Expr, Term, carried, check_sizes
+from einsum.cascade import Cascade, carried, check_sizes
 from einsum.errors import WeirError, hint
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Term
 
 Names = Mapping[str, tuple[str, str]]  # rank -> its outer and inner part
 

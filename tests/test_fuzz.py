@@ -26,7 +26,7 @@ from sim.cli.differences import parsed
 from sim.interop.timeloop import convert
 from sim.pages.page import page
 from sim.pages.tables import read
-from sim.published.figures import paper
+from sim.published import paper
 from sim.serving.difference import differences
 from sim.units import si
 from workloads import attention, transformer

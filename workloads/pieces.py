@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from einsum.cascade import Cascade, Einsum
+from einsum.cascade import Cascade
 from einsum.parse import parse
+from einsum.terms import Einsum
 
 ACTIVATIONS = ("relu", "gelu", "silu")
 

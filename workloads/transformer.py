@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from einsum.cascade import Access, Affine, Cascade, Einsum
+from einsum.cascade import Cascade
 from einsum.counts import touched
 from einsum.errors import WeirError, hint
 from einsum.ops import bits, is_dtype
 from einsum.program import Part, Program
+from einsum.terms import Access, Affine, Einsum
 from workloads.config import load, names
 from workloads.layers import embedding, head, layer
 from workloads.pieces import Types, typed

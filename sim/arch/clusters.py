@@ -141,7 +141,10 @@ def default_network() -> tuple[Link, int, str]:
 
 
 def cluster(text: str | Path) -> Cluster:
-    """The cluster written as ``<n>x<device>`` joined by ``_`` or ``+``, catalogued by name, or in a ``.toml`` file."""
+    """The cluster written as ``<n>x<device>`` joined by ``_`` or ``+``, catalogued by name, or in a ``.toml`` file.
+
+    A device's bare name is one of it.
+    """
     if isinstance(text, Path) or text.endswith(".toml"):
         return load(Path(text))
     return _named(text)
@@ -170,8 +173,10 @@ def _written(text: str) -> Cluster:
 
 
 def _pair(part: str, text: str) -> tuple[int, Device]:
-    """The count and the device of one pool."""
+    """The count and the device of one pool; a device's bare name is one of it."""
     match = _POOL.fullmatch(part)
+    if match is None and canonical(part) is not None:
+        return 1, device(part)
     if match is None:
         near = hint(text, cluster_names())
         example = near if near.startswith("; did") else "; write <n>x<device>, for example 2xh100_4xh20"

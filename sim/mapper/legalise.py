@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from einsum import Access, Affine, Call, Cascade, Const, Einsum, WeirError
-from einsum.cascade import Expr
+from einsum.terms import Expr
 from mappings.tree import Branch, Keep, Nest, Node, Run, Temporal
 from sim.arch import Device
 from sim.model.spatial import MappedEstimate, evaluate

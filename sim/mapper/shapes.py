@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 from einsum import Affine, Cascade, Einsum
-from einsum.cascade import Term
+from einsum.terms import Term
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
 from sim.arch import Device
 from sim.mapper.parts import Group

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from einsum.cascade import Access, Affine, carried
+from einsum.cascade import carried
 from einsum.ops import bits
+from einsum.terms import Access, Affine
 from mappings.tree import Branch, Keep, Nest, Temporal
 from sim.arch import Device
 from sim.model.nests import Held, Leaf, Mapped

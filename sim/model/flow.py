@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from einsum import Access, Affine, Cascade, WeirError
-from einsum.cascade import Term, carried
+from einsum.cascade import carried
+from einsum.terms import Term
 from mappings.tree import Temporal
 from sim.model.nests import Leaf, Loop, Mapped
 

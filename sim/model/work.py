@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from einsum import Access, Cascade, Einsum
-from einsum.cascade import Sizes, accesses
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
+from einsum.terms import Sizes, accesses
 from mappings.kernels import divisions, weighted
 from mappings.layout import FREE, Layout, Place
 from mappings.spread import Sharded, expand

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sim.published.figures import Figure, Paper, paper, papers
+from sim.published.figures import Figure, Paper
 from sim.published.matrices import folder
 from sim.published.report import Report, Row, row
+from sim.published.shelf import paper, papers
 
 __all__ = ["Figure", "Paper", "Report", "Row", "paper", "papers", "validate"]
 

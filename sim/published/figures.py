@@ -14,12 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import WeirError, hint, raise_all
+from einsum.errors import raise_all
 from sim.arch.files import Table, read
 from sim.published.calls import Call, call
 
-FOLDER = Path(__file__).parent / "data"
-TECHNOLOGY = "technology"  # a paper without a file: its figures stand beside the models' constants
 KNOWN = ("read", "artefact", "notes", "memory")  # the paper's text, its authors' files, other people's notes, nothing
 RELATIONS = ("equal", "at most", "at least")
 VERDICTS = ("holds", "cannot", "input", "unverified")
@@ -54,20 +52,8 @@ class Paper:
     figures: tuple[Figure, ...]
 
 
-def papers() -> tuple[str, ...]:
-    """The papers whose figures come with weir; ``technology`` stands for the anchors of the technology models."""
-    return tuple(sorted([*(path.stem for path in FOLDER.glob("*.toml")), TECHNOLOGY]))
-
-
-def paper(name_or_path: str | Path) -> Paper:
-    """A paper by name, or a file of figures by its path; all of the file's problems are reported together."""
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        if str(name_or_path) not in papers():
-            raise WeirError(f"unknown paper {str(name_or_path)!r:.80}{hint(str(name_or_path), papers())}")
-        if name_or_path == TECHNOLOGY:
-            return _technology()
-        path = FOLDER / f"{name_or_path}.toml"
+def load(path: Path) -> Paper:
+    """The paper of a file of figures; all of the file's problems are reported together."""
     top = Table(read(path, "figures"), path.name, _PAPER, [])
     inputs = top.raw.get("inputs", {})
     if not isinstance(inputs, dict):
@@ -84,12 +70,6 @@ def paper(name_or_path: str | Path) -> Paper:
     top.problems.extend(f"{top.where}: id {name!r} is given more than once" for name in repeated)
     raise_all(list(dict.fromkeys(top.problems)))  # what is wrong with a table would be said for each of its cells
     return made
-
-
-def _technology() -> Paper:
-    from sim.published.anchored import technology  # which makes figures, and so imports this module
-
-    return technology()
 
 
 def _ordered(figures: list[Figure]) -> tuple[Figure, ...]:

@@ -177,6 +177,11 @@ def test_a_change_that_means_nothing_is_refused(path: str, value: str | float, m
     assert message in str(caught.value)
 
 
+def test_a_device_alone_is_one_of_it() -> None:
+    assert cluster("h100").pools == cluster("1xh100").pools
+    assert cluster("h100+4xh20").pools == cluster("1xh100_4xh20").pools
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -186,7 +191,7 @@ def test_a_change_that_means_nothing_is_refused(path: str, value: str | float, m
         ("100001xh100", "a pool has 1 to 100000 devices"),
         ("9" * 150 + "xh100", "a pool has 1 to 100000 devices"),
         ("-1xh100", "unknown cluster '-1xh100'; write <n>x<device>, for example 2xh100_4xh20"),
-        ("h100", "unknown cluster 'h100'; write <n>x<device>"),
+        ("h1000", "unknown cluster 'h1000'; write <n>x<device>"),
         ("1.5xh100", "unknown cluster '1.5xh100'"),
         ("", "unknown cluster ''"),
         ("2xh100+", "unknown cluster '2xh100+'"),

@@ -7,7 +7,7 @@ import pytest
 
 from einsum import WeirError
 from sim.published import Report, Row, papers, validate
-from sim.published.figures import FOLDER
+from sim.published.shelf import FOLDER
 from workloads.config import names
 
 

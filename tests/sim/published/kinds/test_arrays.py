@@ -8,8 +8,8 @@ import pytest
 
 from einsum import WeirError
 from sim.published import Report, validate
-from sim.published.figures import FOLDER
 from sim.published.kinds import arrays, convolutions, nests, sparse
+from sim.published.shelf import FOLDER
 
 
 def inputs(paper: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import pytest
 
 from einsum.errors import WeirError
 from sim.published import validate
-from sim.published.figures import FOLDER
 from sim.published.kinds import fusion
 from sim.published.report import Report
+from sim.published.shelf import FOLDER
 
 INPUTS: dict[str, Any] = tomllib.loads((FOLDER / "fusemax.toml").read_text(encoding="utf-8"))["inputs"]
 
