@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, joined, whole
+from workloads.kernels.core.checks import Array, arrays, joined, newest, whole
 from workloads.kernels.core.items import State, cover, divided, groups, states
 from workloads.kernels.core.jit import spread
 
@@ -90,8 +90,8 @@ def partial(
     size = arrays("partial", q=(q, "b h p e"), k=(k, "b h m e"), v=(v, "b h m f"))
     whole("partial", least=1, threads=threads)
     b, h, p, m, f = (size[r] for r in "bhpmf")
-    if causal and p > m:
-        raise ValueError(f"partial: q has {p} queries and k has {m} keys; causal expects no more queries than keys")
+    if causal:
+        newest("partial", p, m)
     items = groups(cover(p, m, period=p if causal else 0), b * h, p)
     x, z, o = _states(items, q, k, v, b * h * p, threads)
     return x.reshape(b, h, p), z.reshape(b, h, p), o.reshape(b, h, p, f)
