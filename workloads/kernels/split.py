@@ -69,8 +69,8 @@ def _states(items: Array, q: Array, k: Array, v: Array, slots: int, threads: int
 def _gathered(to: Array, x: Array, z: Array, o: Array, rows: int) -> State:
     """The states of all segments merged into the rows they belong to, in float64: thousands would add up roundings."""
     top = np.full(rows, -np.inf, x.dtype)
-    np.maximum.at(top, to, x)
     with np.errstate(invalid="ignore"):
+        np.maximum.at(top, to, x)
         weight = np.exp(x - _base(top)[to])
         total, out = np.zeros(rows), np.zeros((rows, o.shape[1]))
         np.add.at(total, to, weight * z)
@@ -113,8 +113,8 @@ def merge(
 
 
 def _merge(x1: Array, z1: Array, o1: Array, x2: Array, z2: Array, o2: Array) -> State:  # (n), (n), (n, f) twice
-    top = np.maximum(x1, x2)
     with np.errstate(invalid="ignore"):
+        top = np.maximum(x1, x2)
         w1, w2 = np.exp(x1 - _base(top)), np.exp(x2 - _base(top))
         return top, w1 * z1 + w2 * z2, w1[..., None] * o1 + w2[..., None] * o2
 
