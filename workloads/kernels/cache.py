@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, indices, joined, whole
+from workloads.kernels.core.checks import Array, arrays, bounds, indices, joined, newest, whole
 from workloads.kernels.core.items import cover, divided, groups, states
 
 __all__ = ["paged", "ragged", "virtual"]
@@ -52,8 +52,8 @@ def ragged(
     """Sequences one after another without padding: sequence ``i`` is rows ``starts[i]`` to ``starts[i + 1]``."""
     size = arrays("ragged", q=(q, "t h e"), k=(k, "u g e"), v=(v, "u g f"))
     whole("ragged", least=1, threads=threads)
-    _starts("q", q_starts, size["t"])
-    _starts("k", k_starts, size["u"])
+    bounds("ragged", size["t"], "q", q_starts=q_starts)
+    bounds("ragged", size["u"], "k", k_starts=k_starts)
     if len(q_starts) != len(k_starts):
         raise ValueError(f"ragged: k_starts has shape {k_starts.shape}, expected {q_starts.shape} as q_starts")
     lengths, queries, heads = np.diff(k_starts), np.diff(q_starts), size["h"]
@@ -64,16 +64,8 @@ def ragged(
     k, v = joined(k, 2), joined(v, 2)
     o = _cached("ragged", rows, queries, heads, k, v, pages, 1, size["g"], lengths, threads)
     parts = np.split(o, q_starts[1:-1] * heads)
-    return np.concatenate([part.reshape(heads, len(part) // max(heads, 1), size["f"]).swapaxes(0, 1) for part in parts])
-
-
-def _starts(name: str, starts: Array, stop: int) -> None:
-    shape = starts.shape if isinstance(starts, np.ndarray) and starts.ndim == 1 and len(starts) else (1,)
-    indices("ragged", below=stop + 1, **{f"{name}_starts": (starts, shape)})
-    if len(starts) < 2 or starts[0] != 0 or starts[-1] != stop or (np.diff(starts) < 0).any():
-        raise ValueError(
-            f"ragged: {name}_starts is {starts.tolist()}, expected to rise from 0 to {stop}, the rows of {name}"
-        )
+    each = zip(parts, queries, strict=True) if len(queries) else [(o, 0)]
+    return np.concatenate([part.reshape(heads, p, size["f"]).swapaxes(0, 1) for part, p in each])
 
 
 def _cached(
@@ -93,8 +85,8 @@ def _cached(
     if not kv or heads % kv:
         raise ValueError(f"{kernel}: q has {heads} heads, expected a multiple of the {kv} of k")
     for p, m in zip(queries.tolist(), lengths.tolist(), strict=True):
-        if p > m > 0:
-            raise ValueError(f"{kernel}: a sequence has {p} queries and {m} keys, expected no more queries than keys")
+        if m:
+            newest(kernel, p, m)
     many = []
     for s, (p, m) in enumerate(zip(queries.tolist(), lengths.tolist(), strict=True)):
         items = groups(cover(heads // kv * p, m, period=p), kv, heads // kv * p)

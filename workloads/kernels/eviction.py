@@ -134,9 +134,8 @@ def task_kv(
     between = best(weights[..., sinks:ends], middle) + sinks
     lists = np.concatenate([_every(q, 0, sinks), between, _every(q, ends, size["m"])], -1)
     o = attended(q, k, v, lists[:, :, None], max(size["p"], 1), threads)
-    far = furthest(vectors, full)
-    if far.size:
-        at = np.arange(size["b"])[:, None], far
+    if full:
+        at = np.arange(size["b"])[:, None], furthest(vectors, full)
         o[at] = one_pass(*(np.ascontiguousarray(a[at]) for a in (q, k, v)), threads=threads)
     return o
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, joined, whole
+from workloads.kernels.core.checks import Array, arrays, joined, newest, whole
 from workloads.kernels.core.exponential import exp
 from workloads.kernels.core.items import EVERY, cover, dense, groups
 from workloads.kernels.core.jit import jit, run
@@ -26,9 +26,8 @@ SHORT = 32  # values summed in single precision before the sum is passed on to a
 
 def _causal(kernel: str, causal: bool, queries: int, keys: int) -> int:
     """The period of causal positions: the number of queries, which the context includes; 0 if not causal."""
-    if causal and queries > keys:
-        raise ValueError(f"{kernel}: q has {queries} queries and k has {keys} keys; causal expects no more queries "
-                         "than keys, which include those of the queries")  # fmt: skip
+    if causal:
+        newest(kernel, queries, keys)
     return queries if causal else 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, indices, whole
+from workloads.kernels.core.checks import Array, arrays, bounds, indices, whole
 from workloads.kernels.core.jit import jit, run
 from workloads.kernels.core.tiles import multiply
 
@@ -56,9 +56,7 @@ def grouped(
     """Rows ``starts[g]`` up to ``starts[g + 1]`` of ``x`` times matrix ``g``, every matrix read once."""
     size = arrays("grouped", x=(x, "n d"), w=(w, "x d f"))
     whole("grouped", least=1, threads=threads)
-    indices("grouped", below=size["n"] + 1, starts=(starts, (size["x"] + 1,)))
-    if starts[0] != 0 or starts[-1] != size["n"] or (np.diff(starts) < 0).any():
-        raise ValueError(f"grouped: starts is {starts.tolist()}, expected to rise from 0 to {size['n']}, the rows of x")
+    bounds("grouped", size["n"], "x", size["x"], starts=starts)
     x, w, starts = _writable(x, w, starts)
     return _grouped(x, w, starts, threads)
 

@@ -25,6 +25,7 @@ def gshard(
     whole("gshard", least=1, most=size["x"], chosen=chosen)
 
     def gate(scores: Array) -> tuple[Array, Array]:
+        scores = _spoilt(scores)
         experts = best(scores, chosen)
         return experts, _softmax(np.take_along_axis(scores, experts, -1)).astype(scores.dtype)
 
@@ -58,6 +59,7 @@ def x_moe(
         logits = _unit(x.astype(np.float64) @ down) @ _unit(vectors.astype(np.float64)).T / float(temperature)
 
     def gate(scores: Array) -> tuple[Array, Array]:
+        scores = _spoilt(scores)
         experts = best(scores, chosen)
         return experts, np.take_along_axis(_softmax(scores), experts, -1).astype(x.dtype)
 
@@ -102,6 +104,11 @@ def _by_token(
     tokens, experts = logits.shape[:2], logits.shape[2]
     chosen, weights = spread(gate, threads, logits.reshape(tokens[0] * tokens[1], experts))
     return chosen.reshape(*tokens, chosen.shape[1]), weights.reshape(*tokens, chosen.shape[1])
+
+
+def _spoilt(scores: Array) -> Array:
+    """The same, but all NaN where one is, as their softmax will be: no expert is better than another then."""
+    return np.where(np.isnan(scores).any(-1, keepdims=True), scores.dtype.type(np.nan), scores)
 
 
 def _softmax(logits: Array) -> Array:

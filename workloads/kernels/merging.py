@@ -61,8 +61,9 @@ def _joined(
         gone = wa[rows, going].astype(np.float64)
         np.add.at(weight, (rows, to[rows, going]), gone)
         np.add.at(total, (rows, to[rows, going]), gone[..., None] * xa[rows, going])
-    parts = (xa[rows, kept], (total / weight[..., None]).astype(xa.dtype))
-    return np.concatenate(parts, 1), np.concatenate((wa[rows, kept], weight.astype(wa.dtype)), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # tokens that stand for none
+        means = (total / weight[..., None]).astype(xa.dtype)
+    return np.concatenate((xa[rows, kept], means), 1), np.concatenate((wa[rows, kept], weight.astype(wa.dtype)), 1)
 
 
 def _partners(a: Array, b: Array) -> tuple[Array, Array]:  # (g, i, e), (g, j, e) -> (g, i), int (g, i)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, contiguous, indices, whole
+from workloads.kernels.core.checks import Array, arrays, bounds, contiguous, whole
 from workloads.kernels.core.dictionary import WORDS, Dictionary, dictionary
 from workloads.kernels.core.jit import jit, run
 
@@ -87,10 +87,7 @@ def _coded(
     if not isinstance(words, np.ndarray) or words.ndim != 1 or words.dtype != np.uint16:
         raise ValueError(f"{kernel}: words is {_described(words)}, expected uint16 of one rank")
     contiguous(kernel, "words", words, "(words)")
-    rows = len(starts) if isinstance(starts, np.ndarray) and starts.ndim == 1 and len(starts) else 1
-    indices(kernel, below=len(words) + 1, starts=(starts, (rows,)))
-    if starts[0] != 0 or starts[-1] != len(words) or (np.diff(starts) < 0).any():
-        raise ValueError(f"{kernel}: starts has to rise from 0 to {len(words)}, the length of words")
+    bounds(kernel, len(words), "words", starts=starts)
     book = _dictionary(kernel, zeros)
     lengths = np.concatenate([[0], np.cumsum(book.words[words] >> _LENGTH, dtype=np.int64)])
     held = np.diff(lengths[starts])
@@ -132,14 +129,18 @@ def _decode(first: int, stop: int, words: Array, starts: Array, runs: Array, wei
 def _matvec(
     first: int, stop: int, words: Array, starts: Array, runs: Array, levels: Array, x: Array, y: Array
 ) -> None:  # (words), (r + 1), (2**16), (r, 2), (c) -> (r)
-    sums = np.zeros(4, np.float64)  # of what meets a weight of each kind
+    sums, counts = np.zeros(4, np.float64), np.zeros(4, np.int64)  # of what meets a weight of each kind
     for row in range(first, stop):
-        sums[:] = 0
+        sums[:], counts[:] = 0, 0
         column = 0
         for at in range(starts[row], starts[row + 1]):
             held = runs[words[at]]
             for _ in range(min(held >> _LENGTH, len(x) - column)):
                 sums[held & _WEIGHT] += x[column]
+                counts[held & _WEIGHT] += 1
                 held >>= _TWO
                 column += 1
-        y[row] = levels[row, 0] * sums[1] + levels[row, 1] * sums[2]
+        total = 0 * sums[0]  # NaN if a zero meets NaN or infinity
+        for kind in (1, 2):
+            total += levels[row, kind - 1] * sums[kind] if counts[kind] else 0
+        y[row] = total

@@ -14,6 +14,7 @@ from workloads.kernels.core.checks import Array, arrays, indices, joined, whole
 from workloads.kernels.core.chosen import attended, best
 from workloads.kernels.core.exponential import exp
 from workloads.kernels.core.jit import jit, run
+from workloads.kernels.core.online import dots
 
 __all__ = ["hip", "infllm", "landmark", "nearest", "retrieval_attention", "top_k"]
 
@@ -215,7 +216,7 @@ def _grouped(
     near = np.empty(k.shape[1] - local, q.dtype)
     for item in range(first, stop):
         a, p = item // q.shape[1], item % q.shape[1]
-        _dots(q[a, p], k[a, local:], near)
+        dots(q[a, p], k[a, local:], near)
         top = near[0]
         for n in range(len(near)):
             top = near[n] if near[n] > top else top
@@ -225,7 +226,7 @@ def _grouped(
         scores = np.empty(block, q.dtype)
         for t in range(gates.shape[2]):
             start, gate = chosen[a, p, t] * block, exp(gates[a, p, t] - top)
-            _dots(q[a, p], k[a, start : start + block], scores)
+            dots(q[a, p], k[a, start : start + block], scores)
             peak = scores[0]
             for n in range(block):
                 peak = scores[n] if scores[n] > peak else peak
@@ -235,15 +236,6 @@ def _grouped(
                 o[a, p, f] += share * inner[f]
         for f in range(len(inner)):
             o[a, p, f] /= total
-
-
-@jit
-def _dots(query: Array, keys: Array, scores: Array) -> None:  # (e), (n, e) -> (n)
-    for n in range(len(scores)):
-        score = scores.dtype.type(0)
-        for e in range(len(query)):
-            score += query[e] * keys[n, e]
-        scores[n] = score
 
 
 @jit

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from workloads.kernels.core.checks import Array, arrays, joined, whole
+from workloads.kernels.core.checks import Array, arrays, joined, newest, whole
 from workloads.kernels.core.items import State, cover, divided, groups, states
 from workloads.kernels.core.jit import spread
 
@@ -69,8 +69,8 @@ def _states(items: Array, q: Array, k: Array, v: Array, slots: int, threads: int
 def _gathered(to: Array, x: Array, z: Array, o: Array, rows: int) -> State:
     """The states of all segments merged into the rows they belong to, in float64: thousands would add up roundings."""
     top = np.full(rows, -np.inf, x.dtype)
-    np.maximum.at(top, to, x)
     with np.errstate(invalid="ignore"):
+        np.maximum.at(top, to, x)
         weight = np.exp(x - _base(top)[to])
         total, out = np.zeros(rows), np.zeros((rows, o.shape[1]))
         np.add.at(total, to, weight * z)
@@ -90,8 +90,8 @@ def partial(
     size = arrays("partial", q=(q, "b h p e"), k=(k, "b h m e"), v=(v, "b h m f"))
     whole("partial", least=1, threads=threads)
     b, h, p, m, f = (size[r] for r in "bhpmf")
-    if causal and p > m:
-        raise ValueError(f"partial: q has {p} queries and k has {m} keys; causal expects no more queries than keys")
+    if causal:
+        newest("partial", p, m)
     items = groups(cover(p, m, period=p if causal else 0), b * h, p)
     x, z, o = _states(items, q, k, v, b * h * p, threads)
     return x.reshape(b, h, p), z.reshape(b, h, p), o.reshape(b, h, p, f)
@@ -113,8 +113,8 @@ def merge(
 
 
 def _merge(x1: Array, z1: Array, o1: Array, x2: Array, z2: Array, o2: Array) -> State:  # (n), (n), (n, f) twice
-    top = np.maximum(x1, x2)
     with np.errstate(invalid="ignore"):
+        top = np.maximum(x1, x2)
         w1, w2 = np.exp(x1 - _base(top)), np.exp(x2 - _base(top))
         return top, w1 * z1 + w2 * z2, w1[..., None] * o1 + w2[..., None] * o2
 

@@ -27,12 +27,13 @@ def keyformer(d: Draw) -> Iterator[Pair]:
 def razor(d: Draw) -> Iterator[Pair]:
     t = d.heads()
     far = d.rng.integers(0, 2, d.h)
-    sinks = recent = d.m // 3
+    sinks = min(max(1, d.m // 3), d.m)
+    recent = min(sinks, d.m - sinks)
     got = d.run(eviction.razor, *t.values(), far, sinks=sinks, recent=recent)
     for head in range(d.h):
         one = {name: a[:, head : head + 1] for name, a in t.items()}
         sizes = d.sizes() | {"heads": 1}
-        if far[head] or not sinks:
+        if far[head] or sinks + recent == d.m:
             yield got[:, head : head + 1], attention.three_pass(**sizes), one, "O"
         else:
             yield got[:, head : head + 1], approximate.razor(**sizes, sinks=sinks, recent=recent), one, "O"

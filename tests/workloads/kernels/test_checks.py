@@ -97,7 +97,7 @@ BAD: list[tuple[Any, str]] = [
     (lambda: cache.paged(Q, POOL, POOL, PAGES, LENGTHS[:0]), "paged: lengths has shape (0,), expected (1,)"),
     (
         lambda: cache.paged(Q, POOL, POOL, PAGES, np.array([2])),
-        "paged: a sequence has 3 queries and 2 keys, expected no more",
+        "paged: q has 3 queries and k has 2 keys; causal expects no more",
     ),
     (
         lambda: cache.paged(Q[:, :, :1].copy(), np.ones((6, 4, 3, 4)), np.ones((6, 4, 3, 4)), PAGES, LENGTHS),
@@ -113,7 +113,7 @@ BAD: list[tuple[Any, str]] = [
     ),
     (
         lambda: cache.ragged(Q[0], K[0], K[0], np.array([0, 1]), np.array([0, 2])),
-        "ragged: q_starts is [0, 1], expected to rise from 0 to 2, the rows of q",
+        "ragged: q_starts is [0, 1], expected to rise from 0 to 2, the length of q",
     ),
     (
         lambda: cache.ragged(Q[0], K[0], K[0], np.array([0, 2, 1, 2]), CUT),

@@ -53,10 +53,10 @@ def test_scores_without_end_do_not_overflow() -> None:
     assert gates.sigmoid(np.array([[[-1e300, -1e308]]]))[1].tolist() == [[[0.0]]]
 
 
-def test_a_nan_is_chosen_last() -> None:
-    chosen, weights = gates.gshard(np.array([[[np.nan, 1.0, 2.0]]]), chosen=2)
-    assert chosen.tolist() == [[[2, 1]]]
-    assert np.isfinite(weights).all()
+def test_a_nan_is_chosen_last_and_spoils_a_softmax() -> None:
+    scores = np.array([[[np.nan, 1.0, 2.0]]])
+    assert gates.sigmoid(scores, chosen=2)[0].tolist() == [[[2, 1]]]
+    assert np.isnan(gates.gshard(scores, chosen=2)[1]).all()
 
 
 def test_dispatch_by_hand() -> None:

@@ -124,7 +124,10 @@ BAD: list[tuple[Callable[[], Any], str]] = [
         lambda: qmoe.decode(CODES.astype(np.int64), STARTS, columns=3),
         "decode: words is int64 of shape (2,), expected uint16 of one rank",
     ),
-    (lambda: qmoe.decode(CODES, STARTS[:2], columns=3), "decode: starts has to rise from 0 to 2, the length of words"),
+    (
+        lambda: qmoe.decode(CODES, STARTS[:2], columns=3),
+        "decode: starts is [0, 1], expected to rise from 0 to 2, the length",
+    ),
     (lambda: qmoe.decode(CODES, STARTS + 1, columns=3), "decode: starts reaches from 1 to 3, expected 0 to 2"),
     (lambda: qmoe.decode(CODES, list(STARTS), columns=3), "decode: starts is a list, expected an array"),
     (lambda: qmoe.decode(CODES, STARTS, columns=5), "decode: row 0 of words holds 4 weights, expected 5"),

@@ -128,8 +128,10 @@ def test_every_kernel_runs_uncompiled() -> None:
     assert out.startswith("." * 18)
 
 
-def test_every_kernel_refuses_bad_arguments_and_stands_empty_ones() -> None:
-    tests = [f"{Path(__file__).parent}/refusals.py"]
+@pytest.mark.parametrize("cases", ["refusals", "empties", "poisoned"])
+def test_every_kernel_uncompiled_on(cases: str) -> None:
+    """Bad arguments, empty ranks, NaN and infinities, each in a module of its own."""
+    tests = [f"{Path(__file__).parent}/{cases}.py"]
     out = probe(SOURCES.parents[1], UNCOMPILED.format(tests=tests), NUMBA_DISABLE_JIT="1")
     assert out.startswith("." * 18)
 

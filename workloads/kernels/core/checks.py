@@ -48,6 +48,22 @@ def whole(kernel: str, *, least: int = 0, most: int = 2**31, **given: Any) -> No
             raise ValueError(f"{kernel}: {name} is {value!r}, expected a whole number from {least} to {most}")
 
 
+def bounds(kernel: str, stop: int, of: str, count: Any = ..., **given: Any) -> None:
+    """Refuse what does not rise from 0 to ``stop``: where each of ``count`` groups of rows begins, and the end."""
+    for name, starts in given.items():
+        indices(kernel, below=stop + 1, **{name: (starts, (count if count is ... else count + 1,))})
+        if not len(starts) or starts[0] != 0 or starts[-1] != stop or (np.diff(starts) < 0).any():
+            shown = np.array2string(starts, max_line_width=1000, threshold=8, separator=", ")
+            raise ValueError(f"{kernel}: {name} is {shown}, expected to rise from 0 to {stop}, the length of {of}")
+
+
+def newest(kernel: str, queries: int, keys: int) -> None:
+    """Refuse more causal queries than keys: queries are the newest of the context, which includes them."""
+    if queries > keys:
+        raise ValueError(f"{kernel}: q has {queries} queries and k has {keys} keys; causal expects no more queries "
+                         "than keys, which include those of the queries")  # fmt: skip
+
+
 def joined(array: Array, ranks: int) -> Array:
     """The same numbers with the first ``ranks`` ranks as one, and free to write to: kernels know one kind of array."""
     return np.require(array.reshape(prod(array.shape[:ranks]), *array.shape[ranks:]), requirements="W")

@@ -141,7 +141,7 @@ def _absorb_tile(
 
 
 @jit
-def _dots(query: Array, keys: Array, scores: Array) -> None:  # (e), (n, e) -> (n)
+def dots(query: Array, keys: Array, scores: Array) -> None:  # (e), (n, e) -> (n)
     """The scores of one query, four keys at a time."""
     count, width = keys.shape
     zero = query.dtype.type(0)
@@ -183,7 +183,7 @@ def _absorb_row(
     query: Array, keys: Array, values: Array, scores: Array, peak: Array, total: Array, out: Array, lane: int
 ) -> None:  # (e), (n, e), (n, f), scratch (n), state (i), (i), (f, i)
     """Keys that one query sees, all of them, into the running state of its lane."""
-    _dots(query, keys, scores)
+    dots(query, keys, scores)
     top = peak[lane]
     for n in range(len(scores)):
         top = scores[n] if scores[n] > top else top
@@ -305,5 +305,6 @@ def attend(
                 window, sinks = item["window"], item["sinks"]
                 _absorb_tile(query, keys, values, first, last, low, high, window, sinks, scores, peak, total, out)
         for i in range(item["count"]):
-            x[start + i], z[start + i] = peak[i], total[i]
+            spoilt = np.isnan(total[i]) and peak[i] < np.inf  # by a NaN score, which comparisons pass over
+            x[start + i], z[start + i] = total[i] if spoilt else peak[i], total[i]
         store(out, start, item["count"], o)
