@@ -252,9 +252,9 @@ def _enter(
     most, rank = _no_waste(shape, state, frame, capacity)
     for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
         i = state.pool[k]
-        dominated = state.low[i] + shape.size[i] - 1
+        dominated = int(state.low[i] + shape.size[i] - 1)
         if dominated < most:
-            most, rank = dominated, FAR  # the rank was for the offset that is now too high
+            most, rank = dominated, int(FAR)  # the rank was for the offset that is now too high
     top = state.now[POOL]
     frame[CHOICE_AT] = frame[CHOICE] = top
     for k in range(frame[MEMBER_AT], frame[MEMBER_END]):

@@ -51,7 +51,7 @@ def test_help_names_every_option_and_shows_examples(command: str, capsys: pytest
 def test_weir_alone_prints_short_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys)
     assert "weir estimate llama-3-70b --on 2xh100_4xh20" in text
-    assert len(text.splitlines()) < 40
+    assert len(text.splitlines()) < 50  # a line a command
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
