@@ -158,8 +158,12 @@ class Fanout:
     network: str = ""  # "mesh" (two-dimensional) or "hyperx" (all in a row or column are neighbours); "" for none
     hop: float = 0.0  # s, one way, from a copy to its neighbour
     port: float = inf  # B/s, one direction, into or out of one copy
+    topology: str = ""  # of the wires by which a loop nest's words reach the copies; "" where hops are not counted
+    pitch: float = 0.0  # m, from a copy to its neighbour; 0 if not stated
+    bandwidth: float = inf  # B/s, one direction, where these wires begin
 
     NETWORKS: ClassVar[tuple[str, ...]] = ("", "mesh", "hyperx")
+    TOPOLOGIES: ClassVar[tuple[str, ...]] = ("", "bus", "chain", "mesh", "tree")
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "count": Quantity("1", positive=True, whole=True),
         "skew": Quantity("s"),
@@ -168,7 +172,17 @@ class Fanout:
         "base_clock": Quantity("Hz", positive=True),
         "hop": Quantity("s"),
         "port": Quantity("B/s", positive=True),
+        "pitch": Quantity("m", positive=True),
+        "bandwidth": Quantity("B/s", positive=True),
     }
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns of copies laid out as squarely as their number divides, the fewer rows."""
+        high = int(np.sqrt(self.count))
+        while self.count % high:
+            high -= 1
+        return high, self.count // high
 
     @property
     def crossing(self) -> float:
@@ -178,13 +192,9 @@ class Fanout:
     @property
     def hops(self) -> float:
         """Mean hops, one way, to a random copy: of a mesh, a third of each side; of a HyperX, one a dimension."""
-        high = int(np.sqrt(self.count))
-        while self.count % high:
-            high -= 1
-        sides = (high, self.count // high)
         if self.network == "mesh":
-            return sum((side * side - 1) / (3 * side) for side in sides)
-        return sum(1 - 1 / side for side in sides) if self.network == "hyperx" else 0.0
+            return sum((side * side - 1) / (3 * side) for side in self.sides)
+        return sum(1 - 1 / side for side in self.sides) if self.network == "hyperx" else 0.0
 
 
 @dataclass(frozen=True, slots=True)

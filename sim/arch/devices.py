@@ -81,7 +81,7 @@ def load(path: Path) -> Device:
     """The device a file describes; all of the file's problems are reported together."""
     top = Table(read(path, "device"), path.name, FILE_KEYS, [])
     memories = tuple(_memory(entry) for entry in top.tables("memory", (*_known(Memory.QUANTITIES), *_MEMORY)))
-    fanouts = tuple(_fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network")))
+    fanouts = tuple(_fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network", "topology")))
     entries = top.tables("compute", ("name", "under", "chained", "asynchronous", "apart", "area", "contexts", *_RATES))
     links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)
@@ -122,7 +122,11 @@ def _memory(entry: Table) -> Memory:
 
 def _fanout(entry: Table) -> Fanout:
     network = entry.one_of("network", Fanout.NETWORKS) if "network" in entry.raw else ""
-    return replace(_part(Fanout, entry), network=network)
+    topology = entry.one_of("topology", Fanout.TOPOLOGIES) if "topology" in entry.raw else ""
+    for name in ("pitch", "bandwidth"):
+        if name in entry.raw and not topology:
+            entry.problems.append(f"{entry.where}: {name!r} needs a 'topology': {', '.join(Fanout.TOPOLOGIES[1:])}")
+    return replace(_part(Fanout, entry), network=network, topology=topology)
 
 
 def _link(entry: Table) -> Link:

@@ -78,7 +78,10 @@ def _device() -> Schema:
     memory: dict[str, Schema] = {
         "replacement": {"enum": [one for one in Memory.REPLACEMENTS if one]}, "interleaved": {"type": "boolean"},
     }  # fmt: skip
-    network: dict[str, Schema] = {"network": {"enum": [one for one in Fanout.NETWORKS if one]}}
+    network: dict[str, Schema] = {
+        "network": {"enum": [one for one in Fanout.NETWORKS if one]},
+        "topology": {"enum": [one for one in Fanout.TOPOLOGIES if one]},
+    }
     link: dict[str, Schema] = {"name": TEXT, "scope": {"enum": list(Link.SCOPES)}, "reduces": {"type": "boolean"}}
     link |= _quantities(Link.QUANTITIES)
     node = {"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]}

@@ -35,13 +35,41 @@ class Computes:
     reductions: Any = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Elements of a tensor on the wires of a fan-out, over all its copies, on behalf of a place in the nest.
+
+    ``words`` pass where the wires begin, ``hops`` are links crossed, ``pitches`` the way in distances of neighbours.
+    """
+
+    fanout: str
+    tensor: str
+    outwards: bool  # sums and results; operands go inwards
+    words: Any
+    hops: Any
+    pitches: Any
+    at: int = 0
+    exact: bool = True  # or else as near as the closed form comes
+
+
 @dataclass(frozen=True)
 class Counts:
-    """All actions of one run; ``copies`` are elements handed to one more instance of those that share a read."""
+    """All actions of one run; ``copies`` are elements handed to one more instance of those that share a read.
+
+    ``carried`` is there for fan-outs of a device that states their topology.
+    """
 
     actions: tuple[Action, ...]
     computes: tuple[Computes, ...]
     copies: tuple[Action, ...] = ()
+    carried: tuple[Carried, ...] = ()
+
+    def hops(self) -> dict[tuple[str, str], Any]:
+        """By fan-out and tensor: links crossed by its elements."""
+        found: dict[tuple[str, str], Any] = {}
+        for one in self.carried:
+            found[one.fanout, one.tensor] = found.get((one.fanout, one.tensor), 0) + one.hops
+        return {key: count for key, count in found.items() if not _zero(count)}
 
     def multicasts(self) -> dict[tuple[str, str], Any]:
         """By level and tensor: elements that its reads brought to further instances, which other levels or units took
@@ -74,12 +102,13 @@ class Counts:
         return {key: count for key, count in found.items() if not _zero(count)}
 
     def rows(self) -> tuple[tuple[str, str, str, Any], ...]:
-        """Level, tensor, kind and count of all that is not zero, multicasts and additions between instances included
-        (of these, the unit and the Einsum that adds)."""
+        """Level, tensor, kind and count of all that is not zero, multicasts, additions between instances (of these, the
+        unit and the Einsum that adds) and hops (of these, the fan-out and the tensor) included."""
         actions = ((*key, count) for key, count in self.table().items())
         copies = ((level, tensor, "multicasts", count) for (level, tensor), count in self.multicasts().items())
         sums = ((c.unit, c.einsum, "reductions", c.reductions) for c in self.computes if not _zero(c.reductions))
-        return (*actions, *copies, *sums)
+        hops = ((fanout, tensor, "hops", count) for (fanout, tensor), count in self.hops().items())
+        return (*actions, *copies, *sums, *hops)
 
     def frame(self) -> Any:
         """A pandas DataFrame, one row a level, tensor and kind."""
@@ -97,5 +126,5 @@ def merged(parts: Iterable[Counts]) -> Counts:
     every = tuple(parts)
     return Counts(
         tuple(a for p in every for a in p.actions), tuple(c for p in every for c in p.computes),
-        tuple(c for p in every for c in p.copies),
+        tuple(c for p in every for c in p.copies), tuple(c for p in every for c in p.carried),
     )  # fmt: skip

@@ -35,11 +35,11 @@ def counts(
 
 def counted(at: Sized) -> Counts:
     """All actions of one run at given sizes."""
-    return _Counter(at).count()
+    return Counter(at).count()
 
 
 @dataclass
-class _Counter:
+class Counter:
     """One counting: it holds what it has found, and the volumes that several counts share."""
 
     at: Sized
@@ -258,7 +258,7 @@ class _Counter:
             if rank not in tile.ranks:
                 total = total * self.at.visits(rank, path)
         for rank in tile.plain:
-            total = total * self.sizes[rank]  # its pieces make up the rank
+            total = total * self.at.covered(rank, cuts.get(rank, ()))
         for group in tile.skew:
             pieces = [[Change(w, 0, n) for w, n in self.at.states(r, cuts.get(r, ()))] for r in group.ranks]
             total = total * _volumes(pieces, group, _length)

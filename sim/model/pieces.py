@@ -18,11 +18,15 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One loop over a rank: pieces of ``tile``, in time or in space; ``at`` is its place among all nodes."""
+    """One loop over a rank: pieces of ``tile``, in time or in space; ``at`` is its place among all nodes.
+
+    With ``only``, this instance of a loop in space is looked at (or these, an array along the last axis).
+    """
 
     tile: Any
     space: bool
     at: int
+    only: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ def cut_up(states: States, cut: Cut, alone: bool = False) -> States:
     """
     if alone:
         return [(w, least(cut.tile, n)) for w, n in states]
+    if cut.only is not None:
+        return [(w * (n > cut.only * cut.tile), _chunk(divided(n, cut.tile), cut.only, cut)) for w, n in states]
     wholes, short = [], []
     for w, n in states:
         whole, rest = divided(n, cut.tile)
@@ -151,6 +157,9 @@ def _again(pair: Change, cut: Cut) -> Change:
 def _apart(pair: Change, cut: Cut) -> Iterator[Change]:
     """Instance by instance, those that hold something of the old piece: full pieces together, those at edges alone."""
     old, new, later = (divided(n, cut.tile) for n in (pair.old, pair.new, pair.barred))
+    if cut.only is not None:
+        yield Change(pair.weight, *(_chunk(n, cut.only, cut) for n in (old, new)), pair.shift, _chunk(later, cut.only, cut))
+        return
     hides = pair.barred > 0
     after = np.where(hides, later[0], -1) if _some(hides * 1) else -1  # the last instance with part of the later piece
     w, edge = pair.weight, least(old[0], new[0])

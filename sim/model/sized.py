@@ -23,11 +23,15 @@ Path = tuple[Cut, ...]  # loops over one rank, outermost first: all of those abo
 
 @dataclass(frozen=True, eq=False)
 class Sized:
-    """A mapped nest at extents of ranks and at tile sizes by loop (``m.0``), numbers or arrays."""
+    """A mapped nest at extents of ranks and at tile sizes by loop (``m.0``), numbers or arrays.
+
+    ``only`` picks instances of loops in space by place: what enters, covers or runs is then asked of these alone.
+    """
 
     mapped: Mapped
     sizes: Mapping[str, Any]
     tiles: Mapping[str, Any]
+    only: Mapping[int, Any] = field(default_factory=dict)
     _known: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     @classmethod
@@ -52,7 +56,7 @@ class Sized:
     def _cuts(self, loops: tuple[Loop, ...]) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for loop in loops:
-            cut = Cut(self.width(loop), loop.space, loop.at)
+            cut = Cut(self.width(loop), loop.space, loop.at, self.only.get(loop.at))
             found[loop.node.rank] = (*found.get(loop.node.rank, ()), cut)
         return found
 
@@ -107,7 +111,7 @@ class Sized:
 
     def covered(self, rank: str, path: Path, lone: Collection[int] = ()) -> Any:
         """Elements of a rank run in all visits and instances; of the loops in space at ``lone``, by instance 0 only."""
-        if not any(cut.space and cut.at in lone for cut in path):
+        if not any(cut.space and (cut.at in lone or cut.only is not None) for cut in path):
             return self.sizes[rank]  # the pieces of a rank make up the rank
         return total(w * n for w, n in self.states(rank, path, lone))
 
