@@ -81,7 +81,9 @@ def load(path: Path) -> Device:
     """The device a file describes; all of the file's problems are reported together."""
     top = Table(read(path, "device"), path.name, FILE_KEYS, [])
     memories = tuple(_memory(entry) for entry in top.tables("memory", (*_known(Memory.QUANTITIES), *_MEMORY)))
-    fanouts = tuple(_fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network", "topology")))
+    fanouts = tuple(
+        _fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network", "topology"))
+    )
     entries = top.tables("compute", ("name", "under", "chained", "asynchronous", "apart", "area", "contexts", *_RATES))
     links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES)))
     computes = tuple(_compute(entry) for entry in entries)

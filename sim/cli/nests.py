@@ -170,11 +170,44 @@ def summary(found: MappedEstimate) -> dict[str, Any]:
         "joules_by": {name: _last(value) for name, value in found.joules_by.items()},
         "area": [{"name": a.name, "mm2": a.total, "how": a.how, "model": a.model} for a in found.areas],
         "notes": list(found.notes),
+        **_wired(found),
         "counts": [
             {"level": level, "tensor": tensor, "kind": kind, "elements": _last(count)}
             for level, tensor, kind, count in found.counts.rows()
         ],
     }
+
+
+def _wired(found: MappedEstimate) -> dict[str, Any]:
+    """What moves on the wires of each fan-out, if any states its topology."""
+    wires = found.wires
+    rows = [
+        {
+            "fanout": name,
+            "bytes": _last(wires.moved(name)),
+            "hops": _last(wires.hops(name)),
+            "seconds": _last(wires.seconds[name]),
+            "joules": _last(wires.joules.get(name, 0.0)),
+        }
+        for name in wires.names
+    ]
+    return {"wires": rows} if rows else {}
+
+
+def _wires(found: MappedEstimate) -> Iterator[Sheet]:
+    """The same as a table."""
+    rows = tuple(
+        (
+            row["fanout"],
+            fmt(row["bytes"], "B"),
+            f"{row['hops']:,.0f}",
+            fmt(row["seconds"], "s"),
+            fmt(row["joules"], "J"),
+        )
+        for row in _wired(found).get("wires", ())
+    )
+    if rows:
+        yield Sheet("", ("wires", "bytes", "hops", "time", "energy"), rows, right=(1, 2, 3, 4))
 
 
 def _text(found: MappedEstimate, everything: bool, proof: str) -> tuple[Sheet | str, ...]:
@@ -183,6 +216,7 @@ def _text(found: MappedEstimate, everything: bool, proof: str) -> tuple[Sheet | 
         f"{found.mapped.cascade.name} on {found.device.name}: {cost}",
         "\n".join(helped(found)),
         _levels(found),
+        *_wires(found),
         _units(found),
     ]
     if everything:

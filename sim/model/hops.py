@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einsum import WeirError
-from sim.arch import Device, Fanout
+from sim.arch import Compute, Device, Fanout, Memory
 from sim.model.actions import Carried
 from sim.model.counts import Counter
 from sim.model.nests import Held, Leaf, Loop
@@ -87,12 +87,15 @@ def carried(at: Sized, device: Device) -> tuple[Carried, ...]:
 
 def _stacked(rows: tuple[Carried, ...], shape: tuple[int, ...]) -> Carried:
     """One move at all design points."""
-    arrays = {n: np.reshape([getattr(row, n) for row in rows], shape) for n in ("words", "hops", "pitches")}
-    return replace(rows[0], exact=all(row.exact for row in rows), **arrays)
+    words, hops, pitches = (np.reshape([getattr(r, n) for r in rows], shape) for n in ("words", "hops", "pitches"))
+    exact = all(row.exact for row in rows)
+    return replace(rows[0], words=words, hops=hops, pitches=pitches, exact=exact)
 
 
 def _carried(at: Sized, device: Device) -> Iterator[Carried]:
-    above = _fans_above(device)
+    """What moves on the wires at one design point; of sparse operands, who shares which words is not known."""
+    above, cascade = _fans_above(device), at.mapped.cascade
+    dense = not any(cascade.patterns.values()) and not any(t.patterns for t in cascade.tensors)
     for move in _moves(at):
         between = tuple(fan for fan in above[move.inner] if fan not in above[move.outer])
         if not any(fan.topology for fan in between):
@@ -101,16 +104,18 @@ def _carried(at: Sized, device: Device) -> Iterator[Carried]:
         for number, fan in enumerate(between):
             if fan.topology:
                 outside = {one.name for one in between[:number]}
-                yield _crossed(spread, fan, outside)
+                found = _crossed(spread, fan, outside)
+                yield found if dense else replace(found, exact=False)
 
 
 def _fans_above(device: Device) -> Mapping[str, tuple[Fanout, ...]]:
     """Fan-outs above each component, the outermost first."""
     fans = {fan.name: fan for fan in device.fanouts}
-    parents = {part.name: part.under for part in (*device.memories, *device.fanouts, *device.computes)}
+    parts: tuple[Memory | Fanout | Compute, ...] = (*device.memories, *device.fanouts, *device.computes)
+    parents = {part.name: part.under for part in parts}
     found: dict[str, tuple[Fanout, ...]] = {}
-    for name in parents:
-        path, place = list[Fanout](), parents[name]
+    for name, above in parents.items():
+        path, place = list[Fanout](), above
         while place:
             path = [fans[place], *path] if place in fans else path
             place = parents[place]

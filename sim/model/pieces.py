@@ -158,7 +158,8 @@ def _apart(pair: Change, cut: Cut) -> Iterator[Change]:
     """Instance by instance, those that hold something of the old piece: full pieces together, those at edges alone."""
     old, new, later = (divided(n, cut.tile) for n in (pair.old, pair.new, pair.barred))
     if cut.only is not None:
-        yield Change(pair.weight, *(_chunk(n, cut.only, cut) for n in (old, new)), pair.shift, _chunk(later, cut.only, cut))
+        was, becomes, barred = (_chunk(n, cut.only, cut) for n in (old, new, later))
+        yield Change(pair.weight, was, becomes, pair.shift, barred)
         return
     hides = pair.barred > 0
     after = np.where(hides, later[0], -1) if _some(hides * 1) else -1  # the last instance with part of the later piece

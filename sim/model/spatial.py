@@ -18,9 +18,11 @@ from sim.model.actions import IN, KINDS, OUT, Counts
 from sim.model.counts import counted
 from sim.model.elapsed import elapsed
 from sim.model.filling import Filling, filling
+from sim.model.hops import carried
 from sim.model.legal import legal
 from sim.model.nests import Leaf, Mapped, taken_apart
 from sim.model.sized import Sized
+from sim.model.wires import Wires
 from sim.units import fmt
 
 if TYPE_CHECKING:
@@ -68,9 +70,15 @@ class MappedEstimate:
         return found
 
     @cached_property
+    def wires(self) -> Wires:
+        """What moves on the wires of fan-outs that state their topology, its seconds and joules."""
+        each = {one.tensor: self._each(one.tensor) for one in self.counts.carried}
+        return Wires(self.device, self.counts.carried, each, self.filled.technology if self.filled else None)
+
+    @cached_property
     def seconds(self) -> Any:
         """Wall seconds: units and levels overlap but for what the nest puts in sequence and for fills nothing hides;
-        operands that are handed on while others are used set a pace of their own."""
+        operands that are handed on while others are used set a pace of their own. Wires overlap as levels do."""
         found = elapsed(self.mapped.nest, self._work, self.filling.exposed, self._traffic_seconds)
         return np.maximum(found, self.filling.hidden + self.filling.total)
 
@@ -81,12 +89,12 @@ class MappedEstimate:
 
     @cached_property
     def _traffic_seconds(self) -> dict[int, dict[str, Any]]:
-        """Seconds of each level with a limited bandwidth, by the place in the nest on whose behalf it works."""
+        """Seconds of each level and fan-out of limited bandwidth, by the place in the nest on whose behalf it works."""
         moved: dict[tuple[int, str], list[Any]] = {}
         for action in self.counts.actions:
             both = moved.setdefault((action.at, action.level), [0.0, 0.0])
             both[action.kind in IN] = both[action.kind in IN] + self._each(action.tensor) * action.count
-        found: dict[int, dict[str, Any]] = {}
+        found = {at: dict(wires) for at, wires in self.wires.places.items()}
         memories = {m.name: m for m in self.device.memories if m.rate < np.inf}
         for (at, level), (read, written) in moved.items():
             if level in memories:
@@ -121,13 +129,14 @@ class MappedEstimate:
 
     @cached_property
     def joules_by(self) -> dict[str, Any]:
-        """Joules of each level and unit, and ``idle`` for the time it takes."""
+        """Joules of each level, unit and fan-out's wires, and ``idle`` for the time it takes."""
         found: dict[str, Any] = {}
         for memory in self.device.memories:
             leaked = memory.leakage * self.device.instances(memory.name) * self.seconds
             found[memory.name] = self.spent(memory.name) + leaked
         for busy in self.leaves:
             found[busy.unit] = found.get(busy.unit, 0.0) + busy.joules
+        found |= self.wires.joules
         if self.device.power is not None:
             found["idle"] = self.device.power.idle * self.seconds
         return found
@@ -158,8 +167,10 @@ class MappedEstimate:
 
     @property
     def bound(self) -> str:
-        """The level, ``compute``, or ``fills`` (operands handed on), that sets the pace (at the last design point)."""
-        parts = {"compute": self.compute_seconds, "fills": self.filling.hidden, **self.level_seconds}
+        """The level, fan-out, ``compute``, or ``fills`` (operands handed on), that sets the pace (at the last design
+        point)."""
+        moving = self.level_seconds | self.wires.seconds
+        parts = {"compute": self.compute_seconds, "fills": self.filling.hidden, **moving}
         return max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
 
     @cached_property
@@ -190,7 +201,7 @@ class MappedEstimate:
                     "; its kind in the file, [technology] dram, would say" if self.device.memory.name in nothing else ""
                 )
             found.append(f"no energy is known for {', '.join(nothing)}: counted as 0 J{cure}")
-        return tuple(found)
+        return (*found, *self.wires.notes())
 
     def frame(self) -> Any:
         """A pandas DataFrame of the counts, with bytes."""
@@ -209,6 +220,11 @@ class MappedEstimate:
             size, joules = self.traffic(level), self.joules_by[level]
             cells = (fmt(_last(size), "B"), fmt(_last(seconds), "s"), fmt(_last(joules), "J"))
             lines.append(f"  {level:12} " + " ".join(f"{cell:>10}" for cell in cells))
+        for name in self.wires.names:
+            moved, hops = _last(self.wires.moved(name)), _last(self.wires.hops(name))
+            seconds, joules = self.wires.seconds[name], self.wires.joules.get(name, 0.0)
+            shown = (fmt(moved, "B"), fmt(_last(seconds), "s"), fmt(_last(joules), "J"))
+            lines.append(f"  {name:12} " + " ".join(f"{cell:>10}" for cell in shown) + f" {hops:,.0f} hops")
         return "\n".join(lines)
 
 
@@ -233,6 +249,8 @@ def evaluate(
     if checked:
         legal(sized, device)
     found = counted(sized)
+    if moved := carried(sized, device):
+        found = replace(found, carried=moved)
     points = {c.einsum: c.points for c in found.computes}
     leaves = tuple(_busy(sized, leaf, device, points[leaf.einsum.name]) for leaf in mapped.leaves)
     return MappedEstimate(mapped, device, found, leaves, filling(sized, device, found), at, tiles or {}, filled)

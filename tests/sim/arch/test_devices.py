@@ -221,3 +221,13 @@ def test_a_chain_is_true_or_false(tmp_path: Path) -> None:
     odd = WHOLE.replace('under = "sm"\n[compute', 'under = "sm"\nchained = "yes"\n[compute')
     with pytest.raises(WeirError, match="'chained' must be true or false"):
         device(write(tmp_path, odd))
+
+
+def test_wires_of_a_fan_out_have_a_topology(tmp_path: Path) -> None:
+    wires = 'count = 4\ntopology = "mesh"\npitch = "50 um"\nbandwidth = "1 GB/s"'
+    [fan] = device(write(tmp_path, WHOLE.replace("count = 4", wires))).fanouts
+    assert (fan.topology, fan.pitch, fan.bandwidth, fan.sides) == ("mesh", pytest.approx(5e-5), 1e9, (2, 2))
+    with pytest.raises(WeirError, match="'pitch' needs a 'topology': bus, chain, mesh, tree"):
+        device(write(tmp_path, WHOLE.replace("count = 4", 'count = 4\npitch = "50 um"')))
+    with pytest.raises(WeirError, match="topology"):
+        device(write(tmp_path, WHOLE.replace("count = 4", 'count = 4\ntopology = "ring"')))
