@@ -39,6 +39,7 @@ def _symbols() -> dict[str, tuple[str, float]]:
         ("W", "W", 1.0, _DECIMAL | _SMALL),
         ("J", "J", 1.0, _DECIMAL | _SMALL),
         ("Hz", "Hz", 1.0, _DECIMAL),
+        ("m", "m", 1.0, _SMALL),
     ):
         known[base] = (dimension, size)
         known |= {prefix + base: (dimension, factor * size) for prefix, factor in prefixes.items()}
@@ -159,8 +160,8 @@ def fmt(value: float, unit: str) -> str:
 def _prefix(value: float, unit: str) -> tuple[float, str]:
     """The power of a thousand that leaves one to three digits, where the unit takes prefixes of that sign."""
     above = unit.partition("/")[0]
-    steps = ((1.0, ""),) if above in {"s", "1", "USD", "h"} or "^" in above else _STEPS
-    fractions = _FRACTIONS if above in {"s", "W", "J"} else ()
+    steps = ((1.0, ""),) if above in {"s", "m", "1", "USD", "h"} or "^" in above else _STEPS
+    fractions = _FRACTIONS if above in {"s", "m", "W", "J"} else ()
     for size, prefix in (*steps, *fractions):
         if value >= size:
             return size, prefix

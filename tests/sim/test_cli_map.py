@@ -93,6 +93,24 @@ def test_json_counts_what_a_hand_does(here: Path, capsys: pytest.CaptureFixture[
     assert found["seconds"] == pytest.approx(8**3 / 1e9 + 2 * (8 * 8 + 2 * 8 * 8) / 16e9)
 
 
+def test_wires_are_counted_timed_and_priced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fan = '[[fanout]]\nname = "lanes"\nunder = "buffer"\ncount = 4\n'
+    fan += 'topology = "chain"\npitch = "50 um"\nbandwidth = "1 MB/s"\n'
+    chip = CHIP.replace('under = "buffer"', 'under = "lanes"').replace("[[compute]]", f"{fan}[[compute]]")
+    (here / "chip.toml").write_text(chip)
+    (here / "nest.txt").write_text(NEST.replace("    Z on", "    spatial n tile 1 over lanes\n      Z on"))
+    assert main([*ASK, "--show", "--technology", "45 nm"]) == 0
+    out = capsys.readouterr().out
+    assert "bound by lanes" in out
+    assert re.search(r"lanes +B +hops +1,280", out)  # 1 + 2 + 3 + 4 links, for 2 pieces of n, 8 of m, 8 of k
+    assert "energy of lanes is modelled: wires at 45 nm, 50 um to a neighbour" in out
+    assert main([*ASK, "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["wires"]
+    assert (row["fanout"], row["joules"]) == ("lanes", 0)
+    assert row["hops"] == 4 * 8 * 8 * 2 + 2 * (1 + 2 + 3 + 4) * 8 * 8 * 2  # A by multicast, B and Z each by itself
+    assert row["seconds"] == pytest.approx(2 * (8 * 8 * 2 + 8**3) / 1e6)
+
+
 def test_estimate_takes_a_mapping_too(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = [f"--size={r}=8" for r in "mnk"]
     assert main(["estimate", "gemm.txt", *sizes, "--on", "chip.toml", "--mapping", "nest.txt", "--json"]) == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from einsum.errors import WeirError
 from sim.units import fmt, si
 
-UNITS = ("B", "B/s", "s", "FLOP/s", "op/s", "W", "J", "J/B", "m^2", "mm^2", "Hz", "USD/h", "USD", "1", "J/op")
+UNITS = ("B", "B/s", "s", "FLOP/s", "op/s", "W", "J", "J/B", "m^2", "mm^2", "Hz", "USD/h", "USD", "1", "J/op", "m")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ UNITS = ("B", "B/s", "s", "FLOP/s", "op/s", "W", "J", "J/B", "m^2", "mm^2", "Hz"
         ("989 TFLOP/s", "op/s", 989e12),
         ("33 us", "s", 33e-6),
         ("33 µs", "s", 33e-6),
+        ("50 um", "m", 50e-6),
         ("5ms", "s", 5e-3),
         ("2 h", "s", 7200.0),
         ("3.9 pJ/bit", "J/B", 31.2e-12),
@@ -94,6 +95,7 @@ def test_a_near_miss_in_a_compound_unit_names_the_unit() -> None:
         (999.9e9, "B", "1 TB"),
         (31.2e-12, "J/B", "31.2 pJ/B"),
         (7200.0, "s", "7200 s"),
+        (5e-5, "m", "50 um"),
         (0.0, "s", "0 s"),
         (-1.5e-6, "s", "-1.5 us"),
         (11.06, "USD/h", "11.1 USD/h"),

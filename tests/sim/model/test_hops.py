@@ -251,7 +251,7 @@ def test_wires_cost_by_length() -> None:
     process = Process(45.0)
     made = evaluate(GEMV, NEST, chip(process, topology="chain", pitch=1e-4))
     assert made.joules_by["columns"] == pytest.approx(16 * (30 + 60 + 60) * Technology(45).wire(1e-4))
-    assert "energy of columns is modelled: wires at 45 nm, 0.0001 m to a neighbour" in made.notes
+    assert "energy of columns is modelled: wires at 45 nm, 100 um to a neighbour" in made.notes
     silent = evaluate(GEMV, NEST, chip(topology="chain", pitch=1e-4))
     assert "columns" not in silent.joules_by
     assert any("no energy is known for the wires of columns" in note for note in silent.notes)
