@@ -23,7 +23,7 @@ from sim.model.sized import Sized
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.float64]
-LIMIT = 1 << 24  # instances times copies of one fan-out
+LIMIT = 1 << 20  # instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,8 @@ def _spread(at: Sized, move: _Move) -> _Spread:
     """The instances of a move, each with the words that it takes."""
     trips = tuple(int(at.trips(loop)) for loop in move.loops)
     if prod(trips) > LIMIT:
-        raise WeirError(f"hops to {prod(trips)} instances are too many to count; at most {LIMIT}")
+        cure = "leave the topology of their fan-outs out"
+        raise WeirError(f"hops to {prod(trips)} instances are too many to count; at most {LIMIT}: {cure}")
     places = np.indices(trips, np.int64).reshape(len(trips), prod(trips))
     only = {loop.at: row for loop, row in zip(move.loops, places, strict=True)}
     words = move.words(Counter(replace(at, only=only, _known={})))
@@ -142,14 +143,10 @@ def _crossed(spread: _Spread, fan: Fanout, outside: set[str]) -> Carried:
         lambda p: p.node.rank not in move.merged or _over(p) in outside or (alone and _over(p) == fan.name)
     )
     at = spread.number(lambda p: _over(p) == fan.name)
-    if at.size * fan.count > LIMIT:
-        raise WeirError(f"hops over {fan.name!r}: {at.size} instances times {fan.count} are too many to count; "
-                        f"at most {LIMIT}: leave its topology out")  # fmt: skip
-    hops = pitches = 0.0
-    for link, long in links(fan, at):
-        crossing = _together(stream, link, spread.words)
-        hops, pitches = hops + crossing, pitches + long * crossing
-    words = _together(stream, np.zeros_like(at), spread.words)
+    order = np.lexsort((at, stream))
+    stream, at, taken = stream[order], at[order], spread.words[order]
+    hops, pitches = crossings(fan, stream, at, taken)
+    words = _together(taken, stream)
     return Carried(
         fan.name, move.tensor, move.outwards, words, hops, pitches, move.at, move.exact and spread.nested
     )  # fmt: skip
@@ -159,36 +156,50 @@ def _over(loop: Loop) -> str:
     return getattr(loop.node, "over", "")
 
 
-def _together(stream: Ints, link: Ints, words: Words) -> float:
-    """Words that cross some links, each once for all of a stream that share it; link -1 is none."""
-    there = link >= 0
-    key = (stream * (link.max(initial=0) + 1) + link)[there]
-    most = np.zeros(key.max(initial=-1) + 1)
-    np.maximum.at(most, key, words[there])
-    return float(most.sum())
-
-
-def links(fan: Fanout, at: Ints) -> Iterator[tuple[Ints, float]]:
-    """Sets of links, by the number of the one that a word to each copy ``at`` crosses (-1: none) and length in pitches.
+def crossings(fan: Fanout, stream: Ints, at: Ints, words: Words) -> tuple[float, float]:
+    """Links crossed by words to copies ``at``, those of a stream shared, and the way in pitches.
 
     A bus is one wire along all copies. A chain passes from copy to copy, and begins at the first. A mesh passes down
     the first column of the rows of :attr:`Fanout.sides`, then along a row. A binary tree's links are half as long as
     what they join is wide.
     """
-    rows, columns = fan.sides
     if fan.topology == "bus":
-        yield np.zeros_like(at), float(fan.count)
-    elif fan.topology == "tree":
-        for height in range(max((fan.count - 1).bit_length(), 1)):
-            yield at >> height, 2.0**height / 2
+        hops = _together(words, stream)
+        return hops, fan.count * hops
+    if fan.topology == "tree":
+        heights = range(max((fan.count - 1).bit_length(), 1))
+        levels = [_together(words, stream, at >> height) for height in heights]
+        return sum(levels), sum(2.0**height / 2 * level for height, level in zip(heights, levels, strict=True))
+    hops = _together(words, stream)
+    if fan.topology == "chain":
+        hops += _along(words, at, stream)
     else:
-        high, along = (at // columns, at % columns) if fan.topology == "mesh" else (np.zeros_like(at), at)
-        if fan.topology == "chain":
-            rows = 1
-        for row in range(rows):
-            yield np.where(high >= row, 0, -1), 1.0
-        for column in range(1, int(along.max()) + 1):
-            yield np.where(along >= column, high, -1), 1.0
+        row, column = np.divmod(at, fan.sides[1])
+        hops += _along(words, row, stream) + _along(words, column, stream, row)
+    return hops, hops
+
+
+def _together(words: Words, *keys: Ints) -> float:
+    """Words of all groups with equal keys, sorted, each group's as many as the one that takes most."""
+    return float(np.maximum.reduceat(words, np.flatnonzero(_begins(*keys))).sum())
+
+
+def _along(words: Words, place: Ints, *keys: Ints) -> float:
+    """Links crossed along a line by all groups with equal keys: each link carries the most of what is behind it."""
+    order = np.lexsort((-place, *reversed(keys)))
+    place, group = place[order], np.cumsum(_begins(*(key[order] for key in keys)))
+    values, rank = np.unique(words[order], return_inverse=True)
+    above = group * len(values)  # so that the greatest so far begins anew with each group
+    most = values[np.maximum.accumulate(rank + above) - above]
+    nearer = np.where(np.diff(group, append=-1) == 0, np.append(place[1:], 0), 0)
+    return float((most * (place - nearer)).sum())
+
+
+def _begins(*keys: Ints) -> NDArray[np.bool_]:
+    """Where, along sorted keys, another group begins."""
+    found = np.ones(keys[0].size, bool)
+    found[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return found
 
 
 def _moves(at: Sized) -> Iterator[_Move]:

@@ -272,9 +272,9 @@ def test_sparse_operands_are_said_to_be_approximate() -> None:
 
 
 def test_too_many_instances_are_refused() -> None:
-    wide = replace(chip(), fanouts=(Fanout("columns", "dram", 1 << 13, topology="chain"),))
-    big = parse("Z[n] = A[k] * B[k, n]", n=1 << 13, k=5)
+    wide = replace(chip(), fanouts=(Fanout("columns", "dram", 1 << 21, topology="chain"),))
+    big = parse("Z[n] = A[k] * B[k, n]", n=1 << 21, k=5)
     nest = text.parse("keep A, B, Z in dram\nspatial n tile 1 over columns\n  Z on mac")
-    with pytest.raises(WeirError, match="leave its topology out"):
+    with pytest.raises(WeirError, match="leave the topology of their fan-outs out"):
         evaluate(big, nest, wide)
-    assert sim.estimate(big, replace(wide, fanouts=(Fanout("columns", "dram", 1 << 13),)), mapping=nest).seconds > 0
+    assert sim.estimate(big, replace(wide, fanouts=(Fanout("columns", "dram", 1 << 21),)), mapping=nest).seconds > 0
