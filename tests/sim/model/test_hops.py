@@ -175,6 +175,29 @@ def test_every_word_is_followed(mapped: tuple[Cascade, Nest, Device], topologies
         assert found == brute(cascade, nest, device)
 
 
+def test_unfinished_sums_travel_back_by_their_own_way() -> None:
+    cascade = parse("Z[m] = A[m, k]", m=5, k=4)
+    nest = text.parse("""
+    keep A, Z in dram
+    for k tile 2
+      for m tile 4
+        spatial m tile 2 over columns
+          keep A, Z in registers
+          Z on mac
+    """)
+    device = replace(
+        chip(topology="chain"),
+        memories=(Memory("dram"), Memory("registers", "columns")),
+        computes=(Compute("mac", "registers", (("mac", "bf16", 2e12),)),),
+    )
+    found, exact = formula(cascade, nest, device)
+    assert exact
+    assert found == brute(cascade, nest, device)
+    # sums 0, 1 and 4 leave the first column twice; the second has no other piece than 2 and 3, and holds them throughout
+    assert found["columns", "Z", True] == (2 * 3 + 2, 2 * 3 * 1 + 2 * 2)
+    assert found["columns", "Z", False] == (3, 3 * 1)
+
+
 def test_what_shares_words_over_two_ragged_ranks_is_said_to_be_approximate() -> None:
     cascade = parse("Z[n, p] = A[k] * B[k, n, p]", n=6, p=6, k=5)
     nest = text.parse("""
