@@ -193,7 +193,7 @@ def test_unfinished_sums_travel_back_by_their_own_way() -> None:
     found, exact = formula(cascade, nest, device)
     assert exact
     assert found == brute(cascade, nest, device)
-    # sums 0, 1 and 4 leave the first column twice; the second has no other piece than 2 and 3, and holds them throughout
+    # sums 0, 1 and 4 leave the first column twice; the second holds 2 and 3, its only piece, throughout
     assert found["columns", "Z", True] == (2 * 3 + 2, 2 * 3 * 1 + 2 * 2)
     assert found["columns", "Z", False] == (3, 3 * 1)
 
