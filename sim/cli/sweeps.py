@@ -150,8 +150,9 @@ def again(path: str | None, shown: Mapping[str, Any]) -> None:
     with opened(path, create=False) as store:
         last = store.runs()[-1]
     told = last.spec.get("asked")
-    whole = isinstance(told, Mapping) and told.get("command") == "sweep" and isinstance(told.get("arguments"), Mapping)
-    if not whole:
+    if not (
+        isinstance(told, Mapping) and told.get("command") == "sweep" and isinstance(told.get("arguments"), Mapping)
+    ):
         raise WeirError(
             f"the sweep in {path} last begun ({last.started}) was not made by weir sweep; go on from Python"
         )
