@@ -12,7 +12,20 @@ from typing import Any
 
 # Arguments that say where, how fast or how it is shown: no figure follows from them.
 ELSEWHERE = frozenset(
-    {"json", "csv", "save", "plot", "out", "timeline", "store", "status", "processes", "scheduler", "everything"}
+    {
+        "json",
+        "csv",
+        "save",
+        "plot",
+        "out",
+        "timeline",
+        "store",
+        "status",
+        "resume",
+        "processes",
+        "scheduler",
+        "everything",
+    }
 )
 LIBRARIES = ("numpy", "scipy", "numba", "pandas", "highspy", "pulp")
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +63,15 @@ def given() -> Mapping[str, Any]:
     return _asked.get()[1]
 
 
+def asked() -> dict[str, Any]:
+    """The command that is running (none: "") and its arguments, but for those that no figure follows from."""
+    command, arguments = _asked.get()
+    return {
+        "command": command,
+        "arguments": {name: _plain(value) for name, value in arguments.items() if name not in ELSEWHERE},
+    }
+
+
 def manifest(made: Made | None = None, output: str = "") -> dict[str, Any]:
     """What the figures at hand follow from: weir, the command and all of its arguments, every file read, the seed, the
     solver and its gap, libraries and machine. ``output`` names the option whose file they are written to."""
@@ -59,15 +81,12 @@ def manifest(made: Made | None = None, output: str = "") -> dict[str, Any]:
     from sim.space.identity import sources
 
     made = made or Made()
-    command, asked = _asked.get()
-    arguments = {name: _plain(value) for name, value in asked.items() if name not in ELSEWHERE}
     found = {
         "weir": installed(),
         "sources": sources(data=False),
-        "command": command,
-        "arguments": arguments,
+        **asked(),
         "data": {_named(Path(name)): held for name, held in inputs().items()},
-        "seed": asked.get("seed", 0),
+        "seed": given().get("seed", 0),
         "solver": {"name": _versioned(made.solver), "gap": made.gap} if made.solver else None,
         "times": list(made.times),
         "output": output,

@@ -57,12 +57,12 @@ def _again(told: Mapping[str, Any], suffix: str) -> tuple[Any, Mapping[str, Any]
     """The same command with the same arguments, and what it gives now."""
     with TemporaryDirectory(prefix="weir-") as folder:
         written, option = Path(folder) / f"again{suffix}", str(told.get("output") or "")
-        argv = _argv(told, {option: str(written)} if option else {"json": True})
+        line = argv(told, {option: str(written)} if option else {"json": True})
         heard = io.StringIO()
         with redirect_stdout(heard):
             from sim.cli.app import run
 
-            run(argv)
+            run(line)
         if not option:
             written.write_text(heard.getvalue(), encoding="utf-8")
         return result(written)
@@ -72,11 +72,11 @@ def asked(told: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The command and the arguments of a manifest, checked and completed as those of a command line are."""
     from sim.cli.app import commands
 
-    name, *argv = _argv(told, {})
-    return name, dict(commands().commands[name].make_context(name, argv).params)
+    name, *line = argv(told, {})
+    return name, dict(commands().commands[name].make_context(name, line).params)
 
 
-def _argv(told: Mapping[str, Any], shown: Mapping[str, Any]) -> list[str]:
+def argv(told: Mapping[str, Any], shown: Mapping[str, Any]) -> list[str]:
     """A command line from a manifest; it is parsed as any other, since whoever wrote the file may have been anybody."""
     from sim.cli.app import commands
 

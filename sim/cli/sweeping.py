@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from sim.cli.options import Csv, Json, Many, Maximise, Minimise, Model, On
+from sim.cli.options import Csv, Json, Many, Maximise, Minimise, models
 
 SWEEP = """A table over any axes: one row for every combination, vectorised; with --store it survives being killed.
 
 A row is one decode step (axes batch and context) or prefill (batch and prompt) of a MODEL, or with --serve a whole
 service. Axes: values by commas, ranges LOW..HIGH:STEP or LOW..HIGH:xFACTOR; a dotted axis reaches into a device or a
-price. The same command with the same store goes on where it stopped.
+price. The same command with the same store goes on where it stopped; so does --resume, which knows the command.
 
 \b
 weir sweep llama-3-70b --on 4xh100 --on 8xh20 --axis batch=1..256:x2 --axis context=1024..65536:x4
@@ -20,6 +20,7 @@ weir sweep llama-3-70b --on 4xh100 --axis batch=64 --axis context=8192 --axis mo
 weir sweep llama-3-8b --on 1xh100 --serve --axis prompt=512..4096:x2 --axis output=128 --store runs.db --out table.csv
 weir sweep llama-3-70b --on 4xh100 --axis batch=1..512 --axis context=4096 --where 'tokens_per_second > 2000' \\
   --minimise usd_per_million_tokens --minimise seconds
+weir sweep --store runs.db --resume
 """
 
 SHOW_RUN = """The sweeps that a STORE was used for, and how many answers it holds of which sources.
@@ -30,8 +31,11 @@ weir show-run runs.db
 
 
 def sweep(
-    model: Model,
-    on: On,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="As weir estimate; not with --resume alone.", autocompletion=models),
+    ] = None,
+    on: Annotated[Many, typer.Option("--on", metavar="CLUSTER", help="As weir estimate; repeatable.")] = None,
     axis: Annotated[
         Many, typer.Option("--axis", metavar="NAME=VALUES", help="As batch=1..512:x2; repeatable.")
     ] = None,
@@ -45,6 +49,9 @@ def sweep(
     maximise: Maximise = None,
     serve: Annotated[bool, typer.Option("--serve", help="A row is a whole service, as weir estimate answers.")] = False,
     store: Annotated[str | None, typer.Option(metavar="FILE", help="Keep answers there, and go on from it.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a sweep of the store; without MODEL, with the one last begun.")
+    ] = False,
     status: Annotated[bool, typer.Option("--status", help="Say how much the store has; compute nothing.")] = False,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a .csv, .json or .parquet.")] = None,
     processes: Annotated[int, typer.Option(metavar="N", help="Processes to share the points.")] = 1,
@@ -56,6 +63,12 @@ def sweep(
 ) -> None:  # fmt: skip
     from sim.cli import sweeps
 
+    if resume or status:
+        sweeps.resumable(store, model)
+    if model is None or not on:
+        shown = {"out": out, "json": json, "csv": csv, "status": status, "processes": processes, "scheduler": scheduler}
+        alone = not (model or on or axis or zipped or where or serve or minimise or maximise)
+        return sweeps.again(store if alone and (resume or status) else None, shown)
     asked = sweeps.Asked(
         model, tuple(on), tuple(axis or ()), tuple(zipped or ()), where, serve, store, processes, scheduler
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +126,37 @@ def sheet(frame: pd.DataFrame) -> Sheet:
     if len(frame) > SHOWN:
         notes.append(f"{len(frame) - SHOWN:,} more rows; --csv, --json or --out FILE give all {len(frame):,}")
     return Sheet("", tuple(head), rows, right=tuple(range(len(head))), notes=tuple(notes))
+
+
+def resumable(path: str | None, model: str | None) -> None:
+    """Refuse to go on without a store that holds a sweep."""
+    from sim.space.store import opened
+
+    if path is None:
+        raise WeirError("--resume and --status ask a store; name it with --store FILE")
+    with opened(path, create=False) as store:
+        if not store.runs():
+            raise WeirError(f"{path} holds no sweep{'' if model else '; name a MODEL, --on and axes to begin one'}")
+
+
+def again(path: str | None, shown: Mapping[str, Any]) -> None:
+    """Go on with the sweep that a store last saw begin, as the command line gave it; say how it is shown now."""
+    from sim.cli.again import argv
+    from sim.cli.app import run
+    from sim.space.store import opened
+
+    if path is None:
+        raise WeirError("a sweep needs a MODEL and --on CLUSTER, or --store FILE with --resume or --status")
+    with opened(path, create=False) as store:
+        last = store.runs()[-1]
+    told = last.spec.get("asked")
+    if not (
+        isinstance(told, Mapping) and told.get("command") == "sweep" and isinstance(told.get("arguments"), Mapping)
+    ):
+        raise WeirError(
+            f"the sweep in {path} last begun ({last.started}) was not made by weir sweep; go on from Python"
+        )
+    run(argv(told, {"store": path, **{name: value for name, value in shown.items() if value}}))
 
 
 def status(asked: Asked) -> None:

@@ -84,6 +84,7 @@ class _Line:
         self.first = problem.tiers[0].name
         self.spaces = {t.name: _Space(t.name, t.capacity) for t in problem.tiers}
         self.held: dict[tuple[str, str], _Held] = {}
+        self.left: dict[tuple[str, str], float] = {}  # until when a tier held the copy of a buffer that it gave up last
         self.free: dict[tuple[str, str], float] = {}  # when each stream is next free
         self.stays: list[Stay] = []
         self.runs: list[Run] = []
@@ -94,7 +95,7 @@ class _Line:
 
     def _claim(self, name: str, tier: str, at: float, seconds: float) -> float:
         """Take room for a copy that is ready ``seconds`` later; the time when it is taken."""
-        start = self.spaces[tier].take(self.sizes[name], at)
+        start = self.spaces[tier].take(self.sizes[name], max(at, self.left.get((name, tier), 0.0)))
         self.held[name, tier] = _Held(start, start + seconds, start + seconds)
         return start
 
@@ -102,6 +103,7 @@ class _Line:
         held = self.held.pop((name, tier))
         stop = held.busy if end is None else end
         self.spaces[tier].give(self.sizes[name], stop)
+        self.left[name, tier] = stop
         if stop > held.start:
             self.stays.append(Stay(name, tier, held.start, stop))
 

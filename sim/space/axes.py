@@ -18,6 +18,7 @@ from sim.units import si
 
 REFUSED = "refused"  # column of a sweep in the making: the point is a mistake, not merely too large
 MOST = 100_000_000  # points of one sweep
+LESS = "take larger steps (LOW..HIGH:xFACTOR), or let sim.explore choose points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def axis(name: str, given: Any) -> Axis:
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         values: tuple[Any, ...] = (given,)
     elif isinstance(given, Sized) and len(given) > MOST:
-        raise WeirError(f"sweep: axis {name!r} has {len(given):,} values; at most {MOST:,} points are swept at once")
+        raise WeirError(
+            f"sweep: axis {name!r} has {len(given):,} values; at most {MOST:,} points are swept at once: {LESS}"
+        )
     else:
         values = tuple(given.ravel().tolist()) if isinstance(given, np.ndarray) else tuple(given)
     if not values:
@@ -77,7 +80,7 @@ def size(axes: Sequence[Axis]) -> int:
     points = prod(len(a.values) for a in axes)
     if points > MOST:
         shape = " x ".join(f"{a.name} {len(a.values)}" for a in axes)
-        raise WeirError(f"sweep: {points:,} points ({shape}); at most {MOST:,} are swept at once")
+        raise WeirError(f"sweep: {points:,} points ({shape}); at most {MOST:,} are swept at once: {LESS}")
     return points
 
 

@@ -160,14 +160,15 @@ def noted(asked: Sequence[tuple[Sweep, list[Axis]]]) -> Kept:
     """The sweep as a store remembers it."""
     from datetime import UTC, datetime
 
+    from sim.manifest import asked as command
+
     spec = [{a.name: [str(label(v)) for v in a.values[:SHOWN]] for a in made} for _, made in asked]
     sizes = [{a.name: len(a.values) for a in made} for _, made in asked]
     version = asked[0][0].version
     key = digest(version, *(k for one, made in asked for k in (one.base, *map(repr, made)))).hex()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return Kept(
-        key, version, started, total([made for _, made in asked]), {"axes": spec[:SHOWN], "sizes": sizes[:SHOWN]}
-    )
+    terms = {"axes": spec[:SHOWN], "sizes": sizes[:SHOWN], "asked": command()}
+    return Kept(key, version, started, total([made for _, made in asked]), terms)
 
 
 def _finished(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from einsum.errors import WeirError
-from sim.space.axes import MOST, Axis, axis, dotted, unit_of
+from sim.space.axes import LESS, MOST, Axis, axis, dotted, unit_of
 from sim.units import si
 
 _RANGE = re.compile(r"(?P<low>[^.:]+(?:\.\d[^.:]*)?)\.\.(?P<high>[^:]+?)(?::(?P<how>[x+]?)(?P<step>[\d.eE+-]+\D*))?")
@@ -47,7 +47,9 @@ def _ranged(low: float, high: float, step: float, factor: bool, what: str) -> It
 
     count = math.log(high / low) / math.log(step) if factor else (high - low) / step
     if count > MOST:
-        raise WeirError(f"{what} has {count:,.0f} values; at most {MOST:,} points are swept at once")
+        raise WeirError(
+            f"{what} has {math.floor(count) + 1:,} values; at most {MOST:,} points are swept at once: {LESS}"
+        )
     for at in range(int(count + 1e-9) + 1):
         value = low * step**at if factor else low + at * step
         yield int(value) if float(value).is_integer() and abs(value) < 2**53 else value

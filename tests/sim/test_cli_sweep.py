@@ -52,6 +52,26 @@ def test_a_store_resumes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "batch x4, context x2" in capsys.readouterr().out
 
 
+def test_a_store_knows_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ["--store", str(tmp_path / "s.db")]
+    assert main([*ASKED, "--where", "batch >= 4", *store, "--csv"]) == 0
+    first = capsys.readouterr().out
+    assert main(["sweep", *store, "--resume", "--csv"]) == 0
+    assert capsys.readouterr().out == first
+    assert main(["sweep", *store, "--resume", "--out", str(tmp_path / "t.csv")]) == 0
+    assert (tmp_path / "t.csv").read_text() == first
+    assert main(["reproduce", str(tmp_path / "t.csv")]) == 0
+    capsys.readouterr()
+    assert main(["sweep", *store, "--status"]) == 0
+    assert "0 are to be done" in capsys.readouterr().out
+
+
+def test_a_sweep_from_python_is_gone_on_with_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep("llama-3-8b", on="1xh100", batch=[1], context=[1000], store=tmp_path / "s.db")
+    assert main(["sweep", "--store", str(tmp_path / "s.db"), "--resume"]) == 2
+    assert "was not made by weir sweep; go on from Python" in capsys.readouterr().err
+
+
 def test_a_whole_service_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["sweep", "llama-3-8b", "--on", "1xh100", "--serve", "--axis", "prompt=500", "--zip", "output=8,16"]
     assert main([*argv, "--zip", "batch=4,8", "--json"]) == 0
@@ -71,7 +91,8 @@ def test_a_whole_service_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
         (["--axis", "host=0..1:1e-12"], "at most 100,000,000 points are swept at once"),
         (["--out", "table.xlsx"], "a table is written as .csv, .json, .parquet"),
         (["--json", "--csv"], "give --json or --csv, not both"),
-        (["--status"], "--status asks a store; name it with --store FILE"),
+        (["--status"], "--resume and --status ask a store; name it with --store FILE"),
+        (["--resume", "--store", "none.db"], "no store none.db; a sweep with --store makes it"),
         (["--zip", "batch=1,2"], "axis 'batch' is given with --axis and with --zip"),
         (["--processes", "0"], "0 processes; give 1 to 256"),
         (["--minimise", "secnds"], "secnds"),

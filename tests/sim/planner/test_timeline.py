@@ -42,6 +42,17 @@ def test_a_copy_out_runs_beside_the_work_and_its_drop_waits_for_it() -> None:
     assert plan.value == 5.0  # b1 waits a second for a to come back
 
 
+def test_what_is_made_again_waits_until_the_copy_before_has_left() -> None:
+    problem = network(50, rate=5.0)
+    steps = [
+        Step("run", "f0"), Step("out", "a", "host"), Step("drop", "a"), Step("run", "f0"), Step("forget", "a", "host"),
+        Step("run", "f1"), Step("run", "b1"), Step("run", "b0"),
+    ]  # fmt: skip
+    plan = timed(problem, steps)
+    check(problem, plan)
+    assert [(r.task, r.start) for r in plan.runs[:2]] == [("f0", 0.0), ("f0", 3.0)]
+
+
 def test_work_waits_for_room() -> None:
     """With 30 bytes b1's result waits until x is gone; a slow link holds the room of what it copies."""
     problem = network(30, rate=2.0)
