@@ -193,13 +193,16 @@ for turn in range(100):
     if not child:
         sweep(slow, x=list(range(many)), store=path)
         os._exit(0)
-    if turn % 2:  # until it has made some points; else while it starts, most often
-        wanted = draw.randint(2, 8)
-        while wanted > 0 and select.select([started], [], [], 20)[0]:
+    ended, wanted = False, draw.randint(2, 8) if turn % 2 else 0  # points made first; else it starts, most often
+    while wanted > 0 and not ended:
+        if select.select([started], [], [], 0.05)[0]:
             wanted -= len(os.read(started, wanted))
-    time.sleep(draw.uniform(0.0, 0.03))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+        else:
+            ended = os.waitpid(child, os.WNOHANG)[0] == child  # nothing was left to make
+    if not ended:
+        time.sleep(draw.uniform(0.0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     os.set_blocking(started, False)
     while len(os.read(started, 1 << 16) if select.select([started], [], [], 0)[0] else b""):
         pass
@@ -216,7 +219,7 @@ print(json.dumps({"kept": kept, "squares": frame["square"].tolist()}))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to be killed a hundred times in a few seconds")
 def test_killed_at_a_hundred_instants_nothing_is_lost_or_twice(tmp_path: Path) -> None:
     """One sweep, killed again and again and each time started anew, ends with every row once and right."""
-    path, many = tmp_path / "s.db", int(os.environ.get("WEIR_KILL_POINTS", "600"))
+    path, many = tmp_path / "s.db", int(os.environ.get("WEIR_KILL_POINTS", "3000"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     argv = [sys.executable, "-c", KILLING, str(path), str(many)]
     done = subprocess.run(argv, env=environment, capture_output=True, check=False, cwd=tmp_path)
