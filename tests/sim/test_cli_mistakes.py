@@ -39,7 +39,7 @@ WRONG = [
     ([*GPT, "--batch", "0"], "--batch must be a whole number from 1 to 10,000,000 or max, not '0'"),
     ([*GPT, "--batch", "2.5"], "--batch must be a whole number from 1 to 10,000,000 or max, not '2.5'"),
     ([*GPT, "--slo-tpot", "100"], "--slo-tpot: '100' has no unit; write for example '100 s'"),
-    ([*GPT, "--slo-ttft", "2 m"], "--slo-ttft: unknown unit 'm' in '2 m'; did you mean 'ms'?"),
+    ([*GPT, "--slo-ttft", "2 m"], "--slo-ttft: '2 m' has the wrong unit: 'm' where 's' is expected"),
     ([*GPT, "--slo-ttft", "0s"], "--slo-ttft: '0s' leaves no time at all"),
     ([*GPT, "--slo-tpot", "-1ms"], "--slo-tpot: '-1ms' is negative; quantities are zero or more"),
     ([*GPT, "--host", "5GB"], "--host: '5GB' has the wrong unit: 'GB' where 's' is expected"),
