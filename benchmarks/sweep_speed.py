@@ -21,7 +21,10 @@ import numpy as np
 import pandas as pd
 
 import sim
+from einsum import parse
 from mappings.parallel import layout
+from mappings.text import parse as read
+from sim.model.spatial import evaluate
 from sim.serving.deploy import Deployment
 from sim.space.pareto import nondominated
 from sim.space.steps import timed
@@ -129,11 +132,41 @@ def fronts() -> None:
     print(f"front of a million rows, 3 objectives, all of them on it: {cpu:.2f} s")
 
 
+GEMM = parse("Z[m, n] = A[m, k] * B[k, n]", name="gemm", m=4096, n=4096, k=4096)
+NEST = """
+keep A, B, Z in dram
+for m tile 64
+  for n tile 64
+    keep A, B, Z in buffer
+    for k tile 64
+      keep Z in registers
+      spatial m tile 1 over columns
+        spatial n tile 1 over rows
+          Z on array
+"""
+TILES: dict[str, Any] = {f"tile.{loop}.0": range(1, 33) for loop in "mnk"}
+
+
+def arrays() -> None:
+    """Tile sizes of a nest on an array as axes, beside the closed form alone on arrays of them."""
+    where = sim.device("fusemax_cloud")
+    grid = np.meshgrid(*(np.array(sizes) for sizes in TILES.values()), indexing="ij")
+    tiles = {name.removeprefix("tile."): axis.ravel() for name, axis in zip(TILES, grid, strict=True)}
+    points = len(tiles["m.0"])
+    model, _ = spent(lambda: evaluate(GEMM, read(NEST), where, tiles=tiles).joules)
+    swept, _ = spent(lambda: sweep(GEMM, on=where, mapping=read(NEST), **TILES))
+    print(
+        f"{points:,} tilings of a product on an array: bare {model / points * 1e6:.1f} us a point,"
+        f" overhead {(swept - model) / points * 1e6:.1f} us"
+    )
+
+
 def main() -> None:
     """Print the figures."""
     print(f"import sim: {started('import sim'):.3f} s; weir --help: {started(WEIR, '--help'):.3f} s")
     with tempfile.TemporaryDirectory() as folder:
         overheads(Path(folder))
+    arrays()
     fronts()
     processes()
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any
 
 from einsum.errors import WeirError, hint
 from sim.cli.text import Sheet
 from sim.units import fmt
+from workloads.catalogue import builders
 
-# Modules of workloads whose functions build cascades.
-FAMILIES = ("attention", "approximate", "ffn", "moe", "lookup", "merging", "sparse", "vocabulary")
 DEGREES = {
     "tp": "tensor: heads, hidden and vocabulary ranks divided over so many devices",
     "pp": "pipeline: the layers cut into so many stages",
@@ -152,17 +150,6 @@ def workloads() -> Sheet:
     """The cascades, by family and name."""
     rows = tuple((name, _summary(build)) for name, build in builders().items())
     return Sheet("", ("workload", "what it is"), rows)
-
-
-def builders() -> dict[str, Callable[..., Any]]:
-    """Every function that builds a cascade, as ``attention.one_pass``."""
-    return dict(_builders())
-
-
-def _builders() -> Iterator[tuple[str, Callable[..., Any]]]:
-    for family in FAMILIES:
-        module = import_module(f"workloads.{family}")
-        yield from ((f"{family}.{name}", getattr(module, name)) for name in module.__all__)
 
 
 def _summary(build: Callable[..., Any]) -> str:

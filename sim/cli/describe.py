@@ -29,9 +29,9 @@ from sim.arch.devices import ACCELERATORS, canonical
 from sim.arch.devices import FOLDER as DEVICES
 from sim.arch.files import read
 from sim.arch.prices import FOLDER as BOOKS
-from sim.cli.catalogue import builders
 from sim.cli.text import Sheet, folded
 from sim.units import fmt
+from workloads.catalogue import builders
 
 Parts = tuple[Sheet | str, ...]
 SIZE = 128  # extent given to a rank that a workload leaves to the user

@@ -81,7 +81,7 @@ def _nest(given: Mapping[str, Any], what: str, on: str, sizes: tuple[str, ...]) 
 
 def _question(asked: Asked) -> tuple[str, dict[str, Any]]:
     """A command and its arguments as typed behind ``weir explain``: sizes make it a mapped workload's."""
-    from sim.cli.catalogue import builders
+    from workloads.catalogue import builders
 
     given = dict(asked.options)
     if not given["on"]:

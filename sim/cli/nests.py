@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from einsum import Cascade, WeirError, hint, parse
-from einsum.files import read_text, write
-from mappings.text import LIMIT, pointed
+from einsum import Cascade, WeirError
+from einsum.files import write
+from mappings.text import pointed
 from mappings.text import read as read_nest
 from mappings.tree import Nest
 from sim.arch import Device, device
 from sim.cli import ask
-from sim.cli.catalogue import builders
 from sim.cli.data import Form, emit
 from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
@@ -26,6 +24,7 @@ from sim.model.spatial import MappedEstimate, evaluate
 from sim.serving.advice import helps
 from sim.serving.sensitivity import Sensitivity
 from sim.units import fmt
+from workloads.catalogue import build
 
 SCHEMA = "weir.map/1"
 
@@ -115,21 +114,7 @@ def _searched(cascade: Cascade, asked: Asked) -> tuple[MappedEstimate, str]:
 
 def workload(what: str, sizes: dict[str, str]) -> Cascade:
     """A cascade from the catalogue (``attention.one_pass``) or from a text file, at the given sizes."""
-    numbers: dict[str, Any] = {name: ask.whole(value, name) for name, value in sizes.items()}
-    if what.endswith(".txt"):
-        return parse(read_text(Path(what), "cascade", LIMIT), name=Path(what).stem, **numbers)
-    known = builders()
-    if what not in known:
-        raise WeirError(f"unknown workload {what!r:.80}{hint(what, known)}; or give a cascade's text as a .txt file")
-    wanted = inspect.signature(known[what]).parameters
-    for name in numbers:
-        if name not in wanted:
-            raise WeirError(f"{what} has no size {name!r}{hint(name, wanted)}")
-    missing = [p.name for p in wanted.values() if p.default is p.empty and p.name not in numbers]
-    if missing:
-        raise WeirError(f"{what} needs {', '.join(f'{name}=...' for name in missing)}")
-    made: Cascade = known[what](**numbers)
-    return made
+    return build(what, {name: ask.whole(value, name) for name, value in sizes.items()})
 
 
 def _instead(cascade: Cascade, nest: Nest, where: Device, everything: bool) -> str:

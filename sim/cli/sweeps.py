@@ -14,6 +14,7 @@ from sim.cli.text import Sheet, show
 if TYPE_CHECKING:
     import pandas as pd
 
+WRITTEN = ("s", "B", "B/s", "op/s", "J", "W")  # units that are written with their numbers
 SHOWN = 40  # rows printed to a terminal; files and pipes get all
 
 
@@ -30,6 +31,7 @@ class Asked:
     store: str | None
     processes: int
     scheduler: str | None = None
+    mapping: tuple[str, ...] = ()
 
 
 def sweep(
@@ -61,21 +63,29 @@ def sweep(
 
 
 def _made(asked: Asked) -> pd.DataFrame:
-    from sim.space import text
     from sim.space.sweep import sweep as swept
+
+    what, terms = _terms_of(asked)
+    with _pool(asked.processes, asked.scheduler) as executor:
+        return swept(what, executor=executor, **terms)
+
+
+def _terms_of(asked: Asked) -> tuple[Any, dict[str, Any]]:
+    """What is swept, and the keywords of the sweep."""
+    from sim.space import text
 
     axes = {one.name: list(one.values) for one in map(text.read, asked.axes)}
     zips = {one.name: list(one.values) for one in map(text.read, asked.zips)}
     if both := sorted(axes.keys() & zips.keys()):
         raise WeirError(f"axis {both[0]!r} is given with --axis and with --zip; one is enough")
     what, axes = _what(asked, axes)
-    terms: dict[str, Any] = {"on": list(asked.on), "zips": zips, "where": asked.where, "store": asked.store, **axes}
-    with _pool(asked.processes, asked.scheduler) as executor:
-        return swept(what, executor=executor, **terms)
+    return what, {"on": list(asked.on), "zips": zips, "where": asked.where, "store": asked.store, **axes}
 
 
 def _what(asked: Asked, axes: dict[str, list[Any]]) -> tuple[Any, dict[str, Any]]:
-    """What is swept, and its axes: steps of a model, or its whole service."""
+    """What is swept, and its axes: steps of a model, or its whole service, or runs of a cascade."""
+    if asked.mapping:
+        axes = {"mapping": list(asked.mapping), **axes}
     if not asked.serve:
         return asked.model, axes
     from sim.serving.answer import serve
@@ -116,13 +126,17 @@ def sheet(frame: pd.DataFrame) -> Sheet:
         known = units.get(column, "")
         if value != value:
             return "-"
-        return fmt(float(value), known) if known in ("s", "B", "B/s", "op/s", "J", "W") else f"{value:.4g}"
+        return fmt(float(value), known) if known in WRITTEN else f"{value:.4g}"
+
+    def noted(column: str) -> str:
+        value, known = frame[column].iloc[0], units.get(column, "")
+        return f"{column}: {cell(value, column)}{f' {known}' if known and known not in WRITTEN else ''}"
 
     rows = tuple(
         tuple(cell(v, c) for v, c in zip(row, moving, strict=True)) for row in frame[moving].head(SHOWN).values.tolist()
     )
     head = [f"{c} ({units[c]})" if c in units else str(c) for c in moving]
-    notes = [f"{c}: {cell(frame[c].iloc[0], str(c))} {units.get(str(c), '')}".rstrip() for c in fixed]
+    notes = [noted(str(c)) for c in fixed]
     if len(frame) > SHOWN:
         notes.append(f"{len(frame) - SHOWN:,} more rows; --csv, --json or --out FILE give all {len(frame):,}")
     return Sheet("", tuple(head), rows, right=tuple(range(len(head))), notes=tuple(notes))
@@ -163,13 +177,10 @@ def status(asked: Asked) -> None:
     """How much of the sweep its store already has."""
     if asked.store is None:
         raise WeirError("--status asks a store; name it with --store FILE")
-    from sim.space import text
     from sim.space.sweep import state
 
-    axes = {one.name: list(one.values) for one in map(text.read, asked.axes)}
-    zips = {one.name: list(one.values) for one in map(text.read, asked.zips)}
-    what, given = _what(asked, axes)
-    done, total, older = state(what, on=list(asked.on), zips=zips, where=asked.where, store=asked.store, **given)
+    what, terms = _terms_of(asked)
+    done, total, older = state(what, **terms)
     print(f"{done:,} of {total:,} points are in {asked.store}; {total - done:,} are to be done")
     if older:
         print(f"{older:,} answers there are of other sources or libraries, and are not used")

@@ -166,12 +166,18 @@ class MappedEstimate:
         return work / (self.seconds * self.device.instances(unit))
 
     @property
-    def bound(self) -> str:
-        """The level, fan-out, ``compute``, or ``fills`` (operands handed on), that sets the pace (at the last design
-        point)."""
+    def bounds(self) -> Any:
+        """The level, fan-out, ``compute``, or ``fills`` (operands handed on), that sets the pace, of each design
+        point."""
         moving = self.level_seconds | self.wires.seconds
         parts = {"compute": self.compute_seconds, "fills": self.filling.hidden, **moving}
-        return max(parts, key=lambda k: float(np.ravel(parts[k])[-1]))
+        slowest = np.argmax(np.broadcast_arrays(*map(np.ravel, parts.values())), axis=0)
+        return np.array(list(parts), object)[slowest]
+
+    @property
+    def bound(self) -> str:
+        """What sets the pace at the last design point."""
+        return str(self.bounds[-1])
 
     @cached_property
     def areas(self) -> tuple[Area, ...]:

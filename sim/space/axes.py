@@ -59,12 +59,14 @@ def axis(name: str, given: Any) -> Axis:
         values = tuple(given.ravel().tolist()) if isinstance(given, np.ndarray) else tuple(given)
     if not values:
         raise WeirError(f"sweep: axis {name!r} has no values")
-    unit = unit_of(name) if dotted(name) else None
+    unit = unit_of(name)
     return Axis(name, tuple(si(v, unit, f"sweep: axis {name!r}") for v in values) if unit else values)
 
 
 def unit_of(name: str) -> str | None:
-    """The unit of a dotted axis; None where nothing is called so."""
+    """The unit of a dotted axis; None where nothing is called so, or nothing is reached into."""
+    if not dotted(name):
+        return None
     first, *_, last = name.split(".")
     if first == "price":
         return "USD/h"

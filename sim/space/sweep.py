@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einsum import Cascade
 from einsum.errors import WeirError
-from sim.arch import Cluster, Device, book, books, cluster, tier
+from sim.arch import Cluster, Device, book, books, cluster, device, tier
 from sim.serving.deploy import Model
+from sim.space import runs
 from sim.space.axes import REFUSED, Axis, axis, dotted, label, unit_of
 from sim.space.blocks import Sweep, done_of, run, total
 from sim.space.calls import calls, checked, priced_of
@@ -20,6 +22,7 @@ from sim.space.identity import digest, identity, version
 from sim.space.steps import priced, space, steps
 from sim.space.store import Kept, opened
 from sim.space.where import mask, split
+from workloads.catalogue import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +35,14 @@ UNITS = {
     "usd_per_million_tokens": "USD/Mtoken", "tokens_per_dollar": "tokens/USD", "limit_seconds": "s",
     "limit_tokens_per_second": "tokens/s", "operations_per_device": "op", "bytes_per_device": "B",
 }  # fmt: skip
+ENDINGS = {"joules": "J", "bytes": "B", "mm2": "mm^2"}  # as of dram_bytes
+
+
+Swept = Callable[..., Any] | Cascade | Model | str | Path | list[Model | str | Path]
 
 
 def sweep(
-    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, on: Any = None,
+    what: Swept, /, *, on: Any = None,
     zips: Mapping[str, Any] | None = None, where: str | None = None, store: str | Path | None = None,
     executor: Executor | None = None, **axes: Any,
 ) -> pd.DataFrame:  # fmt: skip
@@ -43,8 +50,11 @@ def sweep(
 
     ``what`` is a model (or several, or their names): then each row is one decode step (axes ``batch`` and ``context``)
     or one prefill (``batch`` and ``prompt``) on a cluster of ``on``, with ``layout``, ``tier``, ``host`` and
-    ``prices`` as further axes, and all sizes of a deployment are timed in one vectorised call. Or it is a function,
-    such as :func:`sim.serve`, whose parameters are the axes: it is called point by point.
+    ``prices`` as further axes, and all sizes of a deployment are timed in one vectorised call. Or it is a cascade or
+    the name of one (``attention.one_pass``): then each row is one run on a device of ``on`` under a loop nest
+    (``mapping``; without one the best is searched for, by ``objective``), with its sizes, ``technology`` and the nest's
+    tile sizes (``**{"tile.m.0": [8, 16]}``) as axes. Or it is a function, such as :func:`sim.serve`, whose parameters
+    are the axes: it is called point by point.
 
     A dotted name reaches into the clusters (``**{"model.hbm.bandwidth": ["2 TB/s", "4 TB/s"]}``) or into the prices
     (``**{"price.h100_sxm": [2, 3]}``). The axes of ``zips`` move together, as :func:`zip` does, and slowest. ``where``
@@ -66,7 +76,7 @@ def sweep(
 
 
 def state(
-    what: Callable[..., Any] | Model | str | Path | list[Model | str | Path], /, *, store: str | Path, on: Any = None,
+    what: Swept, /, *, store: str | Path, on: Any = None,
     zips: Mapping[str, Any] | None = None, where: str | None = None, **axes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Of a sweep's points: how many a store has, how many there are, and the answers there of other sources."""
@@ -85,7 +95,8 @@ def _asked(
     Refused where no table could hold them.
     """
     spaces = zipped(zips or {}, {"on": on} if on is not None else {}, axes)
-    asked = [(_functional(what, one) if callable(what) else _stepwise(what, one)) for one in spaces]
+    read = _functional if callable(what) else _mapped if _cascade(what) else _stepwise
+    asked = [read(what, one) for one in spaces]
     total([made for _, made in asked])
     only, rest = split(where, [one.name for one in asked[0][1]])
     return [(replace(one, only=only), made) for one, made in asked], rest
@@ -123,6 +134,25 @@ def _stepwise(what: Any, given: list[Axis]) -> tuple[Sweep, list[Axis]]:
     make = partial(steps, devices=devices)
     base = f"steps {','.join(d.name for d in devices)}"
     return Sweep(make, BLOCK, _meaning, version(data=False), base), axes
+
+
+def _cascade(what: Any) -> bool:
+    return isinstance(what, Cascade) or (isinstance(what, str) and named(what))
+
+
+def _mapped(what: Cascade | str, given: list[Axis]) -> tuple[Sweep, list[Axis]]:
+    """Runs of a cascade, vectorised over sizes and tiles; devices and nests count by what they hold."""
+    axes = [Axis(one.name, tuple(map(_device, one.values))) if one.name == "on" else one for one in given]
+    made = list(runs.space(what, axes).axes)
+    searched = not any(one.name == "mapping" for one in axes)
+    base = f"runs {what if isinstance(what, str) else ''} {identity(what)}"
+    return Sweep(
+        partial(runs.runs, what), 1 if searched else runs.BLOCK, lambda _, v: v, version(data=True), base
+    ), made
+
+
+def _device(one: Any) -> Device:
+    return one if isinstance(one, Device) else device(one)
 
 
 def _meaning(name: str, value: Any) -> Any:
@@ -213,4 +243,6 @@ def _clusters(given: list[Axis]) -> Axis:
 def _unit(name: str) -> str | None:
     if dotted(name):
         return unit_of(name)
-    return "s" if name.startswith(("ttft_", "tpot_", "e2e_")) else UNITS.get(name)
+    if name.startswith(("ttft_", "tpot_", "e2e_")):
+        return "s"
+    return UNITS.get(name) or ENDINGS.get(name.rpartition("_")[2])

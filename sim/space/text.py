@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from einsum.errors import WeirError
-from sim.space.axes import LESS, MOST, Axis, axis, dotted, unit_of
+from sim.space.axes import LESS, MOST, Axis, axis, unit_of
 from sim.units import si
 
 _RANGE = re.compile(r"(?P<low>[^.:]+(?:\.\d[^.:]*)?)\.\.(?P<high>[^:]+?)(?::(?P<how>[x+]?)(?P<step>[\d.eE+-]+\D*))?")
@@ -29,10 +29,10 @@ def _piece(text: str, name: str) -> Iterator[Any]:
     """One value, or all of a range."""
     found = _RANGE.fullmatch(text)
     if found is None:
-        number = _NUMBER.fullmatch(text) and (not dotted(name) or name.startswith("price."))
+        number = _NUMBER.fullmatch(text) and (unit_of(name) is None or name.startswith("price."))
         yield _number(text) if number else text
         return
-    unit = unit_of(name) if dotted(name) else None
+    unit = unit_of(name)
     low, high = (_bound(found[end], unit, name) for end in ("low", "high"))
     factor = found["how"] == "x"
     step = 1.0 if found["step"] is None else _bound(found["step"], None if factor else unit, name)

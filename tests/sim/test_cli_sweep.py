@@ -72,6 +72,23 @@ def test_a_sweep_from_python_is_gone_on_with_there(tmp_path: Path, capsys: pytes
     assert "was not made by weir sweep; go on from Python" in capsys.readouterr().err
 
 
+def test_a_cascade_on_an_array_is_swept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nest, table = tmp_path / "nest.txt", tmp_path / "table.json"
+    sizes = ["query=256", "context=1024", "head_dim=64"]
+    assert main(["map", "attention.one_pass", *sizes, "--on", "fusemax_cloud", "--save", str(nest), "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    axes = [f"--axis={size}" for size in sizes]
+    asked = ["sweep", "attention.one_pass", "--on", "fusemax_cloud", "--mapping", str(nest), *axes]
+    assert main([*asked, "--axis", "dram.bandwidth=40GB/s,400GiB/s", "--out", str(table)]) == 0
+    found = pd.read_json(table, orient="table")
+    slow, own = found["seconds"].tolist()
+    assert own == pytest.approx(alone["seconds"], rel=1e-12)  # pandas reads JSON's numbers to 15 digits
+    assert slow > 2 * own
+    assert found["dram_bytes"].tolist() == [alone["bytes"]["dram"]] * 2
+    assert main(["reproduce", str(table)]) == 0
+    assert "bit for bit" in capsys.readouterr().out
+
+
 def test_a_whole_service_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["sweep", "llama-3-8b", "--on", "1xh100", "--serve", "--axis", "prompt=500", "--zip", "output=8,16"]
     assert main([*argv, "--zip", "batch=4,8", "--json"]) == 0
