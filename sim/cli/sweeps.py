@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einsum.errors import WeirError
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, show, terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ def sweep(
     elif as_csv:
         frame.to_csv(sys.stdout, index=False)
     else:
-        show(sheet(frame))
+        show(sheet(frame, terminal()))
 
 
 def _made(asked: Asked) -> pd.DataFrame:
@@ -111,35 +112,58 @@ def _pool(processes: int, address: str | None) -> Any:
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
 
-def sheet(frame: pd.DataFrame) -> Sheet:
-    """The table's first rows for a person, columns that never change above it."""
-    from sim.units import fmt
+def sheet(frame: pd.DataFrame, width: int | None = None) -> Sheet:
+    """The table's first rows for a person: what never changes stands below.
 
+    Columns for which ``width`` has no room are left out, from the right, and named.
+    """
     units: dict[str, str] = frame.attrs.get("units", {})
-    many = len(frame) > 1
-    fixed = [c for c in frame.columns if many and frame[c].astype(str).nunique() == 1]
+    fixed = [c for c in frame.columns if len(frame) > 1 and frame[c].astype(str).nunique() == 1]
     moving = [c for c in frame.columns if c not in fixed]
-
-    def cell(value: Any, column: str) -> str:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return str(value)
-        known = units.get(column, "")
-        if value != value:
-            return "-"
-        return fmt(float(value), known) if known in WRITTEN else f"{value:.4g}"
-
-    def noted(column: str) -> str:
-        value, known = frame[column].iloc[0], units.get(column, "")
-        return f"{column}: {cell(value, column)}{f' {known}' if known and known not in WRITTEN else ''}"
-
-    rows = tuple(
-        tuple(cell(v, c) for v, c in zip(row, moving, strict=True)) for row in frame[moving].head(SHOWN).values.tolist()
-    )
-    head = [f"{c} ({units[c]})" if c in units else str(c) for c in moving]
-    notes = [noted(str(c)) for c in fixed]
+    head = [_head(c, units.get(c, "")) for c in map(str, moving)]
+    shown = frame[moving].head(SHOWN).to_dict("list")
+    cells = [[_cell(value, units.get(str(c), "")) for value in shown[c]] for c in moving]
+    room = _room(head, cells, width)
+    notes = [f"{c}: {_noted(frame[c].iloc[0], units.get(str(c), ''))}" for c in fixed]
+    if "reason" in moving[room:]:
+        refused = frame["reason"][frame["reason"] != ""]
+        notes.append(f"{len(refused):,} points cannot be run; the first: {refused.iloc[0]}")
+    if room < len(head):
+        notes.append(f"no room for {', '.join(map(str, moving[room:]))}; a wider window shows more, --csv or --out all")
     if len(frame) > SHOWN:
         notes.append(f"{len(frame) - SHOWN:,} more rows; --csv, --json or --out FILE give all {len(frame):,}")
-    return Sheet("", tuple(head), rows, right=tuple(range(len(head))), notes=tuple(notes))
+    rows = tuple(zip(*cells[:room], strict=True))
+    return Sheet("", tuple(head[:room]), rows, right=tuple(range(room)), notes=tuple(notes))
+
+
+def _head(name: str, unit: str) -> str:
+    """A column's name, with its unit where neither the name nor the values tell."""
+    return name if unit in ("", *WRITTEN) or "_per_" in name else f"{name} ({unit})"
+
+
+def _room(head: Sequence[str], cells: Sequence[Sequence[str]], width: int | None) -> int:
+    """How many of the columns fit, two spaces between them."""
+    if width is None:
+        return len(head)
+    ends = accumulate(2 + max(map(len, (name, *column))) for name, column in zip(head, cells, strict=True))
+    return max(1, sum(end - 2 <= width for end in ends))
+
+
+def _cell(value: Any, unit: str) -> str:
+    """One value as people read it; its unit too, where that has prefixes."""
+    from sim.units import fmt
+
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if value != value:
+        return "-"
+    if unit in WRITTEN:
+        return fmt(float(value), unit)
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _noted(value: Any, unit: str) -> str:
+    return _cell(value, unit) + (f" {unit}" if unit and unit not in WRITTEN else "")
 
 
 def resumable(path: str | None, model: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,11 @@ def show(*parts: Sheet | str) -> None:
 def styled() -> bool:
     """Whether stdout is a terminal that can do more than plain text."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def terminal() -> int | None:
+    """Columns of the terminal that stdout is; None where it is a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _rich(parts: tuple[Sheet | str, ...]) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sim.cli import main
+from sim.cli.sweeps import sheet
 from sim.space.sweep import sweep
 
 ASKED = ["sweep", "llama-3-8b", "--on", "1xh100", "--axis", "batch=1..64:x4", "--axis", "context=1000,2000"]
@@ -25,8 +26,20 @@ def test_what_never_changes_stands_below(capsys: pytest.CaptureFixture[str]) -> 
     assert main(ASKED) == 0
     out = capsys.readouterr().out
     assert "on: 1xh100" in out
-    assert "tokens_per_second (tokens/s)" in out
+    assert "context (tokens)" in out
     assert len(out.splitlines()) > 8
+
+
+def test_a_window_shows_what_it_has_room_for() -> None:
+    frame = sweep("llama-3-8b", on=["1xh100", "1xl4"], batch=[1, 4096], context=[65_536])
+    whole, narrow = sheet(frame), sheet(frame, 60)
+    assert max(map(len, [*str(narrow).splitlines()[:5]])) <= 60
+    assert narrow.columns == whole.columns[: len(narrow.columns)]
+    assert "no room for" in narrow.notes[-1]
+    assert all(name.partition(" ")[0] in narrow.notes[-1] for name in whole.columns[len(narrow.columns) :])
+    assert any("points cannot be run; the first: " in note for note in narrow.notes)
+    assert "context: 65,536 tokens" in whole.notes
+    assert sheet(frame, 1).columns == whole.columns[:1]
 
 
 def test_a_condition_and_a_front(capsys: pytest.CaptureFixture[str]) -> None:
