@@ -31,7 +31,7 @@ def test_what_never_changes_stands_below(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_window_shows_what_it_has_room_for() -> None:
-    frame = sweep("llama-3-8b", on=["1xh100", "1xl4"], batch=[1, 4096], context=[65_536])
+    frame = sweep("llama-3-8b", on=["1xh100", "1xh200"], batch=[1, 4096], context=[65_536])
     whole, narrow = sheet(frame), sheet(frame, 60)
     assert max(map(len, [*str(narrow).splitlines()[:5]])) <= 60
     assert narrow.columns == whole.columns[: len(narrow.columns)]
