@@ -124,7 +124,7 @@ def sheet(frame: pd.DataFrame, width: int | None = None) -> Sheet:
     shown = frame[moving].head(SHOWN).to_dict("list")
     cells = [[_cell(value, units.get(str(c), "")) for value in shown[c]] for c in moving]
     room = _room(head, cells, width)
-    notes = [f"{c}: {_noted(frame[c].iloc[0], units.get(str(c), ''))}" for c in fixed]
+    notes = [f"{c}: {_noted(frame[c].head(1).tolist()[0], units.get(str(c), ''))}" for c in fixed]
     if "reason" in moving[room:]:
         refused = frame["reason"][frame["reason"] != ""]
         notes.append(f"{len(refused):,} points cannot be run; the first: {refused.iloc[0]}")
@@ -224,13 +224,13 @@ def show_run(path: str, as_json: bool) -> None:
         emit(Form.JSON, {"schema": "weir.run/1", "runs": rows, "answers": versions}, [])
         return
     rows_ = tuple(
-        (r.started, f"{r.total:,}", _terms(r.spec), "" if r.version in current else "older sources") for r in runs
+        (r.started[:19], f"{r.total:,}", _terms(r.spec), "" if r.version in current else "older sources") for r in runs
     )
     kept = [
         f"{count:,} answers of {'these' if name in current else 'other'} sources: {name}"
         for name, count in versions.items()
     ]
-    show(Sheet(str(path), ("started", "points", "axes", ""), rows_, right=(1,), notes=tuple(kept)))
+    show(Sheet(str(path), ("started (UTC)", "points", "axes", ""), rows_, right=(1,), notes=tuple(kept)))
 
 
 def _terms(spec: dict[str, Any]) -> str:

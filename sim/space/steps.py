@@ -18,6 +18,7 @@ from mappings.parallel import read
 from sim.arch import Cluster, Device, Tier, tier
 from sim.arch.prices import prices
 from sim.serving.deploy import Deployment, Model, filled, filled_joules
+from sim.serving.service import Service
 from sim.space.axes import REFUSED, Axis, changed, column, dotted, held, points, repriced, size
 from sim.space.progress import tracked
 from sim.units import si
@@ -90,26 +91,26 @@ def steps(axes: Sequence[Axis], only: str | None = None, devices: tuple[Device, 
     total = size(whole.axes)
     shape = (size(whole.cells), size(whole.costs), size(whole.sizes))
     found = {name: np.full(shape, np.nan) for name in (*FIGURES, *COSTS)}
-    labels = {"layout": np.full(shape, "", object), "bound": np.full(shape, "", object)}
-    why = {"reason": np.full(shape, "", object), REFUSED: np.zeros(shape, bool)}
+    labels = {name: np.full(shape, "", object) for name in ("layout", "bound", "reason")}
+    refused = np.zeros(shape, bool)
     hourly = _hourly(whole, devices)
     asked = held(whole.axes, only)
     needed: NDArray[np.bool_] | None = None if asked is None else np.any(asked.reshape(shape), axis=1)
     for cell, places, figures, laid, reason in tracked(_figures(whole, needed), total // max(1, shape[1])):
         for name, values in figures.items():
-            (labels if name == "bound" else found)[name][cell][:, places] = values
+            (labels if name in labels else found)[name][cell][:, places] = values
         labels["layout"][cell] = laid
         if reason is not None:
-            why["reason"][cell] = str(reason)
-            why[REFUSED][cell] = not isinstance(reason, Infeasible)
+            labels["reason"][cell] = str(reason)
+            refused[cell] = not isinstance(reason, Infeasible)
     found["usd_per_hour"][:] = hourly[:, :, None]
     _price(found)
     given = {a.name: column(whole.axes, a.name) for a in whole.axes}
     results = {"fits": ~np.isnan(found["seconds"]), **found, "bound": labels["bound"]}
     if "layout" not in given:
         results = {"layout": labels["layout"], **results}
-    if (why["reason"] != "").any():
-        results |= why
+    if (labels["reason"] != "").any():
+        results |= {"reason": labels["reason"], REFUSED: refused}
     made = given | {name: values.reshape(total) for name, values in results.items()}
     if asked is not None:
         made = {name: values[asked] for name, values in made.items()}
@@ -199,12 +200,23 @@ def timed(option: Deployment, phase: str, batch: Array, tokens: Array) -> dict[s
     step = option.decoding(batch / copies, tokens) if phase == "decode" else option.prefilling(batch / copies, tokens)
     seconds, joules = (step.period, step.joules) if phase == "decode" else (filled(step), filled_joules(step))
     made = batch if phase == "decode" else batch * tokens
+    why = {} if fits.all() else {"reason": np.where(fits, "", _crowded(option, service, tokens))}
     return {
         "seconds": np.where(fits, seconds, np.nan),
         "tokens_per_second": np.where(fits, made / seconds, np.nan),
         "joules_per_token": np.where(fits, joules * copies / made, np.nan),
         "bound": np.where(fits, step.bounds, ""),
+        **why,
     }
+
+
+def _crowded(option: Deployment, service: Service, tokens: Array) -> NDArray[Any]:
+    """Why no more requests fit, by their tokens: how many do."""
+    each, at = np.unique(tokens, return_inverse=True)
+    most = np.floor(service.capacity / service.state(each)) * option.layout.replicas
+    texts = [f"memory has room for {n:,.0f} requests of {t:,.0f} tokens" for n, t in zip(most, each, strict=True)]
+    found: NDArray[Any] = np.array(texts, object)[at]
+    return found
 
 
 def priced(clusters: Iterable[Cluster]) -> tuple[Device, ...]:

@@ -196,7 +196,7 @@ def noted(asked: Sequence[tuple[Sweep, list[Axis]]]) -> Kept:
     sizes = [{a.name: len(a.values) for a in made} for _, made in asked]
     version = asked[0][0].version
     key = digest(version, *(k for one, made in asked for k in (one.base, *map(repr, made)))).hex()
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="microseconds")  # sweeps of one second have an order, too
     terms = {"axes": spec[:SHOWN], "sizes": sizes[:SHOWN], "asked": command()}
     return Kept(key, version, started, total([made for _, made in asked]), terms)
 

@@ -62,6 +62,14 @@ def show(browser: Chrome, path: Path, frame: pd.DataFrame, **asked: object) -> N
     browser.get("about:blank")
     logged(browser)
     browser.get(sim.report(frame, path / "page.html", **asked).as_uri())  # type: ignore[arg-type]
+    WebDriverWait(browser, 20).until(
+        drawn
+    )  # on a loaded machine the driver may come back before a large page's script ran
+
+
+def drawn(browser: Chrome) -> bool:
+    """Whether the page's script has come to its end, or to its first error."""
+    return any(one.text for one in browser.find_elements(By.ID, "count"))
 
 
 def logged(browser: Chrome) -> tuple[list[str], list[str]]:

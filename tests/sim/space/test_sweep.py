@@ -76,6 +76,16 @@ def test_decode_rows_equal_the_step_of_that_point(place: tuple[str, str], batch:
         assert row["bound"] == step.bound
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 40_000), st.integers(1, 20_000))
+def test_what_does_not_fit_says_how_many_would(context: int, more: int) -> None:
+    lone = sweep(TOY, on="2xh100", layout="tp=2", batch=[10**9], context=[context])["reason"][0]
+    most = int(lone.removeprefix("memory has room for ").partition(" ")[0].replace(",", ""))
+    frame = sweep(TOY, on="2xh100", layout="tp=2", batch=[most, most + 1, most + more], context=[context])
+    assert frame["fits"].tolist() == [True, False, False]
+    assert frame["reason"].tolist() == ["", lone, lone]
+
+
 def test_a_prefill_counts_the_tokens_of_its_prompts() -> None:
     frame = sweep(TOY, on="2xh100", batch=4, prompt=[1000])
     seconds = float(alone("2xh100").service().prefill(np.array([4.0]), np.array([1000.0]))[0])
