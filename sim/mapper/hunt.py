@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, combinations
-from math import inf
+from math import inf, nextafter
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from sim.mapper import bound, parts
 from sim.mapper.parts import Group
 from sim.mapper.shapes import Shape, shapes
 from sim.mapper.sites import Values
-from sim.mapper.tiles import Array, Key, Space, front, unbeaten, value
+from sim.mapper.tiles import Grid, Key, Space, front, pair, unbeaten, value
 from sim.model.fit import occupancy
 from sim.model.legal import check
-from sim.model.nests import Mapped
 from sim.model.sized import Sized
-from sim.model.spatial import MappedEstimate, evaluate, modelled
+from sim.model.spatial import MappedEstimate, busiest, evaluate, measured, modelled
 
 OBJECTIVES = ("time", "energy", "edp")
 REFINED = 24  # best mappings of one Einsum whose tiles are refined; of several, as many fewer
@@ -129,6 +129,7 @@ class _Hunt:
     share: int = 0  # of the mappings, for one group
     compared: int = 0
     tried: int = 0
+    ranks: dict[tuple[Any, ...], Any] = field(default_factory=dict)  # what is known of loops over one rank
 
     def value(self, one: Point | _Chain) -> float:
         """What is to be least."""
@@ -180,55 +181,58 @@ class _Hunt:
         """The unbeaten mappings of one group; the best tiles of its best shapes are refined between the space's."""
         every = sorted(shapes(group, self.device, self.sizes), key=lambda s: value(self.objective, *s.least))
         likely = [s for s in every if value(self.objective, *s.least) <= 2 * value(self.objective, *every[0].least)]
-        most = self.share // len(likely) // len(group.cascade.einsums)
+        number = self.share // len(likely) // len(group.cascade.einsums)
+        starts = max(REFINED // len(group.cascade.einsums), 2)
         found: list[list[Point]] = []
-        least = inf
+        values: list[float] = []  # the best of each shape, in order
         for shape in every:
             self.tried += 1
-            if value(self.objective, *shape.least) >= least or (group.between and not _legal(shape)):
+            if value(self.objective, *shape.least) >= min(values, default=inf) or (group.between and not _legal(shape)):
                 continue
-            here = [p for widths in self.space.chunks(shape, self.sizes, most) for p in self.points(shape, widths)]
-            if here := unbeaten(here, self.objective):
+            most = values[starts - 1] if len(values) >= starts and self.objective != "edp" else inf
+            grids = self.space.grids(shape, self.sizes, number)
+            if here := unbeaten([p for grid in grids for p in self.points(shape, grid, most)], self.objective):
                 found.append(here)
-                least = min(least, *map(self.value, here))
+                insort(values, min(map(self.value, here)))
         found.sort(key=lambda here: min(map(self.value, here)))
-        refined = [self.refined(p) for p in list(chain(*found))[: max(REFINED // len(group.cascade.einsums), 2)]]
+        refined = [self.refined(p) for p in list(chain(*found))[:starts]]
         return unbeaten([*chain(*found), *refined], self.objective)
 
-    def points(self, shape: Shape, widths: dict[Key, Array]) -> Iterable[Point]:
-        """The unbeaten of some tile sizes of one shape; nothing where none fits."""
-        kept, seconds, joules = self.costs(shape, widths)
-        for i in front(seconds, joules, self.objective) if len(seconds) else ():
-            yield Point(shape, {key: int(one[i]) for key, one in kept.items()}, float(seconds[i]), float(joules[i]))
+    def points(self, shape: Shape, grid: Grid, most: float = inf) -> Iterable[Point]:
+        """The unbeaten of some tile sizes of one shape; of those that cost more than ``most`` by what their units need
+        alone, none."""
+        at = self.sized(shape, grid)
+        self.compared += grid.place.size
+        fits = np.broadcast_to(_fits(at, self.device), grid.place.shape)
+        if most < inf:
+            fits = fits & (value(self.objective, busiest(at, self.device), shape.least[1]) <= most)
+        if not fits.any():
+            return
+        made = measured(at, self.device)
+        seconds, joules = (np.broadcast_to(np.asarray(v, float), fits.shape)[fits] for v in (made.seconds, made.joules))
+        numbers = np.flatnonzero(fits)
+        for i in front(seconds, joules, self.objective, grid.place[fits]):
+            yield Point(shape, grid.at(int(numbers[i])), float(seconds[i]), float(joules[i]))
 
-    def costs(self, shape: Shape, widths: dict[Key, Array]) -> tuple[dict[Key, Array], Array, Array]:
-        """Those tile sizes that fit, with their seconds and joules."""
-        count = max([len(one) for one in widths.values()], default=1)
-        self.compared += count
-        tiles = {key: widths[tile.rank, tile.stage] * tile.lanes for key, tile in shape.keys.items()}
-        fits = np.broadcast_to(_fits(shape.mapped, self.device, self.sizes, tiles), (count,))
-        kept = {key: one[fits] for key, one in widths.items()}
-        number = int(fits.sum())
-        if not number:
-            return kept, np.empty(0), np.empty(0)
-        some = {key: one[fits] for key, one in tiles.items()}
-        made = evaluate(shape.cascade, shape.mapped, self.device, self.sizes, some, checked=False)
-        seconds, joules = (np.broadcast_to(np.asarray(v, float), (number,)) for v in (made.seconds, made.joules))
-        return kept, seconds, joules
+    def sized(self, shape: Shape, grid: Grid) -> Sized:
+        """A shape at the tile sizes of a grid; what is found of ranks serves all shapes."""
+        keys = {key: ((tile.rank, tile.stage), tile.lanes) for key, tile in shape.keys.items()}
+        tiles = {key: grid.widths[strip] * lanes for key, (strip, lanes) in keys.items()}
+        names = {key: (grid.names[strip], lanes) for key, (strip, lanes) in keys.items()}
+        return Sized(shape.mapped, self.sizes, tiles, names=names, ranks=self.ranks)
 
     def refined(self, point: Point) -> Point:
         """The same shape with other tile sizes, those of two ranks or stages at a time, as long as that helps."""
         lanes = point.shape.lanes
-        lists = {key: np.array(self.space.widths(self.sizes[key[0]], lanes[key], FINE), float) for key in lanes}
+        lists = {key: self.space.widths(self.sizes[key[0]], lanes[key], FINE) for key in lanes}
         pairs = list(combinations(lanes, 2)) or [(key, key) for key in lanes]
-        best, before = point, inf
-        while self.value(best) < before:
+        best, before, least = point, inf, value(self.objective, *point.shape.least)
+        while least < self.value(best) < before:
             before = self.value(best)
             for one, other in pairs:
-                widths = {key: np.array([float(w)]) for key, w in best.widths.items()}
-                widths |= {one: lists[one], other: lists[other]}
-                grid = dict(zip(widths, map(np.ravel, np.meshgrid(*widths.values(), indexing="ij")), strict=True))
-                best = min((best, *self.points(point.shape, grid)), key=self.value)
+                grid = pair(best.widths, lists, one, other)
+                better = self.points(point.shape, grid, nextafter(self.value(best), 0))
+                best = min((best, *better), key=self.value)
         return best
 
 
@@ -237,11 +241,11 @@ def _least(ways: list[tuple[tuple[float, float], tuple[float, float]]]) -> tuple
     return min((a[0] + b[0] for a, b in ways), default=inf), min((a[1] + b[1] for a, b in ways), default=inf)
 
 
-def _fits(mapped: Mapped, device: Device, sizes: Values, tiles: dict[str, Array]) -> Any:
+def _fits(at: Sized, device: Device) -> Any:
     """Whether every level has room, by tile sizes."""
     capacities = {m.name: m.capacity for m in device.memories}
     fits: Any = True
-    for level, size in occupancy(Sized.of(mapped, sizes, tiles)).items():
+    for level, size in occupancy(at).items():
         fits = fits & np.asarray(size <= capacities.get(level, inf))
     return fits
 

@@ -13,7 +13,7 @@ from itertools import pairwise, product
 from math import prod
 from typing import Any
 
-from einsum import Affine, Cascade, Einsum
+from einsum import Affine, Cascade, Einsum, WeirError
 from einsum.terms import Term
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
 from sim.arch import Device
@@ -23,6 +23,7 @@ from sim.model.flow import elsewhere
 from sim.model.nests import Mapped
 
 OPEN = 1 << 50  # tiles from here on stand for what is still to be chosen
+MOST = 100_000  # nests of one group on given units: some minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class _Builder:
     double: bool  # whether what is only read has two pieces
     last: str  # the innermost shared level
     own: dict[str, tuple[Stage, ...]]  # stages above a unit that others do not share
+    costs: dict[str, tuple[float, float, float]]  # of each Einsum: points, s and J of one
 
     def tree(self, einsums: tuple[Einsum, ...], steps: tuple[_Step, ...], kept: frozenset[str]) -> tuple[Node, ...]:
         """The nodes for some Einsums from a step on."""
@@ -208,9 +210,21 @@ def _shaped(group: Group, device: Device, sizes: Values, units: tuple[str, ...])
     homes = levels if group.between else levels[:1]
     steps = range(1, 1 + (len(inside) if group.cascade.iterative else 1))
     by_name = {e.name: unit for e, unit in zip(group.cascade.einsums, units, strict=True)}
+    costs = {e.name: _cost(group, e, device, sizes, by_name[e.name]) for e in group.cascade.einsums}
+    number = 2 * len(homes) * len(hows) * len(steps) * prod(map(len, plans))
+    if number > MOST:
+        raise WeirError(
+            f"{device.name} has {len(inside)} levels on the way to {units[0]}: {number:,} nests to compare, where"
+            f" {MOST:,} are the most; give a nest of your own (docs/mapping.md), or a device with fewer levels"
+        )
     for double, home, how, iterated in product((True, False), homes, hows, steps):
-        build = _Builder(group, sizes, by_name, home, how, double, levels[-1], own)
-        yield from (_shape(build, device, outer, plan, iterated) for plan in product(*plans))
+        build = _Builder(group, sizes, by_name, home, how, double, levels[-1], own, costs)
+        yield from (_shape(build, outer, plan, iterated) for plan in product(*plans))
+
+
+def _cost(group: Group, einsum: Einsum, device: Device, sizes: Values, unit: str) -> tuple[float, float, float]:
+    """Points of an Einsum; seconds and joules of each on a unit."""
+    return expected(group.cascade, einsum, sizes), *able(group.cascade, einsum, device, sizes)[unit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +294,7 @@ def _bypasses(group: Group) -> list[frozenset[str]]:
     return list(dict.fromkeys([frozenset[str](), *alone, frozenset(group.ends)]))
 
 
-def _shape(build: _Builder, device: Device, outer: Stage, plan: tuple[_Plan, ...], iterated: int) -> Shape:
+def _shape(build: _Builder, outer: Stage, plan: tuple[_Plan, ...], iterated: int) -> Shape:
     """The shape that follows from a plan for each stage, iterative ranks looped over in one of them."""
     tiles: list[Tile] = []
     steps: list[_Step] = []
@@ -296,23 +310,22 @@ def _shape(build: _Builder, device: Device, outer: Stage, plan: tuple[_Plan, ...
     lone = frozenset(build.group.between) if build.last == outer.level else frozenset[str]()
     body = build.tree(cascade.einsums, tuple(steps), lone)
     nest = Nest((*build.keep(frozenset(build.group.ends) | lone, outer.level), *body))
-    return Shape(cascade, nest, tuple(tiles), _least(build, device, plan))
+    return Shape(cascade, nest, tuple(tiles), _least(build, plan))
 
 
-def _least(build: _Builder, device: Device, plan: tuple[_Plan, ...]) -> tuple[float, float]:
+def _least(build: _Builder, plan: tuple[_Plan, ...]) -> tuple[float, float]:
     """Seconds of the busiest unit with its fan-outs as full as they can be, and joules of all operations."""
-    cascade, sizes = build.group.cascade, build.sizes
+    sizes = build.sizes
     given = {rank: fan.count for one in plan for rank, fan in zip(one.over, one.stage.fans, strict=True) if rank}
     busy: dict[str, float] = {}
     joules = 0.0
-    for einsum in cascade.einsums:
+    for einsum in build.group.cascade.einsums:
         unit = build.units[einsum.name]
-        each = able(cascade, einsum, device, sizes)[unit]
+        points, each, energy = build.costs[einsum.name]
         own = tuple(fan for stage in build.own[unit] for fan in stage.fans)
         whole = prod(fan.count for fan in own) * prod(min(sizes[r], n) for r, n in given.items() if r in einsum.ranks)
-        points = expected(cascade, einsum, sizes)
-        busy[unit] = busy.get(unit, 0.0) + points / whole * each[0]
-        joules += points * each[1]
+        busy[unit] = busy.get(unit, 0.0) + points / whole * each
+        joules += points * energy
     return max(busy.values()), joules
 
 

@@ -65,14 +65,16 @@ def stages(parts: tuple[Memory | Fanout, ...]) -> tuple[Stage, ...]:
 def able(cascade: Cascade, einsum: Einsum, device: Device, sizes: Values) -> dict[str, tuple[float, float]]:
     """Units that have an Einsum's operations: seconds of one point on one instance, and joules."""
     found: dict[str, tuple[float, float]] = {}
+    lacking = []
     for unit in device.computes:
         try:
             seconds, joules = per_point(cascade, Leaf(einsum, unit.name, 0, (), ()), device, sizes)
-        except WeirError:
-            continue  # it lacks an operation
-        found[unit.name] = float(seconds), float(joules)
+        except WeirError as error:
+            lacking.append(str(error))
+        else:
+            found[unit.name] = float(seconds), float(joules)
     if not found:
-        raise WeirError(f"{device.name} has no unit that can run {einsum}")
+        raise WeirError(f"{device.name} has no unit that can run {einsum}: {'; '.join(lacking)}")
     return found
 
 

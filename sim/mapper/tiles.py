@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb, prod
 from typing import Any, Protocol, TypeVar
 
@@ -32,45 +33,102 @@ class Space:
     tiles: int = 8
     mappings: int = 5_000_000
 
-    def widths(self, extent: int, lanes: int, number: int) -> list[int]:
-        """Widths of strips to try: of all that make different numbers of pieces, ``number`` at most."""
-        longest = -(-extent // lanes)
-        most = (longest - 1).bit_length()
-        powers = {round(n * most / max(number - 1, 1)) for n in range(number)}
-        between = range(most if number > most + 1 else 0)
-        pieces = {2**n for n in powers} | {3 * 2**n for n in between}
-        return sorted({-(-longest // min(p, longest)) for p in pieces})
-
-    def chunks(self, shape: Shape, sizes: Values, most: int) -> Iterator[dict[Key, Array]]:
-        """All combinations of widths for a shape (about ``most``), those of a rank not growing inwards, in chunks."""
+    def grids(self, shape: Shape, sizes: Values, most: int) -> Iterator[Grid]:
+        """All combinations of widths for a shape (about ``most``), those of a rank not growing inwards."""
         lanes = shape.lanes
         number = self.tiles
         while True:
             lists = {key: self.widths(sizes[key[0]], lanes[key], number) for key in lanes}
             if number <= 2 or _combinations(lists) <= min(max(most, LEAST), HIGHEST):
-                return _chunks(lists)
+                return iter(_grids(tuple(lists.items()), tuple(r for r, _ in shape.cascade.sizes)))
             number -= 1
 
+    def widths(self, extent: int, lanes: int, number: int) -> tuple[int, ...]:
+        """Widths of strips to try: of all that make different numbers of pieces, ``number`` at most."""
+        return _widths(-(-extent // lanes), number)
 
-def _combinations(lists: dict[Key, list[int]]) -> float:
+
+@lru_cache(maxsize=4096)
+def _widths(longest: int, number: int) -> tuple[int, ...]:
+    most = (longest - 1).bit_length()
+    powers = {round(n * most / max(number - 1, 1)) for n in range(number)}
+    between = range(most if number > most + 1 else 0)
+    pieces = {2**n for n in powers} | {3 * 2**n for n in between}
+    return tuple(sorted({-(-longest // min(p, longest)) for p in pieces}))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Combinations of widths: what belongs together varies along an axis of its own, so that the arrays broadcast.
+
+    Widths of the same name are the same in every grid. Of equals, the combination of the least ``place`` is taken.
+    """
+
+    widths: dict[Key, Any]
+    names: dict[Key, Hashable]
+    place: NDArray[np.int64]
+
+    def at(self, number: int) -> dict[Key, int]:
+        """The widths of one combination, counted along the axes."""
+        shape = self.place.shape
+        return {key: int(np.broadcast_to(one, shape).flat[number]) for key, one in self.widths.items()}
+
+
+def pair(widths: dict[Key, int], lists: dict[Key, tuple[int, ...]], one: Key, other: Key) -> Grid:
+    """The grid of all widths of two strips (or of one), the others as they are."""
+    varied = list(dict.fromkeys((one, other)))
+    axes = [_axis(lists[key], n, len(varied)) for n, key in enumerate(varied)]
+    place = np.arange(prod(map(np.size, axes))).reshape([np.size(axis) for axis in axes])
+    names: dict[Key, Hashable] = dict(widths)
+    names |= {key: ("axis", n, len(varied), lists[key]) for n, key in enumerate(varied)}
+    return Grid(widths | dict(zip(varied, axes, strict=True)), names, place)
+
+
+def _axis(values: Any, number: int, axes: int) -> Any:
+    return np.asarray(values).reshape([-1 if n == number else 1 for n in range(axes)])
+
+
+def _combinations(lists: dict[Key, tuple[int, ...]]) -> float:
     """How many combinations there are: for each rank, multisets of its widths."""
     stages = Counter(rank for rank, _ in lists)
     widest = {rank: max(len(one) for (r, _), one in lists.items() if r == rank) for rank in stages}
     return float(prod(comb(widest[rank] + depth - 1, depth) for rank, depth in stages.items()))
 
 
-def _chunks(lists: dict[Key, list[int]]) -> Iterator[dict[Key, Array]]:
-    """Every combination in which a rank's widths do not grow from stage to stage, a chunk at a time."""
-    shape = tuple(len(one) for one in lists.values())
-    total = prod(shape)
-    for start in range(0, total, CHUNK):
-        places = np.unravel_index(np.arange(start, min(start + CHUNK, total)), shape) if shape else ()
-        found = {key: np.array(one, float)[at] for (key, one), at in zip(lists.items(), places, strict=True)}
-        keep = np.ones(min(CHUNK, total - start), bool)
-        for rank, stage in lists:
-            if inner := min((s for r, s in lists if r == rank and s > stage), default=0):
-                keep &= found[rank, inner] <= found[rank, stage]
-        yield {key: one[keep] for key, one in found.items()}
+@lru_cache(maxsize=128)
+def _grids(given: tuple[tuple[Key, tuple[int, ...]], ...], ranks: tuple[str, ...]) -> tuple[Grid, ...]:
+    """Every combination in which a rank's widths do not grow from stage to stage: an axis a rank, the longest in
+    parts."""
+    return tuple(_parts(dict(given), ranks))
+
+
+def _parts(lists: dict[Key, tuple[int, ...]], ranks: tuple[str, ...]) -> Iterator[Grid]:
+    strides = {key: prod(len(lists[k]) for k in list(lists)[n + 1 :]) for n, key in enumerate(lists)}
+    along = [_falling({key: one for key, one in lists.items() if key[0] == rank}) for rank in ranks]
+    lengths = [max(map(len, found.values()), default=1) for found in along]
+    longest = lengths.index(max(lengths))
+    step = max(CHUNK * lengths[longest] // prod(lengths), 1)
+    for start in range(0, lengths[longest], step):
+        widths, names = dict[Key, Any](), dict[Key, Hashable]()
+        place: Any = np.zeros([1] * len(ranks), np.int64)
+        for number, found in enumerate(along):
+            every = tuple((key, lists[key]) for key in found)
+            for key, chosen in found.items():
+                part = chosen[start : start + step] if number == longest else chosen
+                widths[key] = _axis(np.array(lists[key], float)[part], number, len(ranks))
+                names[key] = key, every, start if number == longest else None
+                place = place + _axis(part, number, len(ranks)) * strides[key]
+        yield Grid({key: widths[key] for key in lists}, names, place)
+
+
+def _falling(lists: dict[Key, tuple[int, ...]]) -> dict[Key, NDArray[np.int64]]:
+    """Places in the lists of a rank's widths, by stage: all combinations that do not grow inwards."""
+    rows: list[tuple[int, ...]] = [()]
+    outer: tuple[int, ...] = ()
+    for key in (inwards := sorted(lists)):
+        rows = [(*row, n) for row in rows for n, w in enumerate(lists[key]) if not row or w <= outer[row[-1]]]
+        outer = lists[key]
+    return dict(zip(inwards, np.array(rows, np.int64).T, strict=True))
 
 
 class Costed(Protocol):
@@ -95,9 +153,13 @@ def value(objective: str, seconds: Any, joules: Any) -> Any:
     return {"time": seconds, "energy": joules, "edp": seconds * joules}[objective]
 
 
-def front(seconds: Array, joules: Array, objective: str) -> list[int]:
-    """Places of what nothing else beats: one for time or energy (the other breaks ties), a front for their product."""
-    order = np.lexsort((joules, seconds) if objective != "energy" else (seconds, joules))
+def front(seconds: Array, joules: Array, objective: str, place: Any = None) -> list[int]:
+    """Places of what nothing else beats: one for time or energy (the other breaks ties), a front for their product.
+
+    What is alike in both stands in the order of ``place``, or as it comes.
+    """
+    keys = (joules, seconds) if objective != "energy" else (seconds, joules)
+    order = np.lexsort(keys if place is None else (place, *keys))
     if objective != "edp":
         return [int(order[0])]
     least = np.minimum.accumulate(joules[order])

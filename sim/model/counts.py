@@ -20,7 +20,7 @@ from mappings.tree import Nest
 from sim.model.actions import Action, Computes, Counts
 from sim.model.nests import Group, Held, Leaf, Loop, Mapped, Terms, Tile
 from sim.model.pieces import Change, least
-from sim.model.sized import Path, Sized
+from sim.model.sized import Path, Sized, named
 
 
 def counts(
@@ -260,8 +260,7 @@ class Counter:
         for rank in tile.plain:
             total = total * self.at.covered(rank, cuts.get(rank, ()))
         for group in tile.skew:
-            pieces = [[Change(w, 0, n) for w, n in self.at.states(r, cuts.get(r, ()))] for r in group.ranks]
-            total = total * _volumes(pieces, group, _length)
+            total = total * self._lengths(group, cuts)
         return total
 
     def _kept(self, tile: Tile, cuts: Mapping[str, Path], moved: Loop) -> Any:
@@ -270,14 +269,29 @@ class Counter:
         for rank in tile.plain:
             kept = kept * self.at.stands(rank, cuts.get(rank, ()), moved)
         for group in tile.skew:
-            moves = [self.at.changes(r, cuts.get(r, ()), moved) for r in group.ranks]
-            kept = kept * _volumes(moves, group, _overlap)
+            kept = kept * self._overlaps(group, cuts, moved)
         if isinstance(kept, int) and kept == 0:
             return 0
         for rank, path in cuts.items():
             if rank not in tile.ranks:
                 kept = kept * self.at.moves(rank, path, moved)
         return kept
+
+    def _lengths(self, group: Group, cuts: Mapping[str, Path]) -> Any:
+        """Volume of all tiles along ranks that move together."""
+        paths = {rank: cuts.get(rank, ()) for rank in group.ranks}
+        key = ("lengths", group, *(named(r, path) for r, path in paths.items()))
+        pieces = ([Change(w, 0, n) for w, n in self.at.states(r, path)] for r, path in paths.items())
+        return self.at.shared(key, lambda: _volumes(list(pieces), group, _length))
+
+    def _overlaps(self, group: Group, cuts: Mapping[str, Path], moved: Loop) -> Any:
+        """Volume found already there, along ranks that move together, where one loop takes a step."""
+        paths = {rank: cuts.get(rank, ()) for rank in group.ranks}
+        above = (sum(cut.at < moved.at for cut in path) for path in paths.values())
+        steps = moved.node.rank if moved.node.rank in paths else ""
+        key = ("overlaps", group, *(named(r, path) for r, path in paths.items()), *above, steps)
+        changes = (self.at.changes(r, path, moved) for r, path in paths.items())
+        return self.at.shared(key, lambda: _volumes(list(changes), group, _overlap))
 
 
 Measure = Callable[[Terms, int, Mapping[str, Change]], Any]

@@ -131,7 +131,7 @@ def _spread(at: Sized, move: _Move) -> _Spread:
         raise WeirError(f"hops to {prod(trips)} instances are too many to count; at most {LIMIT}: {cure}")
     places = np.indices(trips, np.int64).reshape(len(trips), prod(trips))
     only = {loop.at: row for loop, row in zip(move.loops, places, strict=True)}
-    words = move.words(Counter(replace(at, only=only, _known={})))
+    words = move.words(Counter(replace(at, only=only, ranks={}, _known={})))
     return _Spread(move, trips, places, np.broadcast_to(np.asarray(words, float), (prod(trips),)))
 
 

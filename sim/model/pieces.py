@@ -20,13 +20,15 @@ import numpy as np
 class Cut:
     """One loop over a rank: pieces of ``tile``, in time or in space; ``at`` is its place among all nodes.
 
-    With ``only``, this instance of a loop in space is looked at (or these, an array along the last axis).
+    With ``only``, this instance of a loop in space is looked at (or these, an array along the last axis). ``name``
+    stands for this loop and those over its rank above it: what they decide is the same where it is the same.
     """
 
     tile: Any
     space: bool
     at: int
     only: Any = None
+    name: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the same figures again and again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from math import prod
@@ -26,12 +26,16 @@ class Sized:
     """A mapped nest at extents of ranks and at tile sizes by loop (``m.0``), numbers or arrays.
 
     ``only`` picks instances of loops in space by place: what enters, covers or runs is then asked of these alone.
+    ``ranks`` holds what loops over a rank alone decide. Many nests at the same sizes may share it: ``names`` then says
+    which of their tile sizes are the same.
     """
 
     mapped: Mapped
     sizes: Mapping[str, Any]
     tiles: Mapping[str, Any]
     only: Mapping[int, Any] = field(default_factory=dict)
+    names: Mapping[str, Hashable] = field(default_factory=dict)
+    ranks: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     _known: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     @classmethod
@@ -43,11 +47,12 @@ class Sized:
         return cls(mapped, _numbers(given), _numbers(tiles or {}))
 
     def _once(self, key: tuple[Any, ...], find: Callable[[], T]) -> T:
-        """What has been found under a key, found now if it has not been."""
-        if key not in self._known:
-            self._known[key] = find()
-        found: T = self._known[key]
-        return found
+        """What has been found of this nest under a key, found now if it has not been."""
+        return _found(self._known, key, find)
+
+    def shared(self, key: tuple[Any, ...], find: Callable[[], T]) -> T:
+        """What has been found, for any nest, under a key of names of paths."""
+        return _found(self.ranks, key, find)
 
     def cuts(self, loops: tuple[Loop, ...]) -> Mapping[str, Path]:
         """The loops over each rank; ``loops`` are all those above some place, so that the last stands for all."""
@@ -56,8 +61,12 @@ class Sized:
     def _cuts(self, loops: tuple[Loop, ...]) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for loop in loops:
-            cut = Cut(self.width(loop), loop.space, loop.at, self.only.get(loop.at))
-            found[loop.node.rank] = (*found.get(loop.node.rank, ()), cut)
+            rank, width = loop.node.rank, self.width(loop)
+            path = found.get(rank, ())
+            called = self.names.get(loop.key, width if isinstance(width, int) else loop.key)
+            key = ("path", named(rank, path), called, loop.space, loop.at if loop.at in self.only else 0)
+            name = self.ranks.setdefault(key, len(self.ranks))
+            found[rank] = (*path, Cut(width, loop.space, loop.at, self.only.get(loop.at), name))
         return found
 
     def width(self, loop: Loop) -> Any:
@@ -95,15 +104,19 @@ class Sized:
 
     def _pieces(self, loops: tuple[Loop, ...]) -> dict[str, Any]:
         cuts = self.cuts(loops)
-        return {rank: reduce(least, [c.tile for c in cuts.get(rank, ())], size) for rank, size in self.sizes.items()}
+        return {rank: self._piece(rank, cuts.get(rank, ())) for rank in self.sizes}
+
+    def _piece(self, rank: str, path: Path) -> Any:
+        key = ("piece", named(rank, path))
+        return self.shared(key, lambda: reduce(least, [cut.tile for cut in path], self.sizes[rank]))
 
     def states(self, rank: str, path: Path, lone: Collection[int] = ()) -> States:
         """Innermost pieces as (how many, how long); of the loops in space at ``lone``, those of instance 0 only."""
         if not path:
             return [(1, self.sizes[rank])]
-        alone = tuple(cut.at for cut in path if cut.space and cut.at in lone) if lone else ()
-        key = ("states", rank, tuple(cut.at for cut in path), alone)
-        return self._once(key, lambda: cut_up(self.states(rank, path[:-1], alone), path[-1], path[-1].at in alone))
+        alone = tuple(i for i, cut in enumerate(path) if cut.space and cut.at in lone) if lone else ()
+        key = ("states", path[-1].name, alone)
+        return self.shared(key, lambda: cut_up(self.states(rank, path[:-1], lone), path[-1], len(path) - 1 in alone))
 
     def repeated(self, rank: str, path: Path, lone: Collection[int] = ()) -> Any:
         """Number of innermost pieces: how often something without the rank is run under loops over it."""
@@ -133,17 +146,18 @@ class Sized:
         """How often the loops over a rank bring a new piece, at instance 0 of those in space."""
         if not path:
             return 1
-        return self._once(("visits", rank, path[-1].at), lambda: self.repeated(rank, path, [cut.at for cut in path]))
+        return self.shared(("visits", path[-1].name), lambda: self.repeated(rank, path, [cut.at for cut in path]))
 
     def instances(self, rank: str, path: Path, among: Collection[int]) -> Any:
         """Instances of the loops in space at ``among`` that have a piece when all loops start (or they never have)."""
-        apart = tuple(cut.at for cut in path if cut.space and cut.at in among)
-        return self._once(("instances", rank, apart), lambda: self._instances(rank, path, apart)) if apart else 1
+        apart = tuple(i for i, cut in enumerate(path) if cut.space and cut.at in among)
+        key = ("instances", named(rank, path), apart)
+        return self.shared(key, lambda: self._instances(rank, path, apart)) if apart else 1
 
     def _instances(self, rank: str, path: Path, apart: tuple[int, ...]) -> Any:
         states: States = [(1, self.sizes[rank])]
-        for cut in path:
-            states = cut_up(states, cut, cut.at not in apart)
+        for place, cut in enumerate(path):
+            states = cut_up(states, cut, place not in apart)
         return total(w for w, _ in states)
 
     def moves(self, rank: str, path: Path, moved: Loop) -> Any:
@@ -153,21 +167,34 @@ class Sized:
         if moved.node.rank != rank:
             return self.visits(rank, above)
         upto = path[: len(above) + 1]
-        return self._once(("moves", moved.at), lambda: most(self.visits(rank, upto) - self.visits(rank, above), 0))
+        key = ("moves", named(rank, upto))
+        return self.shared(key, lambda: most(self.visits(rank, upto) - self.visits(rank, above), 0))
 
     def stands(self, rank: str, path: Path, moved: Loop) -> Any:
         """Elements of a rank that stand where they are while a loop over another takes a step, over all visits."""
         above = tuple(cut for cut in path if cut.at < moved.at)
-        key = ("stands", rank, path[-1].at if path else 0, len(above))
-        return self._once(key, lambda: standing(self.states(rank, above), path[len(above) :]))
+        key = ("stands", named(rank, path), len(above))
+        return self.shared(key, lambda: standing(self.states(rank, above), path[len(above) :]))
 
     def changes(self, rank: str, path: Path, moved: Loop) -> list[Change]:
         """How pieces of a rank change when a loop takes a step."""
         above = tuple(cut for cut in path if cut.at < moved.at)
         moving = next((cut for cut in path if cut.at == moved.at), None)
         inside = [cut for cut in path if cut.at > moved.at]
-        key = ("changes", rank, path[-1].at if path else 0, len(above), moving is None)
-        return self._once(key, lambda: changes(self.states(rank, above), moving, inside))
+        key = ("changes", named(rank, path), len(above), moving is None)
+        return self.shared(key, lambda: changes(self.states(rank, above), moving, inside))
+
+
+def named(rank: str, path: Path) -> Hashable:
+    """What the loops over a rank are known by, or the rank where there is none."""
+    return path[-1].name if path else rank
+
+
+def _found(known: dict[tuple[Any, ...], Any], key: tuple[Any, ...], find: Callable[[], T]) -> T:
+    if key not in known:
+        known[key] = find()
+    found: T = known[key]
+    return found
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -248,18 +248,23 @@ def evaluate(
     Energies that the device does not state are modelled in a ``technology`` (``"16 nm"``), or else in its file's own.
     """
     filled = _filled(device, technology)
-    device = filled.device if filled else device
-    at = dict(cascade.bind() if sizes is None else sizes)
     mapped = nest if isinstance(nest, Mapped) else taken_apart(cascade, nest)
-    sized = Sized.of(mapped, at, tiles)
+    sized = Sized.of(mapped, dict(cascade.bind() if sizes is None else sizes), tiles)
     if checked:
-        legal(sized, device)
-    found = counted(sized)
-    if moved := carried(sized, device):
+        legal(sized, filled.device if filled else device)
+    return measured(sized, device, filled)
+
+
+def measured(at: Sized, device: Device, filled: Filled | None = None) -> MappedEstimate:
+    """Counts, seconds and joules of a nest that is legal, on a device, or on that with what models have ``filled``
+    in."""
+    device = filled.device if filled else device
+    found = counted(at)
+    if moved := carried(at, device):
         found = replace(found, carried=moved)
     points = {c.einsum: c.points for c in found.computes}
-    leaves = tuple(_busy(sized, leaf, device, points[leaf.einsum.name]) for leaf in mapped.leaves)
-    return MappedEstimate(mapped, device, found, leaves, filling(sized, device, found), at, tiles or {}, filled)
+    leaves = tuple(_busy(at, leaf, device, points[leaf.einsum.name]) for leaf in at.mapped.leaves)
+    return MappedEstimate(at.mapped, device, found, leaves, filling(at, device, found), at.sizes, at.tiles, filled)
 
 
 def _filled(device: Device, technology: str | float | None) -> Filled | None:
@@ -277,14 +282,27 @@ def modelled(device: Device, technology: str | float | None = None) -> Device:
     return replace(filled.device, technology=None) if filled else device
 
 
+def busiest(at: Sized, device: Device) -> Any:
+    """Seconds of the unit that is busy longest: less than any nest takes."""
+    found: dict[str, Any] = {}
+    for leaf in at.mapped.leaves:
+        each, _ = per_point(at.mapped.cascade, leaf, device, at.sizes)
+        found[leaf.unit] = found.get(leaf.unit, 0.0) + _most(at, leaf) * each
+    return reduce(np.maximum, found.values())
+
+
+def _most(at: Sized, leaf: Leaf) -> Any:
+    """Points of an Einsum at the instance that has most."""
+    return at.run(leaf, frozenset(loop.at for loop in leaf.loops if loop.space))
+
+
 def _busy(at: Sized, leaf: Leaf, device: Device, points: Any) -> Busy:
     """Seconds of the busiest instance: its places, each for as long as its expected operations take on the unit."""
     each, energy = per_point(at.mapped.cascade, leaf, device, at.sizes)
-    busiest = at.run(leaf, frozenset(loop.at for loop in leaf.loops if loop.space))
     places = at.run(leaf)
     skew = _skew(at, leaf, device)
     name = leaf.einsum.name
-    return Busy(name, leaf.unit, busiest * each, skew, points, places * each, places * energy)
+    return Busy(name, leaf.unit, _most(at, leaf) * each, skew, points, places * each, places * energy)
 
 
 def per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, Any]) -> tuple[Any, Any]:

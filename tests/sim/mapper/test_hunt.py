@@ -16,10 +16,11 @@ from mappings.attention_arrays import interleaved
 from mappings.text import parse as read
 from mappings.tree import Keep
 from sim.arch import Compute, Device, Fanout, Memory
-from sim.mapper import Space, search
-from sim.mapper.hunt import OBJECTIVES
+from sim.mapper import Space, parts, search
+from sim.mapper.hunt import OBJECTIVES, _Hunt
+from sim.mapper.shapes import shapes
 from sim.mapper.tiles import value
-from sim.model.spatial import evaluate
+from sim.model.spatial import busiest, evaluate, measured
 from workloads import attention
 
 RATES = (("mac", "bf16", 2e9), ("map", "bf16", 1e9), ("exp", "bf16", 1e9))
@@ -83,6 +84,57 @@ def test_imperfect_tiles_over_lanes() -> None:
     assert found.estimate.utilisation("alu") == pytest.approx(7 / 8, rel=1e-2)
 
 
+CONVOLUTION = parse("O[k, p] = I[c, p + r] * W[k, c, r]", k=6, p=9, c=2, r=3)
+
+
+@pytest.mark.parametrize("cascade", [GEMM, CONVOLUTION], ids=["product", "convolution"])
+def test_shapes_that_share_what_is_known_of_ranks_cost_what_each_costs_alone(cascade: Cascade) -> None:
+    on, sizes = device(60.0, lanes=4), cascade.bind()
+    hunt = _Hunt(cascade, on, sizes, "time", Space())
+    every = list(shapes(parts.group(cascade, tuple(e.name for e in cascade.einsums)), on, sizes))
+    for shape in every[::7]:
+        for grid in hunt.space.grids(shape, sizes, 100):
+            at = hunt.sized(shape, grid)
+            made = measured(at, on)
+            seconds, joules = (np.broadcast_to(one, grid.place.shape) for one in (made.seconds, made.joules))
+            assert np.all(busiest(at, on) <= seconds)
+            for number in (0, grid.place.size // 2, grid.place.size - 1):
+                widths = grid.at(number)
+                tiles = {key: widths[t.rank, t.stage] * t.lanes for key, t in shape.keys.items()}
+                alone = evaluate(cascade, shape.mapped, on, sizes, tiles, checked=False)
+                assert seconds.flat[number] == pytest.approx(float(alone.seconds), rel=1e-12)
+                assert joules.flat[number] == pytest.approx(float(alone.joules), rel=1e-12)
+
+
+def test_grids_hold_each_combination_that_does_not_grow_inwards_once() -> None:
+    on, sizes = device(60.0, lanes=4), GEMM.bind()
+    [shape, *_] = shapes(parts.group(GEMM, ("Z",)), on, sizes)
+    [grid] = Space().grids(shape, sizes, 1000)
+    found = [tuple(grid.at(n).items()) for n in range(grid.place.size)]
+    assert len(set(found)) == len(found)
+    assert len(set(grid.place.ravel())) == grid.place.size  # an order without equals
+    for one in map(dict, found):
+        assert all(
+            one[rank, inner] <= one[rank, outer]
+            for rank, outer in one
+            for r, inner in one
+            if r == rank and inner > outer
+        )
+
+
+def test_too_many_levels_are_refused() -> None:
+    deep = [Memory(f"level{n}", f"level{n - 1}" if n else "", capacity=1e6, bandwidth=1e9) for n in range(9)]
+    unit = Compute("alu", "level8", RATES)
+    on = replace(device(30.0), memories=tuple(deep), computes=(unit,))
+    with pytest.raises(WeirError, match=r"toy has 8 levels on the way to alu: .* nests to compare, where 100,000 are"):
+        search(GEMM, on)
+
+
+def test_what_no_unit_runs_is_said() -> None:
+    with pytest.raises(WeirError, match=r"no unit that can run Z.*: toy: no unit runs 'log'"):
+        search(parse("Z[m] = log(A[m])", m=4), replace(device(30.0), computes=(Compute("alu", "buffer", RATES[:1]),)))
+
+
 MLP = parse("U[b, f] = X[b, d] * W[d, f]\nH[b, f] = relu(U[b, f])\nZ[b, g] = H[b, f] * V[f, g]", b=16, d=8, f=32, g=8)
 
 
@@ -134,6 +186,6 @@ def test_mistakes(given: dict[str, Any], message: str) -> None:
 
 def test_widths_are_the_shortest_for_their_number_of_pieces() -> None:
     widths = Space().widths(1000, 1, 30)
-    assert widths == sorted(
+    assert list(widths) == sorted(
         {int(np.ceil(1000 / p)) for p in [2**n for n in range(10)] + [3 * 2**n for n in range(9)]} | {1}
     )
