@@ -8,6 +8,7 @@ from pathlib import Path
 
 from einsum.errors import WeirError
 from sim.cli.patience import patience
+from sim.units import fmt
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def report(asked: Asked) -> None:
             frame, out, title=asked.title or table.stem, x=asked.x, y=asked.y, minimise=asked.minimise,
             maximise=asked.maximise, date=f"table of {written:%Y-%m-%d %H:%M} UTC", inputs=_inputs(asked),
         )  # fmt: skip
-    print(f"{made}: {len(frame):,} rows, {made.stat().st_size / 1e6:.1f} MB")
+    print(f"{made}: {len(frame):,} rows, {fmt(made.stat().st_size, 'B')}")
 
 
 def _inputs(asked: Asked) -> dict[str, str]:

@@ -6,9 +6,9 @@ Einsum lacks a rank, or may not share a loop (it would read a sum that is still 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise, product
 from math import prod
 from typing import Any
@@ -40,9 +40,22 @@ class Shape:
     """A nest whose open tiles are numbered from ``OPEN`` on; the tiles of a rank get shorter from stage to stage."""
 
     cascade: Cascade
-    nest: Nest
-    tiles: tuple[Tile, ...]
+    made: Callable[[], tuple[Nest, tuple[Tile, ...]]]  # most shapes are ruled out by what their units need
     least: tuple[float, float]  # s and J that its units need whatever the tiles
+
+    @cached_property
+    def _made(self) -> tuple[Nest, tuple[Tile, ...]]:
+        return self.made()
+
+    @property
+    def nest(self) -> Nest:
+        """The loops, keeps and runs."""
+        return self._made[0]
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """What the open tiles stand for."""
+        return self._made[1]
 
     @cached_property
     def mapped(self) -> Mapped:
@@ -219,7 +232,8 @@ def _shaped(group: Group, device: Device, sizes: Values, units: tuple[str, ...])
         )
     for double, home, how, iterated in product((True, False), homes, hows, steps):
         build = _Builder(group, sizes, by_name, home, how, double, levels[-1], own, costs)
-        yield from (_shape(build, outer, plan, iterated) for plan in product(*plans))
+        for plan in product(*plans):
+            yield Shape(group.cascade, partial(_nest, build, outer, plan, iterated), _least(build, plan))
 
 
 def _cost(group: Group, einsum: Einsum, device: Device, sizes: Values, unit: str) -> tuple[float, float, float]:
@@ -294,8 +308,8 @@ def _bypasses(group: Group) -> list[frozenset[str]]:
     return list(dict.fromkeys([frozenset[str](), *alone, frozenset(group.ends)]))
 
 
-def _shape(build: _Builder, outer: Stage, plan: tuple[_Plan, ...], iterated: int) -> Shape:
-    """The shape that follows from a plan for each stage, iterative ranks looped over in one of them."""
+def _nest(build: _Builder, outer: Stage, plan: tuple[_Plan, ...], iterated: int) -> tuple[Nest, tuple[Tile, ...]]:
+    """The nest that follows from a plan for each stage, iterative ranks looped over in one of them, and its tiles."""
     tiles: list[Tile] = []
     steps: list[_Step] = []
     cascade = build.group.cascade
@@ -310,7 +324,7 @@ def _shape(build: _Builder, outer: Stage, plan: tuple[_Plan, ...], iterated: int
     lone = frozenset(build.group.between) if build.last == outer.level else frozenset[str]()
     body = build.tree(cascade.einsums, tuple(steps), lone)
     nest = Nest((*build.keep(frozenset(build.group.ends) | lone, outer.level), *body))
-    return Shape(cascade, nest, tuple(tiles), _least(build, plan))
+    return nest, tuple(tiles)
 
 
 def _least(build: _Builder, plan: tuple[_Plan, ...]) -> tuple[float, float]:

@@ -170,7 +170,7 @@ def timeline(found: MappedEstimate | Timeline, ax: Axes | None = None, *, runs: 
         spans = [(e.start * 1e6, e.seconds * 1e6) for e in own]
         (colour, hatch), new = styles[name], name not in axes.get_legend_handles_labels()[1]
         label = name if new else None
-        axes.broken_barh(spans, (rows[lane] - 0.4, 0.8), color=colour, hatch=hatch, edgecolor="white", label=label)
+        axes.broken_barh(spans, (rows[lane] - 0.4, 0.8), facecolor=colour, hatch=hatch, edgecolor="white", label=label)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlabel="time (us)", title=line.name)
     axes.invert_yaxis()

@@ -189,6 +189,9 @@ def test_timeline_has_a_row_for_each_unit_and_level(mapped: MappedEstimate) -> N
     assert drawn == len(timeline(mapped, runs=30).events)
     labels = ax.get_legend_handles_labels()[1]
     assert len(labels) == len(set(labels))
+    looks = {(tuple(one.get_facecolor()[0]), one.get_hatch(), one.get_label()) for one in ax.collections}
+    assert len({look[:2] for look in looks if look[2] in labels}) == len(labels)
+    assert all(tuple(one.get_edgecolor()[0]) == (1, 1, 1, 1) for one in ax.collections)  # hatching is seen on the face
 
 
 def test_each_draws_on_the_axes_it_is_given() -> None:
