@@ -283,7 +283,7 @@ def modelled(device: Device, technology: str | float | None = None) -> Device:
 
 
 def busiest(at: Sized, device: Device) -> Any:
-    """Seconds of the unit that is busy longest: less than any nest takes."""
+    """Seconds of the unit that is busy longest: the nest takes no less."""
     found: dict[str, Any] = {}
     for leaf in at.mapped.leaves:
         each, _ = per_point(at.mapped.cascade, leaf, device, at.sizes)
