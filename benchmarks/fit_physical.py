@@ -1,6 +1,6 @@
 """Fit the physical tier to a folder of measured kernels, and write the constants with their tested errors.
 
-python benchmarks/fit_physical.py FOLDER            print errors, joint and with each device left out
+python benchmarks/fit_physical.py FOLDER            print errors: joint, with each device left out, and from one alone
 python benchmarks/fit_physical.py FOLDER --write    also write sim/arch/data/physical.toml and the shipped sample
 """
 
@@ -14,13 +14,23 @@ import numpy as np
 
 from sim.arch.files import DATA
 from sim.silicon.cases import cases, predict
-from sim.silicon.fit import CLASSES, Sample, Table, fit, left_out, with_constants
+from sim.silicon.fit import CLASSES, Array, Sample, Table, fit, left_out, with_constants
 from sim.silicon.measured import FILES, load
 from sim.silicon.store import SHIPPED, facts, sample, save
 
 SOURCE = "measured kernels on A100, H100 and L40S: ai-dynamo/aiconfigurator (Apache-2.0), microsoft/vidur (MIT)"
 
 MORE = {"mla_attention": ("source",), "moe_layer": ("distribution",)}  # columns that a file may lack
+
+
+def from_one(data: Sample) -> Array:
+    """Relative errors on all other devices of constants fitted to one, each in turn."""
+    found = []
+    for name in sorted(set(data.devices)):
+        own = [device == name for device in data.devices]
+        _, logs = data.only([not kept for kept in own]).errors(with_constants(fit(data.only(own))))
+        found.append(np.expm1(logs))
+    return np.concatenate(found)
 
 
 def main(folder: str, write: bool) -> None:
@@ -37,7 +47,8 @@ def main(folder: str, write: bool) -> None:
         table |= found
         tested |= {name: facts(rows, unseen) for name in CLASSES[rows.operation]}
         text.append(sample(rows, FILES[rows.operation] + MORE.get(rows.operation, ()), 12))
-        errors = f"joint {np.median(abs(joint)):6.1%}  left out {np.median(abs(unseen)):6.1%}"
+        sizes = {"joint": joint, "left out": unseen, "from one": from_one(data)}
+        errors = "  ".join(f"{name} {np.median(abs(error)):6.1%}" for name, error in sizes.items())
         print(f"{rows.operation:20} fit {spent:5.1f} s  {errors}", flush=True)
     if write:
         save(DATA / "physical.toml", SOURCE, table, tested)

@@ -17,14 +17,14 @@ from sim.silicon.cases import cases
 from sim.silicon.measured import Measured
 from sim.silicon.powered import load
 
-NAMES = ("idle", "active", "compute", "memory")
-START = (0.17, 0.22, 0.75, 0.3)
+NAMES = ("idle", "active", "compute", "memory", "seen")  # the last in seconds, the others of the limit
+START = (0.17, 0.22, 0.75, 0.3, 7e-6)
 Array = NDArray[np.float64]
 
 
 def shares(rows: Measured) -> Array:
     """Parts of the measured time for which each part of the power is drawn, one line a part."""
-    found = np.ones((len(NAMES), len(rows)))
+    found = np.ones((len(NAMES) - 1, len(rows)))
     for case in cases(rows):
         times = rows.seconds[case.rows]
         timed = case.timed(tier("physical"))
@@ -40,18 +40,21 @@ def main(folder: str) -> None:
         (rows, shares(rows), rows.numbers("power_w") / rows.numbers("power_limit_w")) for rows in load(Path(folder))
     ]
 
-    def off(parts: Array) -> list[Array]:
-        return [np.minimum(np.exp(parts) @ drawn, 1) / power - 1 for _, drawn, power in data]
+    def off(logs: Array) -> list[Array]:
+        *parts, seen = np.exp(logs)
+        read = [parts[0] + (np.minimum(parts @ drawn, 1) - parts[0]) * (1 - np.exp(-rows.seconds / seen))
+                for rows, drawn, _ in data]  # fmt: skip
+        return [ours / power - 1 for ours, (_, _, power) in zip(read, data, strict=True)]
 
     def loss(parts: Array) -> float:
-        return float(sum(np.median(abs(e)) + 0.05 * np.minimum(abs(e), 1).mean() for e in off(parts)))
+        return float(sum(np.median(abs(e)) + 0.3 * np.minimum(abs(np.log1p(e)), 1).mean() for e in off(parts)))
 
     rng = np.random.default_rng(0)
     tries = [np.log(START) + spread * rng.normal(size=len(NAMES)) for spread in (0, *[0.3] * 8)]
     best = min(
         (minimize(loss, one, method="Nelder-Mead", options={"maxiter": 3000}) for one in tries), key=lambda r: r.fun
     )
-    print({name: round(float(share), 3) for name, share in zip(NAMES, np.exp(best.x), strict=True)})
+    print({name: float(f"{share:.3g}") for name, share in zip(NAMES, np.exp(best.x), strict=True)})
     for (rows, *_), error in zip(data, off(best.x), strict=True):
         print(f"{rows.operation:20} median {np.median(abs(error)):6.1%}  bias {np.median(error):+6.1%}")
 

@@ -155,6 +155,8 @@ class Fanout:
     shift: float = 0.0  # s, to hand a new operand on to all copies
     clock: float = 0.0  # Hz, at which rates are stated; 0 if not stated
     base_clock: float = 0.0  # Hz, kept within the power limit whatever runs; 0 if not stated
+    boost_clock: float = 0.0  # Hz, which light work runs at; 0 if it is the one at which rates are stated
+    threads: int = 0  # that one copy keeps at once; 0 if not stated
     network: str = ""  # "mesh" (two-dimensional) or "hyperx" (all in a row or column are neighbours); "" for none
     hop: float = 0.0  # s, one way, from a copy to its neighbour
     port: float = inf  # B/s, one direction, into or out of one copy
@@ -170,6 +172,8 @@ class Fanout:
         "shift": Quantity("s"),
         "clock": Quantity("Hz", positive=True),
         "base_clock": Quantity("Hz", positive=True),
+        "boost_clock": Quantity("Hz", positive=True),
+        "threads": Quantity("1", positive=True, whole=True),
         "hop": Quantity("s"),
         "port": Quantity("B/s", positive=True),
         "pitch": Quantity("m", positive=True),

@@ -82,12 +82,12 @@ def collective(kind: str, size: Any, ways: int, bandwidth: float, latency: float
 
 
 def achieved(
-    kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], clock: float, library: str = ""
+    kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], clock: float, shot: bool = True
 ) -> tuple[Any, str]:
     """Seconds of the cheapest algorithm as libraries run them, and its name; ``k`` are the physical tier's constants.
 
     Rings start in a protocol for small messages (a flag in every word) and change to one with all channels for large
-    ones. A serving engine's own all-reduce (one-shot) is open to it, but not where ``library`` is ``nccl``.
+    ones. A serving engine's own all-reduce is open to it where ``shot`` is true.
     A link to the host is a tree of bridges: a ring over it crosses half as many bridges as there are devices, each of
     them shared by as many flows.
     """
@@ -109,7 +109,7 @@ def achieved(
     }
     if kind == "all-reduce" and link.reduces:
         options["switch"] = (k["start"] + k["ramp"]) / clock + size * (ways + 1) / ways / (link.bandwidth * k["switch"])
-    if kind == "all-reduce" and library != "nccl" and link.scope == "node":
+    if kind == "all-reduce" and shot and link.scope == "node":
         options["one-shot"] = k["shot"] / clock + link.latency + (ways - 1) * size / (link.bandwidth * k["direct"])
     stack = np.stack(np.broadcast_arrays(*options.values()))
     return stack.min(axis=0), list(options)[int(np.ravel(stack.argmin(axis=0))[-1])]

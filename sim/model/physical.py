@@ -32,6 +32,8 @@ GROUP = 16  # queries of one key head that a matrix instruction takes at once
 WIDEST = 2  # of such groups that kernels take which divide the context
 ROWS = 64  # rows of a latent's heads, likewise
 MOST = 0.9  # of what passes that a cache may have kept
+LOOPS = {"reduce": 1024, "curve": 1024, "turn": 512}  # threads of a block that goes through a row
+MANY = 2048  # threads that a multiprocessor keeps whose file does not say
 DRIVER = 1e-6  # s, of a launch, whatever the clock
 
 
@@ -41,9 +43,12 @@ class Chip:
 
     device: Device
     sms: float
-    clock: float  # Hz
-    sustained: float  # fraction of the clock kept while all matrix units work: midway between base and boost
-    cache: float  # B that the last cache can hold of what all multiprocessors read
+    clock: float  # Hz, the highest
+    stated: float  # Hz, at which the matrix units' peaks are stated
+    sustained: float  # fraction of the clock kept while all matrix units work: midway between base and stated
+    threads: float  # that one multiprocessor keeps at once
+    last: float  # B that the last cache can hold
+    cache: float  # B of it that it can hold of what all multiprocessors read
     bandwidth: float  # B/s
     asynchronous: bool
     apart: bool
@@ -55,15 +60,20 @@ class Chip:
         if sm is None:
             return None
         last = next((m for m in device.memories if m.name == "l2"), None)
-        cache = last.capacity / last.partitions if last is not None and np.isfinite(last.capacity) else 0.0
-        kept = (sm.base_clock + sm.clock) / 2 / sm.clock if sm.base_clock else 1.0
-        own = any(unit.asynchronous for unit in device.computes)
-        apart = any(unit.apart for unit in device.computes)
-        return cls(device, 1.0 * sm.count, sm.clock, kept, cache, device.memory.rate, own, apart)
+        size = last.capacity if last is not None and np.isfinite(last.capacity) else 0.0
+        clock = sm.boost_clock or sm.clock
+        kept = ((sm.base_clock or sm.clock) + sm.clock) / 2 / clock
+        return cls(
+            device, sms=1.0 * sm.count, clock=clock, stated=sm.clock, sustained=kept,
+            threads=1.0 * (sm.threads or MANY), last=size,
+            cache=size / (last.partitions if last is not None else 1), bandwidth=device.memory.rate,
+            asynchronous=any(unit.asynchronous for unit in device.computes),
+            apart=any(unit.apart for unit in device.computes),
+        )  # fmt: skip
 
     def rate(self, dtype: str) -> float:
-        """Operations per second of one multiprocessor's matrix unit at the stated clock."""
-        return self.device.rate("mac", dtype) / self.sms
+        """Operations per second of one multiprocessor's matrix unit at the highest clock."""
+        return self.device.rate("mac", dtype) / self.sms * self.clock / self.stated
 
     def missed(self, size: Any, k: Constants) -> Any:
         """Fraction of bytes that comes from memory, the rest having stayed in the cache."""
@@ -73,6 +83,10 @@ class Chip:
         """Fraction of bytes that comes from memory where so many pass before the same are needed again."""
         full = (passing / max(self.cache, 1.0) - k["edge"]) / (GONE - k["edge"])
         return np.where(passing > 0, np.clip(full, 0, 1), 1.0)
+
+    def kept(self, used: Any) -> Any:
+        """Fraction of the highest clock that the power limit leaves while matrix units work so much of the time."""
+        return 1 - (1 - self.sustained) * used
 
     def waves(self, tiles: Any) -> Any:
         """Rounds in which the multiprocessors do so many tiles; half of the last one's empty places are refilled."""
@@ -94,7 +108,7 @@ def launched(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> floa
 def kernel_class(task: Task) -> str:
     """The class of a kernel: which of the constants it takes."""
     if not task.products:
-        return task.work
+        return "narrow" if task.work == "narrow" else "elementwise"
     if task.products[0].routed:
         return "experts"
     if not task.attends or len(task.products) < 2:
@@ -129,7 +143,7 @@ def _tiled(task: Task, chip: Chip, k: Constants, choices: tuple[tuple[int, ...],
     tiles = first.copies * np.ceil(first.rows / high) * np.ceil(cols / wide) * split
     depth = np.ceil(first.depth / split / 64) * 64
     busy = np.minimum(tiles, chip.sms)
-    compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
+    compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.kept(k["compute"]) * k["compute"])
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
     size = task.size * np.where(task.again > 0, chip.missed(task.size, k), 1.0)
     memory = size / (chip.bandwidth * k["memory"]) / np.minimum(1.0, busy / chip.sms * k["draw"])
@@ -170,7 +184,7 @@ def _grouped(first: Product, cols: Any, chip: Chip, k: Constants, widened: float
     loads = first.loads if len(first.loads) else np.asarray(first.rows)[None]
     tiles = first.copies * np.stack([np.ceil(loads / h).mean(axis=0) for h in np.ravel(high)]) * np.ceil(cols / wide)
     depth = np.ceil(first.depth / 64) * 64
-    compute = widened * 2 * high * wide * depth / (chip.rate(first.dtype) * chip.sustained * k["compute"])
+    compute = widened * 2 * high * wide * depth / (chip.rate(first.dtype) * chip.kept(k["compute"]) * k["compute"])
     if first.dtype.startswith("bfp") and not chip.apart:  # tcgen05 scales by itself
         compute = compute + k["promote"] * high * wide * depth / SCALED / LANES / chip.clock
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
@@ -193,7 +207,8 @@ def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     softmax = k["softmax"] * size * wide / chip.clock
     overlap = 1.0 if chip.apart else k["overlap"] if chip.asynchronous else 0.0
     hidden = overlap * np.minimum(matrix, softmax) * (size > 64)  # smaller blocks have nobody to take turns with
-    tile = (matrix + softmax - hidden) / chip.sustained
+    tile = matrix + softmax - hidden
+    tile = tile / chip.kept(matrix / tile)
     start = k["block"] / chip.clock
     busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
     alone = 1.0 if chip.asynchronous else k["alone"]
@@ -236,13 +251,13 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
     """All heads of a request against one state, in blocks of rows as the matrix unit takes them."""
     scores, average = task.products[0], task.products[-1]
     width = scores.depth + average.cols
-    divides = chip.asynchronous or task.library == "triton"  # the vendor's older kernels do not divide the context
+    divides = chip.asynchronous or task.divided
     divided = PARTS if divides else PARTS[:1]
     [parts] = _stacked(tuple((p,) for p in divided), scores.copies * scores.cols * scores.rows * width)
     tiles = scores.copies * np.ceil(scores.rows / ROWS) * parts
     busy = np.minimum(tiles, chip.sms)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
-    work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.sustained * k["compute"])
+    work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.kept(k["compute"]) * k["compute"])
     if chip.asynchronous:
         work = chip.waves(tiles) * (work + k["block"] / chip.clock)
     else:  # two multiprocessors share a tile, each half of the latent's width
@@ -256,14 +271,31 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
     return _launched(chip, k) + planned + (_blend(memory, work, k["blend"]) + joined).min(axis=0) + passed
 
 
-def _stream(task: Task, chip: Chip, k: Constants) -> Any:
-    """One pass over memory; a row that one block goes through takes as long as its loop, however few rows."""
+def _narrow(task: Task, chip: Chip, k: Constants) -> Any:
+    """Two passes over memory, one for scales; a row takes as long as its loop, however few rows there are."""
     row = k["row"] * task.wide / chip.clock
     return _launched(chip, k) + row + k["passes"] * task.size * chip.missed(task.size, k) / chip.bandwidth
+
+
+def _elementwise(task: Task, chip: Chip, k: Constants) -> Any:
+    """One pass over memory beside the loops of the blocks of threads that each go through a row.
+
+    A loop waits for its loads, for longer where they miss the cache. Of what the kernel before wrote, all is found
+    there up to a fraction ``edge`` of its size, and nothing from a whole size more on: a line is read by one
+    multiprocessor, so that partitions hold no copies.
+    """
+    missed = np.clip(task.size / max(chip.last, 1.0) - k["edge"], 0, 1)
+    near = task.size * (1 - missed) / (chip.sms * chip.clock * k["cache"])
+    moved = near + task.size * missed / (chip.bandwidth * k["memory"])
+    if task.work not in LOOPS:
+        return _launched(chip, k) + moved
+    rounds = np.ceil(task.rows / (chip.sms * max(chip.threads // LOOPS[task.work], 1.0)))
+    loops = rounds * k[task.work] * task.wide / chip.clock * (1 + k["far"] * missed)
+    return _launched(chip, k) + _blend(moved * (k["turned"] if task.work == "turn" else 1.0), loops, k["blend"])
 
 
 _TIMES: dict[str, Callable[[Task, Chip, Constants], Any]] = {
     "product": _product, "experts": _experts, "prefill": _prefill, "decode": _decode,
     "latent_prefill": _prefill, "latent_decode": _latent_decode,
-    "map": _stream, "reduce": _stream, "curve": _stream, "turn": _stream, "narrow": _stream,
+    "elementwise": _elementwise, "narrow": _narrow,
 }  # fmt: skip

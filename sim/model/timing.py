@@ -134,7 +134,7 @@ class Clock:
         chip = self._chip(task.pool)
         if chip is not None and self._constants is not None and link.scope != "network":
             k = self._constants["collective"]
-            seconds, algorithm = achieved(task.kind, task.size, task.ways, link, k, chip.clock, task.library)
+            seconds, algorithm = achieved(task.kind, task.size, task.ways, link, k, chip.clock, task.shot)
             return Timed(task, seconds, link=moving, launch=k["shot"] / chip.clock, algorithm=algorithm)
         fixed = self.tier.collective
         return Timed(task, seconds + fixed, link=moving, launch=fixed, algorithm=algorithm)

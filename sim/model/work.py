@@ -45,12 +45,14 @@ class Task:
     receivers: int = 1
     after: tuple[int, ...] = ()
     einsums: tuple[str, ...] = ()
-    library: str = ""  # whose kernels are used: "nccl" has no one-shot collectives; "" is the vendor's engine
+    shot: bool = True  # of an all-reduce: a serving engine's own, in one step, is open to it
+    divided: bool = False  # of latent attention: its engine divides the context on every device
     products: tuple[Product, ...] = ()  # the matrix products in a kernel
     again: Any = 0.0  # bytes that pass until it runs again on the same operands, as in benchmarks; 0: it never does
     attends: bool = False  # its products are between activations or with state: attention
     fresh: Any = 1.0  # new positions that its queries come from
     wide: Any = 1.0  # elements in a row of what a kernel without products writes
+    rows: Any = 1.0  # such rows
     work: str = "map"  # what such a kernel does: map, reduce, curve (transcendental), turn (positions) or narrow
 
 
@@ -137,6 +139,7 @@ class _Builder:
             attends=not weighted(self.cascade, group[0]),
             fresh=self.local(group[0]).get("p", 1.0),
             wide=self.wide(group),
+            rows=self.rows(group),
             work=self.sort(group),
         )
         self.found.append(task)
@@ -161,6 +164,11 @@ class _Builder:
         routed = {p.along for p in self.cascade.patterns[last.name] if isinstance(p, PerRow)}
         ranks = set(last.output.ranks) - {*FREE[:2], "m"} - routed
         return prod((self.local(last)[r] for r in sorted(ranks)), start=1.0)
+
+    def rows(self, group: tuple[Einsum, ...]) -> Any:
+        """Rows of the group's last result."""
+        last = group[-1].output
+        return self.bytes_of(last, group[-1]) * 8 / bits(self.cascade.tensor(last.tensor).dtype) / self.wide(group)
 
     def sort(self, group: tuple[Einsum, ...]) -> str:
         """What a kernel without products does, by what its Einsums are."""

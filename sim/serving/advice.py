@@ -22,7 +22,10 @@ from sim.units import fmt
 HELPS = 3  # numbers that are named
 LEAST = 0.001  # change of tokens a second that counts as help
 SINGULAR = ("attention", "elementwise work")
-WORKS = {"map": "elementwise work", "reduce": "reductions", "curve": "activation functions", "turn": "rotations"}
+WORKS = {
+    "map": "elementwise work", "reduce": "reductions", "curve": "activation functions", "turn": "rotations",
+    "narrow": "quantisations",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,11 @@ _WIDTHS = {  # model: its feed-forward width, and its query and key heads of 128
     "microsoft/phi-2": (10240, 80), "internlm/internlm2-20b": (16384, 56),
 }  # fmt: skip
 _COLLECTIVES = {
-    "all_reduce": ("all-reduce", "nccl"), "custom_all_reduce": ("all-reduce", ""),
-    "all_gather": ("all-gather", "nccl"), "reduce_scatter": ("reduce-scatter", "nccl"),
-    "alltoall": ("all-to-all", "nccl"),
+    "all_reduce": "all-reduce", "custom_all_reduce": "all-reduce", "all_gather": "all-gather",
+    "reduce_scatter": "reduce-scatter", "alltoall": "all-to-all",
+}  # fmt: skip
+_ENGINES = {  # latent attention, by how a row's source begins: what its kernels do that the vendor's engine does not
+    "aiconfigurator:vllm": {"eager": True, "divided": True},
 }  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def joined(found: tuple[Case, ...]) -> tuple[Case, ...]:
     """Cases whose kernels are alike on like devices as one, their amounts end to end: fewer and longer arrays."""
     alike: dict[tuple[object, ...], list[Case]] = {}
     for case in found:
-        kernels = tuple((t.kind, t.work, t.attends, t.ways, t.library, _types(t)) for t in case.tasks)
+        kernels = tuple((t.kind, t.work, t.attends, t.ways, t.shot, t.divided, _types(t)) for t in case.tasks)
         alike.setdefault((case.where.pools[0].device.name, case.eager, kernels), []).append(case)
     return tuple(_chained(same) for same in alike.values())
 
@@ -166,7 +168,7 @@ def _chained(same: list[Case]) -> Case:
         return replace(found[0], **amounts)
 
     def task(*found: Task) -> Task:
-        names = ("size", "fresh", "wide", "again")
+        names = ("size", "fresh", "wide", "rows", "again")
         amounts: dict[str, Any] = {name: chain(*(getattr(t, name) for t in found)) for name in names}
         ops = tuple((*rows[0][:2], chain(*(r[2] for r in rows))) for rows in zip(*(t.ops for t in found), strict=True))
         products = tuple(product(*ps) for ps in zip(*(t.products for t in found), strict=True))
@@ -219,17 +221,18 @@ def _attention(rows: Measured) -> Iterator[Case]:
 def _latent(rows: Measured) -> Iterator[Case]:
     """Widths of DeepSeek-V3: 512 of latent and 64 of position in the cache; 128 + 64 a key and 128 a value expanded."""
     b, s, h = (rows.numbers(name) for name in ("batch", "seq", "heads"))
-    eager = tuple(str(cell.startswith("aiconfigurator:vllm")) for cell in column(rows, "source"))
-    keys = rows.text("device"), rows.text("phase"), rows.dtypes("kv_cache_dtype"), eager
-    for (name, phase, cache, slow), at in rows.split(*keys):
+    engines = tuple(next((e for e in _ENGINES if cell.startswith(e)), "") for cell in column(rows, "source"))
+    keys = rows.text("device"), rows.text("phase"), rows.dtypes("kv_cache_dtype"), engines
+    for (name, phase, cache, engine), at in rows.split(*keys):
         if phase == "decode":
             cascade = parse(_LATENT.format(cache=cache), name="mla", b=1, g=1, r=1, p=1, c=0, e=576, u=512, m="C + P")
             made = _case(name, at, cascade, b=b[at], r=h[at], p=1, c=s[at] - 1)
         else:
             cascade = parse(_EXPANDED, name="mla", b=1, g=1, r=1, p=1, c=0, e=192, u=128, m="C + P")
             made = _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
-        own = tuple(replace(t, library="triton") for t in made.tasks) if slow == "True" else made.tasks
-        yield replace(made, tasks=own, eager=slow == "True")
+        does = _ENGINES.get(engine, {"eager": False, "divided": False})
+        own = tuple(replace(t, divided=does["divided"]) for t in made.tasks)
+        yield replace(made, tasks=own, eager=does["eager"])
 
 
 def _experts(rows: Measured) -> Iterator[Case]:
@@ -284,9 +287,8 @@ def _collectives(rows: Measured) -> Iterator[Case]:
     for (name, op, count), at in rows.split(*(rows.text(n) for n in ("device", "op_name", "num_gpus"))):
         if op not in _COLLECTIVES:
             raise WeirError(f"collectives: unknown operation {op!r}{hint(op, _COLLECTIVES)}")
-        kind, library = _COLLECTIVES[op]
-        ways = int(float(count))
-        yield Case(_cluster(name, ways), at, (Task(op, kind, "model", size[at], ways=ways, library=library),))
+        ways, own = int(float(count)), op.startswith("custom")
+        yield Case(_cluster(name, ways), at, (Task(op, _COLLECTIVES[op], "model", size[at], ways=ways, shot=own),))
 
 
 _KINDS: dict[str, Callable[[Measured], Iterator[Case]]] = {

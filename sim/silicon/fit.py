@@ -25,7 +25,7 @@ CLASSES = {  # operation: the classes of kernels whose constants it determines
     "gemm": ("product", "narrow"), "attention_prefill": ("prefill",), "attention_decode": ("decode",),
     "mla_attention": ("latent_prefill", "latent_decode", "host"), "moe_layer": ("experts",),
     "collectives": ("collective",),
-    "elementwise_vidur": ("map", "reduce", "curve", "turn"),
+    "elementwise_vidur": ("elementwise",),
 }  # fmt: skip
 FRACTIONS = ("compute", "memory", "issued", "hit", "overlap", "peak")  # of a peak or of a whole: at most 1
 SPREAD = 0.07  # of a kernel's logarithmic error that is not yet an outlier

@@ -1,7 +1,8 @@
 """Board power of measured kernels beside the model's: watts at the durations that were measured.
 
 A row's kernel is counted like any other work; what it draws is its energy over the measured time, idle power included.
-Where the host launches more slowly than the kernel runs, the board idles in between.
+Where the host launches more slowly than the kernel runs, the board idles in between. A benchmark repeats a kernel some
+number of times, so that runs of the shortest end before a meter, which averages, has seen all of their power.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sim.silicon.cases import cases
 from sim.silicon.measured import Array, Measured, read
 
 FILES = {"power_gemm": ("gemm",), "power_attention": ("attention_prefill", "attention_decode")}  # file: its operations
+SEEN = 7.7e-6  # s, of one of a run's kernels, by which its meter has 1 - 1/e of it; fitted with the shares of the limit
 ADAPTED = {"attn_dtype": "bfloat16", "kv_dtype": "kv_cache_dtype", "op": "gemm"}
 
 
@@ -35,7 +37,7 @@ def load(folder: Path) -> Iterator[Measured]:
 
 
 def watts(rows: Measured, level: Tier) -> Array:
-    """Watts of every row, never above the board's limit."""
+    """Watts of every row as a meter reads them, the board's never above its limit."""
     found = np.full(len(rows), np.nan)
     for case in cases(rows):
         power = case.where.pools[0].device.power
@@ -43,7 +45,8 @@ def watts(rows: Measured, level: Tier) -> Array:
             continue
         measured = rows.seconds[case.rows]
         drawn = sum(replace(one, seconds=np.minimum(one.seconds, measured)).joules(power) for one in case.timed(level))
-        found[case.rows] = np.minimum(power.idle + drawn / measured, power.tdp)
+        busy = np.minimum(drawn / measured, power.tdp - power.idle)
+        found[case.rows] = power.idle + busy * (1 - np.exp(-measured / SEEN))
     return found
 
 

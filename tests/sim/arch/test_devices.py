@@ -103,9 +103,9 @@ def test_a_measured_power_replaces_the_default_share() -> None:
     b200, h100 = device("b200").power, device("h100").power
     assert b200 is not None
     assert h100 is not None
-    assert b200.active == 100
-    assert h100.active == pytest.approx(0.22 * 700)
-    assert h100.idle == pytest.approx(0.17 * 700)
+    assert b200.active == 140
+    assert h100.active == pytest.approx(0.31 * 700)
+    assert h100.idle == pytest.approx(0.13 * 700)
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert own.get("tensor.rate.mac.bf16") == 100e12  # 400 TFLOP/s over four SMs
     assert own.rate("mac", "bf16") == 400e12
     assert own.power is not None
-    assert (own.power.idle, own.power.compute) == (17.0, 80.0)
+    assert (own.power.idle, own.power.compute) == (pytest.approx(13.0), pytest.approx(73.0))
 
 
 def test_a_rate_may_be_given_per_instance(tmp_path: Path) -> None:

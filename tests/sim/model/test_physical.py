@@ -39,10 +39,75 @@ def test_a_clock_of_zero_describes_no_multiprocessors() -> None:
     assert "tpu_v5e" not in described
 
 
-def test_matrix_work_runs_midway_between_base_and_boost() -> None:
-    chip = Chip.of(device("l40s"))
-    assert chip is not None
-    assert chip.sustained == pytest.approx((1.11 + 2.52) / 2 / 2.52)
+def chip(name: str) -> Chip:
+    found = Chip.of(device(name))
+    assert found is not None
+    return found
+
+
+def test_the_clock_falls_as_matrix_units_work() -> None:
+    """All of the time: midway between base and what peaks are stated at; none of it: the highest there is."""
+    assert chip("l40s").kept(1.0) == pytest.approx((1.11 + 2.52) / 2 / 2.52)
+    assert chip("l40s").kept(0.0) == 1
+    assert chip("h100").kept(1.0) == pytest.approx((1.59 + 1.83) / 2 / 1.98)
+    assert chip("h100").clock == 1.98e9
+
+
+def test_a_peak_is_reached_at_the_clock_it_is_stated_at() -> None:
+    h100 = chip("h100")
+    assert h100.rate("bf16") * h100.sms == pytest.approx(989e12 * 1.98 / 1.83)
+
+
+SCALED = parse("S[m] = square(X[m, d])\nY[m, d] = X[m, d] * rsqrt(S[m] / D + 1e-5) * W[d]", name="norm", m=1, d=1)
+SUM = parse("Y[m, d] = X[m, d] + Z[m, d]", name="sum", m=1, d=1)
+
+
+def test_rows_go_in_rounds_of_the_blocks_that_fit() -> None:
+    """108 multiprocessors keep two blocks of 1024 threads: 216 rows are one round and the 217th begins another."""
+    one, all_, over = sim.estimate(SCALED, device("a100"), m=np.array([1.0, 216, 217]), d=8192).seconds
+    assert all_ < 1.4 * one
+    assert over > 1.5 * all_
+
+
+def test_a_multiprocessor_with_fewer_threads_keeps_fewer_rows() -> None:
+    """84 of an A40 keep one block of 1024 threads each."""
+    full, over = sim.estimate(SCALED, device("a40"), m=np.array([84.0, 85]), d=8192).seconds
+    assert over > 1.5 * full
+
+
+@pytest.mark.parametrize(("on", "size"), [("a100", 40), ("h100", 50), ("l40s", 96)])
+def test_what_the_kernel_before_wrote_comes_from_the_last_cache_if_it_fits(on: str, size: float) -> None:
+    """Two thirds of the cache pass faster than memory could; forty times its size do not."""
+    rows = size * 2**20 / 3 / (3 * 2 * 4096) * np.array([1.0, 2, 60, 120])
+    half, fits, large, twice = sim.estimate(SUM, device(on), m=np.round(rows), d=4096).seconds
+    passed = 3 * 2 * 4096 * rows
+    assert (passed[1] - passed[0]) / (fits - half) > 1.1 * device(on).memory.rate
+    assert 0.85 < (passed[3] - passed[2]) / (twice - large) / device(on).memory.rate < 1
+
+
+DESCRIBED = [name for name in device_names() if Chip.of(device(name)) is not None]
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_more_bandwidth_slows_nothing_on_any_described_device(name: str) -> None:
+    on = device(name)
+    faster = on.with_(f"{on.memory.name}.bandwidth", 1.3 * on.memory.bandwidth)
+    m = np.array([1.0, 64, 512, 4096])
+    for work, sizes in ((GEMM, {"n": 4096, "k": 4096}), (SCALED, {"d": 4096}), (SUM, {"d": 4096})):
+        before, after = (sim.estimate(work, where, m=m, **sizes).seconds for where in (on, faster))
+        assert (after <= before * (1 + 1e-12)).all()
+        assert (np.diff(before) > 0).all()  # nor is more work done sooner
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_described_multiprocessors_are_of_this_world(name: str) -> None:
+    """Clocks, matrix operations of one in a clock, and caches lie between those of T4 and of Blackwell."""
+    found = chip(name)
+    assert 1.3e9 <= found.clock < 2.7e9
+    assert 0.6 < found.sustained <= 1
+    assert found.threads in {1024, 1536, 2048}
+    assert 400 < device(name).rate("mac", "fp16") / found.sms / found.stated < 8800
+    assert 4e6 < found.last < 150e6
 
 
 def test_short_decoding_draws_only_what_its_multiprocessors_can() -> None:
