@@ -26,10 +26,11 @@ from workloads.transformer import model
 
 FILE = "e2e_inferencex_agg.csv"
 TURNS = "e2e_splitwise.csv"  # prompt and token times of single batches, measured without recorded graphs
-BATCHES = {"llama2-70b": "llama-2-70b"}  # as Splitwise names a model: in weir's catalogue
+BATCHES = {"llama2-70b": "llama-2-70b", "bloom-176b": "bloom-176b"}  # as Splitwise names a model: in weir's catalogue
 MODELS = {  # as a Hugging Face name: in weir's catalogue (Llama 3.1's layers are those of Llama 3)
     "meta-llama/Llama-3.1-8B-Instruct": "llama-3-8b", "meta-llama/Llama-3.1-70B": "llama-3-70b",
     "Qwen/Qwen3-32B": "qwen3-32b", "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
+    "openai/gpt-oss-120b": "gpt-oss-120b", "MiniMaxAI/MiniMax-M2.5": "minimax-m2",
 }  # fmt: skip
 ROUNDS = 10  # requests of each user: both clients send ten times the concurrency (InferenceX, aiconfigurator)
 SHORTEST = (
