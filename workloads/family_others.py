@@ -1,4 +1,4 @@
-"""Gemma-2, DBRX, OPT, GPT-2, BLOOM and Falcon: a function for each ``model_type``, from its fields to a :class:`Spec`."""
+"""Gemma-2, DBRX, OPT, GPT-2, BLOOM and Falcon: one function for each ``model_type``, from fields to :class:`Spec`."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def softmax_core(
     if softcap:
         scores, cap = "QC", [f"QC[{at}, m] = {softcap!r} * tanh(QK[{at}, m] / {softcap!r})"]
     if alibi:
-        scores, cap = "QA", [f"QA[{at}, m] = QK[{at}, m] + AS[g, r] * AP[m]"]
+        scores, cap = "QA", [f"QA[{at}, m]: {seen}", f"QA[{at}, m] = QK[{at}, m] + AS[g, r] * AP[m]"]
     total = [f"SD[{at}] = SN[{at}, m]"]
     if sinks:
         total = ["WS[g, r]: weight", f"SX[{at}] = SN[{at}, m]", f"SD[{at}] = SX[{at}] + exp(WS[g, r] - GM[{at}])"]

@@ -14,8 +14,8 @@ class Attention:
 
     ``window`` zero sees all keys; ``softcap`` and ``clip`` zero leave scores and projections as they are. A rotary
     embedding turns the first ``turned`` values of a head (zero: all). ``sinks`` adds a learned score for each head,
-    which takes its share of the softmax. ``head_norm`` is within a head, or (``joint``) over all heads together. ``alibi`` lowers
-    scores linearly with distance.
+    which takes its share of the softmax. ``head_norm`` is within a head, or (``joint``) over all heads together.
+    ``alibi`` lowers scores linearly with distance.
     """
 
     heads: int

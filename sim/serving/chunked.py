@@ -28,18 +28,27 @@ class Chunked(Engine):
     """The engine's moment, with the prompts that are filled in part."""
 
     mixed: bool = True  # whether those in flight decode in the same iterations
+    ahead: int = 0  # iterations that are scheduled already while one runs
     filling: deque[tuple[int, float]] = field(default_factory=deque)  # requests and their tokens cached so far
+    rounds: int = 0  # iterations so far
+    ready: dict[int, int] = field(default_factory=dict)  # by request: the iterations after which it can be admitted
 
     @property
     def in_flight(self) -> int:
         """Requests that hold memory, half filled ones included."""
         return len(self.ending) + len(self.filling)
 
+    def join(self, request: int, later: int = 0) -> None:
+        """Wait for the first iteration that is not scheduled yet, ``later`` ones from now; an idle engine begins."""
+        self.queue.append(request)
+        self.ready[request] = self.rounds + later + self.ahead
+
     def step(self, until: float) -> list[int]:
         """One iteration over chunks of prompts if there are any, or else decoding; returns who finished."""
         chunks = self._chunks()
         if not chunks:
             return self.decode(until)
+        self.rounds += 1
         self._spend(*self._cost(chunks))
         if self.mixed:
             self._decoded()
@@ -51,6 +60,18 @@ class Chunked(Engine):
             else:
                 self._begin(request)
         return self._finished()
+
+    def _steps(self, batch: int, context: float, until: float) -> int:
+        """As many as the engine would take, but none beyond the moment at which a request can be admitted."""
+        steps = Engine._steps(self, batch, context, until)
+        if self.queue and self._early(self.queue[0]):
+            steps = min(steps, self.ready[self.queue[0]] - self.rounds)
+        self.rounds += steps
+        return steps
+
+    def _early(self, request: int) -> bool:
+        """Whether the next iteration was scheduled before a request came."""
+        return self.in_flight > 0 and self.ready[request] > self.rounds
 
     def _chunks(self) -> list[Chunk]:
         """What the budget holds: the rest of the prompt begun, then of those that wait and fit in memory."""
@@ -64,7 +85,7 @@ class Chunked(Engine):
 
     def _admitted(self) -> bool:
         """Take the head of the queue in, if there is one and it fits: its memory, and nothing cached yet."""
-        if not self.queue or not self.fits(self.queue[0]):
+        if not self.queue or not self.fits(self.queue[0]) or self._early(self.queue[0]):
             return False
         request = self.queue.popleft()
         self._hold(request)

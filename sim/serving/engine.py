@@ -106,6 +106,10 @@ class Engine:
         """Whether anybody is in flight or waits."""
         return bool(self.in_flight or self.queue)
 
+    def join(self, request: int, later: int = 0) -> None:
+        """Wait at the end of the queue; ``later`` is for engines that know iterations."""
+        self.queue.append(request)
+
     def step(self, until: float) -> list[int]:
         """Prefill whoever can be admitted, or else decode as far as :meth:`decode` does; returns who finished."""
         return [] if self.admit() else self.decode(until)

@@ -39,6 +39,7 @@ class Rules:
     reserve: Reserve = "whole"
     token_budget: int = TOKEN_BUDGET
     schedule: Schedule = "whole"
+    ahead: int = 0  # iterations scheduled while one runs, which later requests are not in (overlapped scheduling)
 
     def __post_init__(self) -> None:
         """Refuse words and budgets that mean nothing."""
@@ -204,7 +205,7 @@ def _submit_until_empty(engine: Engine, n: int, users: int, done: Array) -> tupl
         if len(arrival) < n:
             if len(arrival) in (users, n - 1):
                 marks.append(engine.totals())
-            engine.queue.append(len(arrival))
+            engine.join(len(arrival), later=1)  # the engine does not wait for its users' next requests
             arrival.append(engine.now)
 
     for k in range(users):
@@ -230,7 +231,7 @@ def _open(service: Service, load: Trace, rules: Rules, title: str) -> Served:
     seen = waiting = 0
     while seen < n or engine.busy:
         while seen < n and arrival[seen] <= engine.now:
-            engine.queue.append(seen)
+            engine.join(seen)
             seen += 1
             waiting = len(engine.queue)
         upcoming = arrival[seen] if seen < n else math.inf
@@ -247,7 +248,11 @@ def _engine(service: Service, load: Trace, size: Array, begun: Array, rules: Rul
     every = np.concatenate([np.arange(len(load)), begun]).astype(int)
     known = (load.prompt[every].tolist(), load.output[every].tolist(), size[every].tolist())
     terms = (costs, service.capacity, service.max_batch, rules.token_budget, *known)
-    return Engine(*terms) if rules.schedule == "whole" else Chunked(*terms, mixed=rules.schedule == "mixed")
+    return (
+        Engine(*terms)
+        if rules.schedule == "whole"
+        else Chunked(*terms, mixed=rules.schedule == "mixed", ahead=rules.ahead)
+    )
 
 
 def _midway(load: Trace, users: int, seed: int) -> tuple[Array, Array]:

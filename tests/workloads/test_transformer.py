@@ -74,6 +74,15 @@ OTHERS: list[Fields] = [
         **{"model_type": "opt", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 6},
         **{"vocab_size": 11, "max_position_embeddings": 16},
     },
+    {"model_type": "bloom", "hidden_size": 8, "n_layer": 2, "n_head": 2, "vocab_size": 11},
+    {
+        **{**TINY, "model_type": "gpt_oss", "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 2},
+        **{"attention_bias": True, "quantization_config": {"quant_method": "mxfp4"}},
+    },
+    {
+        **{**TINY, "model_type": "minimax_m2", "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 6},
+        **{"rotary_dim": 4},
+    },
     {"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16, "vocab_size": 11},
     {
         **{"model_type": "falcon", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4},
@@ -226,6 +235,52 @@ def test_group_limited_choice_by_loops(running: Callable[[Program], Any]) -> Non
         np.testing.assert_allclose(out["RT"][b, p], want, rtol=1e-9)
 
 
+def heads_of(run: Any, layer: str) -> tuple[Array, Array, Array]:
+    """Scores before the softmax, values and outputs of the first request's heads in a layer that was run."""
+    out = run.seen[layer]
+    groups, each = out["QK"].shape[1:3]
+    values = np.repeat(out["V"][0], each, axis=0)
+    return out["QK"][0].reshape(groups * each, *out["QK"].shape[3:]), values, out["O"][0].reshape(groups * each, -1)
+
+
+def softmax(scores: Array) -> Array:
+    """Along the last axis."""
+    weight = np.exp(scores - scores.max(-1, keepdims=True))
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def test_a_sink_takes_its_share_of_the_softmax(running: Callable[[Program], Any]) -> None:
+    [fields] = [f for f in OTHERS if f["model_type"] == "gpt_oss"]
+    run = running(built({**fields, "num_hidden_layers": 1, "sliding_window": 64}).program())
+    run.step(tokens(1, 5))
+    run.step(tokens(1, 1))
+    scores, values, out = heads_of(run, "layer")
+    for head, sink in enumerate(run.weights[1][0]["WS"].ravel()):
+        shares = softmax(np.append(scores[head, 0], sink))[:-1]
+        np.testing.assert_allclose(out[head], shares @ values[head], rtol=1e-9)
+
+
+def test_linear_biases_lower_scores_with_distance(running: Callable[[Program], Any]) -> None:
+    run = running(built({**next(f for f in OTHERS if f["model_type"] == "bloom"), "n_layer": 1}).program())
+    run.step(tokens(1, 5))
+    run.step(tokens(1, 1))
+    scores, values, out = heads_of(run, "layer")
+    for head, slope in enumerate((1 / 16, 1 / 256)):  # of two heads: 2^-4 and 2^-8
+        shares = softmax(scores[head, 0] - slope * (5 - np.arange(6)))
+        np.testing.assert_allclose(out[head], shares @ values[head], rtol=1e-9)
+
+
+def test_half_of_a_head_is_turned_after_a_norm_over_all_heads(running: Callable[[Program], Any]) -> None:
+    [fields] = [f for f in OTHERS if f["model_type"] == "minimax_m2"]
+    run = running(built({**fields, "num_hidden_layers": 1}).program())
+    run.step(tokens(1, 4))
+    out, gain = run.seen["layer"], run.weights[1][0]["WKNN"]
+    keys = out["KN"][0]  # (g, p, e)
+    normed = keys / np.sqrt((keys**2).mean(axis=(0, 2), keepdims=True) + 1e-5) * gain[:, None]
+    for group, rows in enumerate(normed):
+        np.testing.assert_allclose(out["K"][0, group], np.hstack([turned(rows[:, :4]), rows[:, 4:]]), rtol=1e-8)
+
+
 def test_a_window_forgets(running: Callable[[Program], Any]) -> None:
     program = built({**TINY, "model_type": "mistral", "sliding_window": 2, "num_hidden_layers": 1}).program()
     one, other = running(program), running(program)
@@ -259,6 +314,10 @@ PUBLISHED = {
     "qwen3-235b-a22b": 235_093_634_560,
     "deepseek-v2": 235_741_434_880,
     "deepseek-v3": 671_026_419_200,  # without the multi-token prediction layer
+    "gpt-oss-20b": 20_914_757_184 - 24 * 32 * 3 * 2880,  # the biases of its experts are left out
+    "gpt-oss-120b": 116_829_156_672 - 36 * 128 * 3 * 2880,
+    "minimax-m2": 228_689_764_864,  # as its files' total of about 229 B says
+    "bloom-176b": 176_247_271_424,
     "opt-6.7b": 6_658_473_984,
     "opt-30b": 29_974_540_288,
     "gpt2-xl": 1_557_611_200,

@@ -12,7 +12,7 @@ from sim.serving.simulate import Rules
 from sim.serving.steady import Reserve, Schedule
 
 FOLDER = Path(__file__).parent
-KEYS = ("title", "schedule", "token_budget", "reserve", "kept", "narrow_state", "source", "unverified")
+KEYS = ("title", "schedule", "token_budget", "ahead", "reserve", "kept", "narrow_state", "source", "unverified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Software:
     title: str
     schedule: Schedule
     token_budget: int  # of one iteration
+    ahead: int  # iterations scheduled while one runs
     reserve: Reserve  # the state that a request must find free to be admitted
     kept: float  # share of a device's memory that holds neither weights nor state
     narrow_state: bool  # whether the fp8 checkpoints that it is published with keep their state in fp8 too
@@ -32,7 +33,7 @@ class Software:
     @property
     def rules(self) -> Rules:
         """How it admits and schedules requests."""
-        return Rules(reserve=self.reserve, token_budget=self.token_budget, schedule=self.schedule)
+        return Rules(reserve=self.reserve, token_budget=self.token_budget, schedule=self.schedule, ahead=self.ahead)
 
 
 def engine_names() -> tuple[str, ...]:

@@ -61,6 +61,15 @@ def test_decoding_waits_for_prompts_or_rides_along(machine: Machine) -> None:
     assert by["mixed"].finish[0] == pytest.approx(fill + beside + rest + 0.01, rel=1e-3)
 
 
+def test_an_iteration_scheduled_ahead_is_one_more_to_wait_for(machine: Machine) -> None:
+    """The second user comes while the first prompt is filled; ``ahead``, a decode step passes before it is taken in."""
+    plain, ahead = (
+        simulate(service(machine), constant(100, 9), concurrency=2, requests=8, rules=rules, cold=True)
+        for rules in (MIXED, replace(MIXED, ahead=1))
+    )
+    assert ahead.admitted[:2] - plain.admitted[:2] == pytest.approx([0, 0.01])
+
+
 def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -> tuple[Array, Array]:
     """First tokens and finishes after arrival, one iteration at a time, by lists of requests alone."""
 
@@ -69,7 +78,7 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
 
     n, now, sent = len(load), 0.0, min(users, len(load))
     arrival, first, finish = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
-    cached, made = np.zeros(n), np.zeros(n)
+    cached, made, ready, rounds = np.zeros(n), np.zeros(n), np.full(n, 1 + rules.ahead), 0
     inside: list[int] = []
     waiting = list(range(sent))
     while np.isnan(finish).any():
@@ -78,12 +87,14 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
         chunks = []
         for i in [j for j in inside if cached[j] < load.prompt[j]] + waiting:
             taken = sum(load.prompt[j] + load.output[j] for j in inside)
-            if left <= 0 or (i in waiting and taken + load.prompt[i] + load.output[i] > room):
+            late = (inside and ready[i] > rounds) or taken + load.prompt[i] + load.output[i] > room
+            if left <= 0 or (i in waiting and late):
                 break
             inside += [i] * (i in waiting)
             chunks.append((i, cached[i], min(left, load.prompt[i] - cached[i])))
             left -= chunks[-1][2]
         waiting = [i for i in waiting if i not in inside]
+        rounds += 1
         beside = decoding if rules.schedule == "mixed" or not chunks else []
         if chunks:
             count, kept, new = len(chunks), np.mean([c for _, c, _ in chunks]), np.mean([t for *_, t in chunks])
@@ -100,7 +111,7 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
         for i in [i for i in inside if made[i] == load.output[i]]:
             inside.remove(i)
             if sent < n:
-                arrival[sent] = now
+                arrival[sent], ready[sent] = now, rounds + 1 + rules.ahead
                 waiting.append(sent)
                 sent += 1
     return first - arrival, finish - arrival
@@ -109,15 +120,15 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
 @settings(max_examples=30, deadline=None)
 @given(
     users=st.integers(1, 9), seed=st.integers(0, 50), budget=st.integers(20, 400), room=st.integers(700, 3000),
-    schedule=st.sampled_from(["first", "mixed"]),
+    schedule=st.sampled_from(["first", "mixed"]), ahead=st.integers(0, 1),
 )  # fmt: skip
 def test_jumping_equals_one_iteration_at_a_time(
-    machine: Machine, users: int, seed: int, budget: int, room: int, schedule: str
+    machine: Machine, users: int, seed: int, budget: int, room: int, schedule: str, ahead: int
 ) -> None:
     rng = np.random.default_rng(seed)
     n = 4 * users
     load = Trace("some", np.empty(0), rng.integers(1, 500, n), rng.integers(1, 20, n), np.ones(n), "a test", True)
-    rules = Rules(schedule=schedule, token_budget=budget)
+    rules = Rules(schedule=schedule, token_budget=budget, ahead=ahead)
     served = simulate(service(machine, capacity=room), load, concurrency=users, requests=n, rules=rules, cold=True)
     drawn = replace(load, prompt=served.prompt, output=served.output)
     ttft, e2e = plainly(drawn, users, rules, room, mixing())
