@@ -118,7 +118,9 @@ class Chunked(Engine):
 def mixed_tables(service: Service, most: int, longest: float, context: Array, budget: float) -> Mixed:
     """The parts of an iteration over grids up to the batch, the longest prompt and context, and the token budget."""
     if service.mixing is None:
-        raise WeirError("prompts in chunks are modelled on one pool without pipeline stages; use schedule 'whole'")
+        raise WeirError(
+            "prompts in chunks are modelled on one pool without pipeline stages: give such a layout, or no engine"
+        )
     chunk = spread(1.0, min(longest, budget), 1.7)
     prompts = np.asarray(2.0 ** np.arange(0, 2 + int(np.log2(max(most, 1)))), float)
     cached = np.linspace(0.0, max(longest, 1.0), 5)

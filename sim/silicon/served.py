@@ -72,8 +72,14 @@ def _reason(row: Mapping[str, str]) -> str:
 
 
 def lacking(row: Mapping[str, str]) -> str:
-    """What a measured run does not say that its times depend on; empty if nothing."""
-    return "" if row["concurrency"] else "the requests in flight are not named, only the engine's largest batch"
+    """What a measured run does not say that its times depend on, or has that is not modelled; empty if nothing."""
+    if not row["concurrency"]:
+        return "the requests in flight are not named, only the engine's largest batch"
+    if float(row["attention_dp_size"] or 1) > 1:
+        return "attention by requests on several groups of devices, whose number is not said"
+    if float(row["batch_size"]) < float(row["concurrency"]):
+        return "more requests in flight than the engine's batch; on how many replicas is not said"
+    return ""
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

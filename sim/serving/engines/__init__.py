@@ -12,7 +12,38 @@ from sim.serving.simulate import Rules
 from sim.serving.steady import Reserve, Schedule
 
 FOLDER = Path(__file__).parent
-KEYS = ("title", "schedule", "token_budget", "ahead", "reserve", "kept", "narrow_state", "source", "unverified")
+KEYS = (
+    "title",
+    "schedule",
+    "token_budget",
+    "ahead",
+    "reserve",
+    "kept",
+    "narrow_state",
+    "source",
+    "unverified",
+    "tested",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Errors of the mean time to first token against measured runs, queueing included; nothing is fitted to them."""
+
+    device: str
+    runs: int
+    median: float  # of the absolute relative error
+    p90: float
+    bias: float  # median of the signed error
+
+    def lines(self, name: str, devices: frozenset[str]) -> tuple[str, ...]:
+        """Sentences to print below an answer of an engine on some devices."""
+        known = (
+            f"time to first token with {name}: {self.median:.0%} median error, {self.p90:.0%} in nine of ten"
+            f" ({self.runs} measured runs on {self.device}, bias {self.bias:+.0%})"
+        )
+        other = ", ".join(sorted(devices - {self.device}))
+        return (known, f"beyond what was tested: first tokens on {other}") if other else (known,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +59,15 @@ class Software:
     kept: float  # share of a device's memory that holds neither weights nor state
     narrow_state: bool  # whether the fp8 checkpoints that it is published with keep their state in fp8 too
     source: str
+    tested: Measured
     unverified: str = ""
+
+    def lines(self, devices: frozenset[str]) -> tuple[str, ...]:
+        """How it schedules, and how far off first tokens are: sentences to print below an answer on some devices."""
+        way = "beside those that decode" if self.schedule == "mixed" else "before anybody decodes"
+        told = f"engine {self.title}: prompts in chunks of up to {self.token_budget} tokens {way} ({self.source})"
+        doubt = (f"{self.name}: unverified: {self.unverified}",) if self.unverified else ()
+        return (told, *self.tested.lines(self.name, devices), *doubt)
 
     @property
     def rules(self) -> Rules:
@@ -50,4 +89,4 @@ def software(name: str) -> Software:
     path = FOLDER / f"{name}.toml"
     raw = read(path, "engine")
     raise_all(refuse_unknown(raw, KEYS, path.name))
-    return Software(name, **raw)
+    return Software(name, **{**raw, "tested": Measured(**raw["tested"])})

@@ -15,8 +15,9 @@ from workloads.transformer import model
 PHYSICAL = tier("physical")
 ROW = {
     "model_path": "meta-llama/Llama-3.1-8B-Instruct", "system": "h100_sxm", "backend": "trtllm", "concurrency": "16",
-    "isl": "1024", "osl": "64", "tp_size": "1", "moe_ep_size": "", "moe_tp_size": "", "gemm_quant_mode": "",
-    "precision": "bf16", "measured": "", "silicon_ttft_ms": "50", "silicon_tpot_ms": "10",
+    "batch_size": "256", "attention_dp_size": "", "isl": "1024", "osl": "64", "tp_size": "1", "moe_ep_size": "",
+    "moe_tp_size": "", "gemm_quant_mode": "", "precision": "bf16", "measured": "", "silicon_ttft_ms": "50",
+    "silicon_tpot_ms": "10",
 }  # fmt: skip
 # Means of measured runs on H100 (InferenceX and ai-dynamo/aiconfigurator, Apache-2.0): first token and each one, in ms.
 RUNS = (
@@ -46,9 +47,10 @@ def test_one_user_waits_for_a_prefill_and_then_for_decode_steps() -> None:
     assert ours.tpot.mean() == pytest.approx(sim.estimate(llama.decode, on, b=1, c=1024 + 32).seconds, rel=0.02)
 
 
-def test_prompts_before_decoding_delay_first_tokens_more_and_decoding_too() -> None:
-    mixed, first = served(concurrency="32"), served(concurrency="32", backend="sglang")
-    assert first.ttft.mean() > 1.5 * mixed.ttft.mean()
+def test_prompts_before_decoding_let_those_that_are_filled_wait() -> None:
+    mixed, first = (served(concurrency="32", backend=name) for name in ("trtllm", "sglang"))
+    assert first.first_token[:32].max() < mixed.first_token[:32].max()
+    assert first.finish[0] - first.first_token[0] > mixed.finish[0] - mixed.first_token[0]
     assert first.finish.max() == pytest.approx(mixed.finish.max(), rel=0.25)  # the work is the same
 
 
@@ -68,13 +70,8 @@ def test_narrow_state_lets_more_requests_in() -> None:
 
 
 def test_runs_that_cannot_be_compared_are_counted_with_the_reason(tmp_path: Path) -> None:
-    rows = (
-        {**ROW},
-        {**ROW, "concurrency": ""},
-        {**ROW, "model_path": "some/other"},
-        {**ROW, "model_path": "some/other"},
-    )
-    lines = (",".join(row.values()) for row in rows)
+    others = ({"concurrency": ""}, {"batch_size": "8"}, {"attention_dp_size": "4"}, *[{"model_path": "some/other"}] * 2)
+    lines = (",".join({**ROW, **other}.values()) for other in ({}, *others))
     (tmp_path / "e2e_inferencex_agg.csv").write_text("\n".join((",".join(ROW), *lines)), encoding="utf-8")
     found = {name: error["limit"] for name, _, error in errors(tmp_path, {"limit": tier("limit")})}
     assert set(found) == {"token of llama-3-8b", "first token, trtllm", "first token"}
@@ -82,18 +79,21 @@ def test_runs_that_cannot_be_compared_are_counted_with_the_reason(tmp_path: Path
     ours = run(ROW, tier("limit"))
     assert found["first token"] == pytest.approx(ours.ttft.mean() / 0.05 - 1)
     assert found["token of llama-3-8b"] == pytest.approx(ours.tpot.mean() / 0.01 - 1)
-    assert cannot(tmp_path) == (
-        "cannot: 1 runs of meta-llama/Llama-3.1-8B-Instruct: the requests in flight are not named, only the engine's"
-        " largest batch",
-        "cannot: 2 runs of some/other: not in the catalogue",
+    reasons = (
+        "not named",
+        "how many replicas",
+        "several groups of devices",
+        "cannot: 2 runs of some/other: not in the",
     )
+    for said, reason in zip(cannot(tmp_path), reasons, strict=True):
+        assert reason in said
 
 
 def test_lone_batches_are_a_prefill_and_then_decode_steps(tmp_path: Path) -> None:
     import sim
 
     head = "model,hardware,tensor_parallel,prompt_size,batch_size,output_tokens,prompt_time_ms,token_time_ms"
-    rows = ("llama2-70b,a100-80gb,8,512,2,128,100,20", "bloom-176b,a100-80gb,8,512,2,128,100,20")
+    rows = ("llama2-70b,a100-80gb,8,512,2,128,100,20", "another,a100-80gb,8,512,2,128,100,20")
     (tmp_path / "e2e_splitwise.csv").write_text("\n".join((head, *rows)), encoding="utf-8")
     found = {name: error["physical"] for name, _, error in errors(tmp_path, {"physical": PHYSICAL})}
     assert set(found) == {"prompt of llama-2-70b", "lone token of llama-2-70b"}
