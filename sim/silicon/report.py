@@ -63,14 +63,14 @@ class Report:
 
     def __str__(self) -> str:
         """A table to read."""
-        names = f"{'operation':<22} {'device':<14} {'tier':<18} {'kernels':>7}"
+        names = f"{'operation':<26} {'device':<14} {'tier':<18} {'kernels':>7}"
         head = names + "".join(f" {name:>7}" for name in ("median", "mean", "p90", "bias"))
         return "\n".join([f"error against measured kernels: {self.source}", head, *map(_line, self.rows), *self.notes])
 
 
 def _line(row: Row) -> str:
     figures = f"{row.median:7.1%} {row.mean:7.1%} {row.p90:7.1%} {row.bias:+7.1%}"
-    return f"{row.operation:<22} {row.device:<14} {row.tier:<18} {row.kernels:>7} {figures}"
+    return f"{row.operation:<26} {row.device:<14} {row.tier:<18} {row.kernels:>7} {figures}"
 
 
 def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = None) -> Report:
