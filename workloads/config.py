@@ -13,7 +13,8 @@ from einsum.errors import WeirError, hint
 from einsum.files import parse_toml, read_text
 from workloads.families import llama, mistral, mixtral, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe
 from workloads.family_deepseek import deepseek_v2, deepseek_v3
-from workloads.family_others import dbrx, falcon, gemma2, gpt2, opt
+from workloads.family_others import bloom, dbrx, falcon, gemma2, gpt2, opt
+from workloads.family_sparse import gpt_oss, minimax_m2
 from workloads.fields import Fields
 from workloads.spec import Spec
 
@@ -23,7 +24,8 @@ FAMILIES: dict[str, Callable[[Fields], Spec]] = {
     family.__name__: family
     for family in (
         *(llama, mistral, mixtral, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe),
-        *(deepseek_v2, deepseek_v3, dbrx, falcon, gemma2, gpt2, opt),
+        *(deepseek_v2, deepseek_v3, dbrx, falcon, gemma2, gpt2, opt, bloom),
+        *(gpt_oss, minimax_m2),
     )
 }
 
@@ -37,6 +39,8 @@ _ALIASES = {
     "llama-3-405b": "llama-3.1-405b",
     "dbrx-base": "dbrx",
     "gpt-2-xl": "gpt2-xl",
+    "bloom": "bloom-176b",
+    "minimax-m2.5": "minimax-m2",  # of the same configuration
 }
 _ENDINGS = ("-hf", "-instruct", "-chat", "-base", "-it", "-v0.1", "-4k")
 

@@ -34,7 +34,9 @@ def published_type(fields: Fields) -> str:
         return plain
     inner = fields.inner("quantization_config")
     inner.ignored(*inner.raw)  # how weights are packed; only their width matters here
-    method = inner.text("quant_method", among=("fp8", "gptq", "awq", "bitsandbytes"))
+    method = inner.text("quant_method", among=("fp8", "gptq", "awq", "bitsandbytes", "mxfp4"))
+    if method == "mxfp4":
+        return plain  # of the experts alone, which say so themselves
     if method in ("gptq", "awq"):
         return f"int{inner.count('bits', high=16)}"
     if method == "bitsandbytes":

@@ -1,4 +1,4 @@
-"""Gemma-2, DBRX, OPT, GPT-2 and Falcon: one function for each ``model_type``, from its fields to a :class:`Spec`."""
+"""Gemma-2, DBRX, OPT, GPT-2, BLOOM and Falcon: one function for each ``model_type``, from fields to :class:`Spec`."""
 
 from __future__ import annotations
 
@@ -109,6 +109,21 @@ def _biased(
     attention = Attention(heads, heads, head, head**-0.5, rotary=False, bias=True, out_bias=True)
     layers = (Layer("layer", depth, attention, network, norm),)
     return whole(fields, width, layers, norm, tied=True, positions=positions, rows=rows, first_row=first)
+
+
+def bloom(fields: Fields) -> Spec:
+    """BLOOM: no positions but linear biases on the scores, a normalised embedding, biases everywhere, GELU."""
+    width = fields.count("hidden_size" if fields.given("hidden_size") else "n_embed")
+    depth, heads = fields.count("n_layer", high=10_000), fields.count("n_head", high=1 << 16)
+    fields.fixed("apply_residual_connection_post_layernorm", False, "the residual is taken before the norm")
+    fields.ignored("n_embed", "hidden_size", "slow_but_exact", "masked_softmax_fusion", "attention_softmax_in_fp32",
+                   "bias_dropout_fusion", "skip_bias_add", "skip_bias_add_qkv",
+                   "num_attention_heads", "offset_alibi")  # fmt: skip
+    norm = Norm("layer", fields.number("layer_norm_epsilon", 1e-5, high=1.0), bias=True)
+    head = head_width(fields, width, heads, rotary=False)
+    attention = Attention(heads, heads, head, head**-0.5, rotary=False, bias=True, out_bias=True, alibi=True)
+    layers = (Layer("layer", depth, attention, FeedForward(4 * width, "gelu", gated=False, bias=True), norm),)
+    return whole(fields, width, layers, norm, tied=True, positions="seq_length", embed_norm=norm)
 
 
 def falcon(fields: Fields) -> Spec:

@@ -14,7 +14,7 @@ class Gate:
     ``score`` turns logits into weights (``softmax`` or ``sigmoid``), ``normalised`` makes the chosen ones sum to
     ``factor``. A softmax is taken over the chosen only, unless ``over_all``. ``correction`` adds a learned bias to the
     choice alone. With ``groups``, only experts of the ``groups_kept`` best groups may be chosen, a group being as good
-    as the sum of its ``group_best`` highest scores.
+    as the sum of its ``group_best`` highest scores. ``bias`` adds a learned bias to the logits themselves.
     """
 
     chosen: int
@@ -26,6 +26,7 @@ class Gate:
     groups_kept: int = 1
     group_best: int = 1
     factor: float = 1.0
+    bias: bool = False
 
     @property
     def limited(self) -> bool:
@@ -33,9 +34,12 @@ class Gate:
         return self.groups_kept < self.groups
 
 
-def logits(source: str) -> Piece:
-    """A linear score of each expert."""
-    return piece("WR[d, x]: weight", f"RL[b, p, x] = {source}[b, p, d] * WR[d, x]")
+def logits(source: str, *, bias: bool = False) -> Piece:
+    """A linear score of each expert, ``RL``."""
+    score = f"[b, p, x] = {source}[b, p, d] * WR[d, x]"
+    if not bias:
+        return piece("WR[d, x]: weight", f"RL{score}")
+    return piece("WR[d, x]: weight", "BRL[x]: weight", f"RU{score}", "RL[b, p, x] = RU[b, p, x] + BRL[x]")
 
 
 def cosine_scores(source: str, temperature: float) -> Piece:

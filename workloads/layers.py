@@ -12,16 +12,18 @@ from workloads.ffn import gated_lines, plain_lines
 from workloads.gates import gate_lines, logits
 from workloads.latent import latent_lines
 from workloads.moe import routed_lines, shared_lines
-from workloads.pieces import Piece, biased, normalise, piece, rotary, softmax_core
+from workloads.pieces import Norm, Piece, biased, normalise, piece, rotary, softmax_core
 from workloads.spec import Attention, Experts, FeedForward, Latent, Layer, Spec
 
 _SIZES = piece(b=1, p=1, c=0)
 
 
 def embedding(spec: Spec) -> Piece:
-    """``X``: each token's row of the embedding ``WE``, scaled, its position's row added."""
+    """``X``: each token's row of the embedding ``WE``, normalised, or scaled and its position's row added."""
     scale = f"{spec.embed_scale!r} * " if spec.embed_scale != 1.0 else ""
     lines = piece("T[b, p]: int32", "WE[v, d]: weight", b=1, p=1, d=spec.model, v=spec.vocabulary)
+    if spec.embed_norm:
+        return lines + piece("XE[b, p, d] = WE[T[b, p], d]") + normalise(spec.embed_norm, "XE", "X")
     if not spec.rows:
         return lines + piece(f"X[b, p, d] = {scale}WE[T[b, p], d]")
     row = f"C + p + {spec.first_row}" if spec.first_row else "C + p"
@@ -90,7 +92,7 @@ def _projected(kind: Attention | Latent, absorbed: bool) -> tuple[str, Piece]:
 def _grouped(kind: Attention) -> Piece:
     """Projections, queries' first; then rotation, and the cache's new entries; then scores and averages."""
     sizes = piece(g=kind.kv_heads, r=kind.heads // kind.kv_heads, u=kind.head_dim)
-    sizes += piece(e="2*I", i=kind.head_dim // 2) if kind.rotary else piece(e=kind.head_dim)
+    sizes += _head(kind)
     projections = piece(
         *("WQ[d, g, r, e]: weight", "WK[d, g, e]: weight", "WV[d, g, u]: weight"),
         *("K[b, g, m, e]: state", "V[b, g, m, u]: state"),
@@ -99,8 +101,19 @@ def _grouped(kind: Attention) -> Piece:
         "VN[b, g, p, u] = XN[b, p, d] * WV[d, g, u]",
     )
     query = "QR" if kind.rotary else _ready("Q", kind)
-    core = softmax_core(scale=kind.scale, softcap=kind.softcap, window=kind.window, query=query)
+    core = softmax_core(
+        scale=kind.scale, softcap=kind.softcap, window=kind.window, query=query, sinks=kind.sinks, alibi=kind.alibi
+    )
     return sizes + projections + _queries(kind) + _keys(kind) + _values(kind) + core
+
+
+def _head(kind: Attention) -> Piece:
+    """The width of a key: planes to turn, and what is left beside them."""
+    if not kind.rotary:
+        return piece(e=kind.head_dim)
+    if _rests(kind):
+        return piece(e="2*I + N", i=kind.turned // 2, n=kind.head_dim - kind.turned)
+    return piece(e="2*I", i=kind.head_dim // 2)
 
 
 def _ready(name: str, kind: Attention) -> str:
@@ -114,23 +127,42 @@ def _prepared(kind: Attention, name: str, at: str, bias: str) -> Piece:
     if kind.clip:
         lines += piece(f"{now}C[{at}] = max(min({now}[{at}], {kind.clip!r}), -{kind.clip!r})")
         now += "C"
-    if kind.head_norm and name != "VN":
+    if kind.head_norm and kind.joint and name != "VN":
+        lines += _joint(kind.head_norm, now, at, bias)
+    elif kind.head_norm and name != "VN":
         lines += normalise(kind.head_norm, now, f"{now}N", at=at.removesuffix(", e"), over="e")
     return lines
+
+
+def _joint(norm: Norm, source: str, at: str, ranks: str) -> Piece:
+    """Queries or keys normalised over all their heads together; ``ranks`` are those of a token's values."""
+    out, size = f"{source}N", ranks.upper().replace(", ", " * ")
+    return piece(
+        f"W{out}[{ranks}]: weight",
+        f"{out}_S[b, p] = square({source}[{at}])",
+        f"{out}[{at}] = {source}[{at}] * rsqrt({out}_S[b, p] / ({size}) + {norm.epsilon!r}) * W{out}[{ranks}]",
+    )
+
+
+def _rests(kind: Attention) -> bool:
+    """Whether some of a head's values are not turned."""
+    return 0 < kind.turned < kind.head_dim
 
 
 def _queries(kind: Attention) -> Piece:
     lines = _prepared(kind, "Q", "b, g, r, p, e", "g, r, e")
     if not kind.rotary:
         return lines
-    return lines + piece("QR[b, g, r, p, e]: stream") + rotary(_ready("Q", kind), "QR", at="b, g, r, p")
+    return (
+        lines + piece("QR[b, g, r, p, e]: stream") + rotary(_ready("Q", kind), "QR", at="b, g, r, p", rest=_rests(kind))
+    )
 
 
 def _keys(kind: Attention) -> Piece:
     ready = _ready("KN", kind)
     lines = _prepared(kind, "KN", "b, g, p, e", "g, e")
     if kind.rotary:
-        return lines + rotary(ready, "K", at="b, g, p", to="b, g, C + p")
+        return lines + rotary(ready, "K", at="b, g, p", to="b, g, C + p", rest=_rests(kind))
     return lines + piece(f"K[b, g, C + p, e] = {ready}[b, g, p, e]")
 
 
@@ -151,7 +183,8 @@ def _network(kind: FeedForward | Experts, source: str) -> tuple[str, Piece]:
 
 
 def _experts(kind: Experts, source: str) -> tuple[str, Piece]:
-    lines = logits(source) + gate_lines(kind.gate) + routed_lines(source, kind.activation)
+    lines = logits(source, bias=kind.gate.bias) + gate_lines(kind.gate)
+    lines += routed_lines(source, kind.activation, limit=kind.limit, dtype=kind.dtype)
     lines += piece(f=kind.hidden)
     if not kind.gate.limited:
         lines += piece(x=kind.count)

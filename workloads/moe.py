@@ -18,14 +18,21 @@ __all__ = ["expert_choice", "gshard", "sigmoid", "soft", "top_k", "x_moe"]
 _WEIGHTS = ("WG[x, d, f]: weight", "WU[x, d, f]: weight", "WD[x, f, d]: weight")
 
 
-def routed_lines(source: str, activation: str) -> Piece:
-    """Each token through its chosen experts and back, weighted, as ``Z``; no token is dropped."""
+def routed_lines(source: str, activation: str, *, limit: float = 0.0, dtype: str = "") -> Piece:
+    """Each token through its chosen experts and back, weighted, as ``Z``; no token is dropped.
+
+    ``limit`` and ``dtype`` are those of :class:`workloads.spec.Experts`.
+    """
     at = "b, p, x, f"
+    activated = f"{activation}(G[{at}]) * U[{at}]"
+    if limit:  # 1.702 makes the sigmoid an approximate GELU
+        gate, up = f"min(G[{at}], {limit!r})", f"max(min(U[{at}], {limit!r}), -{limit!r})"
+        activated = f"{gate} * sigmoid(1.702 * {gate}) * ({up} + 1)"
     return piece(
-        *_WEIGHTS,
+        *(line.replace(": weight", f": (weight, {dtype})") if dtype else line for line in _WEIGHTS),
         f"G[{at}] = one(RT[b, p, x]) * {source}[b, p, d] * WG[x, d, f]",
         f"U[{at}] = one(RT[b, p, x]) * {source}[b, p, d] * WU[x, d, f]",
-        f"H[{at}] = {activation}(G[{at}]) * U[{at}]",
+        f"H[{at}] = {activated}",
         f"Z[b, p, d] = RT[b, p, x] * H[{at}] * WD[x, f, d]",
     )
 

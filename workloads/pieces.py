@@ -96,28 +96,45 @@ def normalise(norm: Norm, source: str, out: str, *, at: str = "b, p", over: str 
     return piece(*lines)
 
 
-def rotary(source: str, out: str, *, at: str, to: str | None = None, width: str = "", shift: str = "") -> Piece:
+def rotary(
+    source: str, out: str, *, at: str, to: str | None = None, width: str = "", shift: str = "", rest: bool = False
+) -> Piece:
     """``source`` turned by its position: halves of a head's ``2*I`` values are the two coordinates of ``I`` planes.
 
     ``at`` are the ranks before the head's, ``to`` those of ``out`` (the same, or the place in a cache); the result
-    begins at ``shift``. ``COS`` and ``SIN`` are tables over positions, the first half of ``SIN`` negated.
+    begins at ``shift``. ``COS`` and ``SIN`` are tables over positions, the first half of ``SIN`` negated. ``rest``: the
+    ``N`` values behind those of the planes are passed on as they are.
     """
     written = f"{shift} + z*I + i" if shift else "z*I + i"
+    kept = [f"{out}[{to or at}, 2*I + n] = {source}[{at}, 2*I + n]"] if rest else []
     return piece(
         f"{source}[{at}, {width or 'e'}]: stream",
         f"{out}[{to or at}, {written}] = {source}[{at}, z*I + i] * COS[C + p, i]"
         f" + {source}[{at}, I - z*I + i] * SIN[z, C + p, i]",
+        *kept,
         z=2,
     )
 
 
-def softmax_core(*, scale: float, softcap: float = 0.0, window: int = 0, query: str = "QR", keys: str = "K") -> Piece:
-    """Scores to outputs with the division deferred: ``QK GM SN SD AV O``."""
+def softmax_core(
+    *, scale: float, softcap: float = 0.0, window: int = 0, query: str = "QR", keys: str = "K", sinks: bool = False,
+    alibi: bool = False,
+) -> Piece:  # fmt: skip
+    """Scores to outputs with the division deferred: ``QK GM SN SD AV O``.
+
+    ``sinks``: the score ``WS`` of each head is one more in the softmax, of a value of nothing. ``alibi``: each head's
+    slope ``AS`` (a constant table) times the key's place is added, which a row's softmax sees as its distance.
+    """
     at = "b, g, r, p"
     seen = f"window(p, m, {window}, 0, C)" if window else "causal(p, m, C)"
     scores, cap = "QK", []
     if softcap:
         scores, cap = "QC", [f"QC[{at}, m] = {softcap!r} * tanh(QK[{at}, m] / {softcap!r})"]
+    if alibi:
+        scores, cap = "QA", [f"QA[{at}, m]: {seen}", f"QA[{at}, m] = QK[{at}, m] + AS[g, r] * AP[m]"]
+    total = [f"SD[{at}] = SN[{at}, m]"]
+    if sinks:
+        total = ["WS[g, r]: weight", f"SX[{at}] = SN[{at}, m]", f"SD[{at}] = SX[{at}] + exp(WS[g, r] - GM[{at}])"]
     key, value = ("b, g, m, e", "V[b, g, m, u]") if keys == "K" else ("b, m, e", f"{keys}[b, m, u]")
     return piece(
         f"QK[{at}, m]: {seen}",
@@ -125,7 +142,7 @@ def softmax_core(*, scale: float, softcap: float = 0.0, window: int = 0, query: 
         *cap,
         f"GM[{at}] = max[m]({scores}[{at}, m])",
         f"SN[{at}, m] = exp({scores}[{at}, m] - GM[{at}])",
-        f"SD[{at}] = SN[{at}, m]",
+        *total,
         f"AV[{at}, u] = SN[{at}, m] * {value}",
         f"O[{at}, u] = AV[{at}, u] / SD[{at}]",
         m="C + P",

@@ -12,7 +12,10 @@ from workloads.pieces import Norm
 class Attention:
     """Grouped-query attention: ``heads`` queries share ``kv_heads`` pairs of key and value of width ``head_dim``.
 
-    ``window`` zero sees all keys; ``softcap`` and ``clip`` zero leave scores and projections as they are.
+    ``window`` zero sees all keys; ``softcap`` and ``clip`` zero leave scores and projections as they are. A rotary
+    embedding turns the first ``turned`` values of a head (zero: all). ``sinks`` adds a learned score for each head,
+    which takes its share of the softmax. ``head_norm`` is within a head, or (``joint``) over all heads together.
+    ``alibi`` lowers scores linearly with distance.
     """
 
     heads: int
@@ -26,6 +29,10 @@ class Attention:
     softcap: float = 0.0
     window: int = 0
     clip: float = 0.0
+    turned: int = 0
+    sinks: bool = False
+    joint: bool = False
+    alibi: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,11 @@ class FeedForward:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """``count`` gated networks of width ``hidden``, and one of width ``shared`` for every token, perhaps gated."""
+    """``count`` gated networks of width ``hidden``, and one of width ``shared`` for every token, perhaps gated.
+
+    ``limit`` clips both projections and adds one to the second (GPT-OSS's SwiGLU); zero does neither. ``dtype`` is the
+    type of the routed networks' weights where it is not the model's.
+    """
 
     count: int
     hidden: int
@@ -65,6 +76,8 @@ class Experts:
     activation: str = "silu"
     shared: int = 0
     shared_gate: bool = False
+    limit: float = 0.0
+    dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,7 @@ class Spec:
     rows: int = 0
     first_row: int = 0
     embed_scale: float = 1.0
+    embed_norm: Norm | None = None
     softcap: float = 0.0
     dtype: str = "bf16"
     source: str = ""

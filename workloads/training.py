@@ -34,7 +34,7 @@ def backward(cascade: Cascade, recompute: Iterable[str] = ()) -> Cascade:
     Tensors to ``recompute`` are computed anew instead of being kept.
     """
     there = {t.name for t in cascade.tensors}
-    constants = [n for n in (*MAXIMA, "COS", "SIN") if n in there]
+    constants = [n for n in (*MAXIMA, "COS", "SIN", "AS", "AP") if n in there]
     return replace(adjoint(cascade, constants=constants, recompute=recompute), name="backward")
 
 

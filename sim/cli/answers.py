@@ -38,7 +38,7 @@ class Asked:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Asked:
         """The question that a command's arguments, by name, put."""
-        terms = ask.terms(**{name: given[name] for name in TERMS})
+        terms = ask.terms(**{name: given[name] for name in TERMS}, engine=given.get("engine"))
         price, settings = tuple(given["price"] or ()), tuple(given["setting"] or ())
         return cls(ask.model(given["model"]), tuple(given["on"]), terms, given["prices"], price, settings)
 

@@ -12,6 +12,7 @@ from sim.cli.options import (
     Batch,
     BookName,
     Csv,
+    Engine,
     Host,
     Json,
     LayoutText,
@@ -170,8 +171,8 @@ def estimate(
     model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
     slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
     tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
-    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False, mapping: MappingFile = None,
-    size: SizeTexts = None,
+    host: Host = "0", engine: Engine = None, setting: Settings = None, json: Json = False, csv: Csv = False,
+    mapping: MappingFile = None, size: SizeTexts = None,
 ) -> None:  # fmt: skip
     from sim.cli import answers, ask
     from sim.cli.data import Form
@@ -190,7 +191,7 @@ def compare(
     model: Model, on: On, trace: TraceName = None, prompt: Prompt = None, output: Output = None, batch: Batch = "max",
     slo_tpot: SloTpot = None, slo_ttft: SloTtft = None, rate: Rate = None, layout: LayoutText = None,
     tier: TierName = "physical", prices: BookName = None, price: PriceTexts = None, prefill: Prefill = "here",
-    host: Host = "0", setting: Settings = None, json: Json = False, csv: Csv = False,
+    host: Host = "0", engine: Engine = None, setting: Settings = None, json: Json = False, csv: Csv = False,
 ) -> None:  # fmt: skip
     from sim.cli import answers
     from sim.cli.data import Form

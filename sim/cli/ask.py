@@ -17,6 +17,7 @@ MOST = 10_000_000  # of tokens or requests; what is beyond was mistyped
 def terms(
     *, trace: str | None, prompt: str | None, output: str | None, batch: str, slo_tpot: str | None,
     slo_ttft: str | None, rate: str | None, layout: str | None, tier: str, prefill: str, host: str,
+    engine: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The keywords of ``serve`` from the texts of the options."""
     if trace is not None and (prompt is not None or output is not None):
@@ -37,6 +38,7 @@ def terms(
         "tier": tier,
         "prefill": prefill,
         "host": si(host, "s", "--host") if host != "0" else 0.0,
+        "engine": engine,
     }
 
 

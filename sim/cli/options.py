@@ -70,6 +70,10 @@ PriceTexts = Annotated[
 ]
 Prefill = Annotated[str, typer.Option(metavar="here|elsewhere", help="Whether prompts are worked on by this cluster.")]
 Host = Annotated[str, typer.Option(metavar="TIME", help="The engine's own time in every step, as in 5ms.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Whose scheduling: vllm, sglang, trtllm; else prompts whole, in turn."),
+]
 Settings = Annotated[
     Many, typer.Option("--set", metavar="PATH=VALUE", help="As model.hbm.bandwidth=4TB/s; repeatable.")
 ]

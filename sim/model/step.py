@@ -67,6 +67,14 @@ class Step:
             total = total + part.times * schedule(timed)
         return total + (self.work.layout.stages - 1) * self._hop
 
+    @cached_property
+    def attending(self) -> Any:
+        """Seconds of one batch's attention kernels, which requests do not share as they share the weights."""
+        total: Any = 0.0
+        for part, timed in self.rows:
+            total = total + part.times * sum(one.seconds for one in timed if one.task.attends and one.task.products)
+        return total
+
     @property
     def _hop(self) -> Any:
         """Seconds to hand activations to the next pipeline stage."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from sim.model.physical import Chip
 from sim.model.step import Step
 from sim.model.tested import band
 from sim.serving.advice import Binding, BreakEven, binding, break_evens, helps
-from sim.serving.deploy import Choice, Model, best, deployments, idle
+from sim.serving.deploy import RESERVE, Choice, Model, best, deployments, idle
+from sim.serving.engines import Software, engine_names, software
 from sim.serving.sensitivity import Sensitivity, sensitivities
 from sim.serving.served import Served, at_percentile, percentiles
 from sim.serving.simulate import Rules, respecting, simulate
@@ -175,7 +176,7 @@ def serve(
     ttft: float | str | None = None, rate: float | None = None, layout: str | None = None,
     tier: Tier | str = "physical", prices: Prices | str | None = None, price: Mapping[str, str | float] | None = None,
     prefill: Prefill = "here", host: float | str = 0.0, requests: int | None = None, seed: int = 0,
-    sensitive: bool = True,
+    sensitive: bool = True, engine: str | None = None,
 ) -> Answer:  # fmt: skip
     """Serve a model on a cluster and price it.
 
@@ -184,6 +185,8 @@ def serve(
     is given, the largest that fits in memory and within ``tpot`` and ``ttft`` (seconds, p95) is taken, and unless
     ``layout`` is given (``tp=4,pp=2``), the best of those worth trying. ``rate`` is Poisson arrivals a second; without
     it the batch is a closed loop. ``prefill`` may be ``elsewhere``: then prompts cost nothing here.
+    ``engine`` (``vllm``) schedules prompts and keeps memory as that engine does by default; without it prompts are
+    filled whole, between decode steps.
     Raises :class:`WeirError` for what is not understood and :class:`Infeasible` for what does not fit.
     """
     resolved = _model(model)
@@ -193,15 +196,18 @@ def serve(
     book = prices if isinstance(prices, Prices) else _prices([where], prices, price)
     limits = {k: _seconds(v, k) for k, v in (("tpot", tpot), ("ttft", ttft))}
     usd = book.usd_per_hour(where)
-    options = deployments(resolved, where, level, usd, layout=layout, host=_seconds(host, "host") or 0.0)
+    chosen = software(engine) if engine is not None else None
+    rules = replace(chosen.rules, prefill=prefill) if chosen else Rules(prefill=prefill, reserve="mean")
+    kept = chosen.kept if chosen else RESERVE
+    options = deployments(resolved, where, level, usd, layout=layout, host=_seconds(host, "host") or 0.0, reserve=kept)
     span = lengths(load.prompt, load.output, load.weight)
     choice = best(options, span, prefill=prefill, batch=batch, limits=limits)
-    served, choice = _run(choice, load, limits, Rules(prefill=prefill, reserve="mean"), rate, requests, seed)
+    served, choice = _run(choice, load, limits, rules, rate, requests, seed)
     step = choice.deployment.decoding(np.array([float(choice.batch)]), np.array([span.mean_context]))
     found = sensitivities(choice, span, prefill, fixed=batch is not None) if sensitive else ()
     limit = float(limited(choice, span, prefill))
     bound, binds = _bound(choice, span, prefill, step)
-    notes = (*note, *_notes(choice, book, served, step), *resolved.notes)
+    notes = (*note, *_notes(choice, book, served, step), *_first_token(chosen, where, prefill), *resolved.notes)
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes, binds)
 
 
@@ -263,6 +269,17 @@ def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[st
         notes.append(f"uneven: {odd}; the fullest device sets the pace and needs the memory")
     doubtful = [pool.device for pool in d.cluster.pools if pool.device.unverified]
     return (*notes, *(f"{one.name}: unverified figures: {', '.join(one.unverified)}" for one in doubtful))
+
+
+def _first_token(engine: Software | None, where: Cluster, prefill: Prefill) -> tuple[str, ...]:
+    """How prompts are scheduled and how far off the time to first token is, where it is known."""
+    if engine is not None:
+        return engine.lines(frozenset(pool.device.name for pool in where.pools))
+    if prefill == "elsewhere":
+        return ()
+    return (
+        f"time to first token: no tested band for prompts filled whole; engines with one: {', '.join(engine_names())}",
+    )
 
 
 def _described(level: Tier, plain: set[str]) -> str:

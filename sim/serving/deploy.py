@@ -16,7 +16,7 @@ from mappings.parallel import read as read_layout
 from sim.arch import Cluster, Tier
 from sim.model import memory
 from sim.model.step import Step, Work
-from sim.serving.service import Array, Service
+from sim.serving.service import Array, Mixing, Service
 from sim.serving.steady import Lengths, Prefill, largest_within, steady
 from sim.units import fmt
 
@@ -139,7 +139,24 @@ class Deployment:
             state=state,
             capacity=free[tight],
             usd_per_hour=self.usd_per_hour / self.layout.replicas,
+            mixing=self._mixing() if len(self.layout.places) == 1 and self.layout.stages == 1 else None,
         )
+
+    def _mixing(self) -> Mixing:
+        """The parts of an iteration over prompts and decoding requests, on one pool and one stage."""
+
+        def shared(tokens: Array) -> Array:
+            step = self._step("prefill", self.model.prefill, self.layout, np.ones_like(tokens), tokens, tokens, c=0)
+            return np.broadcast_to(step.latency - step.attending, tokens.shape)
+
+        def filling(prompts: Array, cached: Array, new: Array) -> Array:
+            work = Work.of(self.model.prefill, self.layout, b=prompts, c=cached, p=new)
+            return np.broadcast_to(work.on(self.cluster, self.tier).attending, prompts.shape)
+
+        def decoding(batch: Array, context: Array) -> Array:
+            return np.broadcast_to(self.decoding(batch, context).attending, batch.shape)
+
+        return Mixing(shared, decoding, filling)
 
 
 def filled(step: Step) -> Any:

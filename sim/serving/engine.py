@@ -12,9 +12,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from sim.serving.grid import Grid
 from sim.serving.steptable import StepTable
 
 SLACK = 1 + 1e-9  # of the capacity: what adding and removing floats may lose
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """The parts of an iteration over prompts and decoding requests, as :class:`sim.serving.service.Mixing`."""
+
+    shared: Grid
+    decoding: Grid
+    filling: Grid
+    watts: Grid  # (prompts, new tokens) -> power of a prefill of them
+
+    def seconds(self, prompts: int, cached: float, new: float, requests: int, context: float) -> float:
+        """An iteration over ``prompts`` chunks of ``new`` tokens after ``cached`` ones (means), and the requests."""
+        attention = self.filling.at(prompts, cached, new)
+        if requests:
+            attention += self.decoding.at(requests, context)
+        return self.shared.at(prompts * new + requests) + attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +43,7 @@ class Tables:
     decode_joules: StepTable
     prefill: StepTable | None  # None: prefilled elsewhere
     prefill_joules: StepTable | None
+    mixed: Mixed | None = None  # None: prompts are filled whole
 
     @property
     def error(self) -> float:
@@ -75,12 +94,30 @@ class Engine:
 
     def fits(self, request: int) -> bool:
         """Whether a request may join those in flight."""
-        return len(self.ending) < self.max_batch and self.used + self.reserve[request] <= self.capacity * SLACK
+        return self.in_flight < self.max_batch and self.used + self.reserve[request] <= self.capacity * SLACK
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that hold memory."""
+        return len(self.ending)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody is in flight or waits."""
+        return bool(self.in_flight or self.queue)
+
+    def join(self, request: int, later: int = 0) -> None:
+        """Wait at the end of the queue; ``later`` is for engines that know iterations."""
+        self.queue.append(request)
+
+    def step(self, until: float) -> list[int]:
+        """Prefill whoever can be admitted, or else decode as far as :meth:`decode` does; returns who finished."""
+        return [] if self.admit() else self.decode(until)
 
     def start_midway(self, request: int, done: int) -> None:
         """Put a request in flight that has already generated ``done`` tokens."""
         self._hold(request)
-        self.context += done
+        self.context += self.prompt[request] + done
         heappush(self.ending, (self.iteration + int(self.output[request]) - done, request))
 
     def admit(self) -> bool:
@@ -93,6 +130,7 @@ class Engine:
                 break
             group.append(self.queue.popleft())
             self._hold(head)
+            self.context += self.prompt[head]
             self.admitted[head] = self.now
             heappush(self.ending, (self.iteration + int(self.output[head]), head))
         if group:
@@ -129,7 +167,6 @@ class Engine:
         """Take a request's memory."""
         self.used += self.reserve[request]
         self.peak = max(self.peak, self.used)
-        self.context += self.prompt[request]
 
     def _fill(self, group: list[int]) -> None:
         """Prefill a group together: the mean of what as many equal prompts would cost."""
@@ -145,7 +182,7 @@ class Engine:
         """Let time pass for all in flight."""
         self.now += seconds
         self.joules += joules
-        self.occupied += len(self.ending) * seconds
+        self.occupied += self.in_flight * seconds
 
     def _finished(self) -> list[int]:
         """Remove those whose last token is out."""
@@ -156,6 +193,6 @@ class Engine:
             self.context -= self.prompt[request] + self.output[request]
             self.finish[request] = self.now
             done.append(request)
-        if not self.ending:
+        if not self.in_flight:
             self.used = self.context = 0.0
         return done

@@ -16,6 +16,18 @@ Curve = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True, slots=True)
+class Mixing:
+    """An iteration over prompts and decoding requests together, in seconds of its parts; vectorised.
+
+    Everything but attention is shared: it depends on the iteration's tokens alone, whoever they belong to.
+    """
+
+    shared: Callable[[Array], Array]  # tokens -> seconds of all but attention
+    decoding: Curve  # (requests in flight, their mean context in tokens) -> seconds of their attention
+    filling: Callable[[Array, Array, Array], Array]  # (prompts, tokens of each cached, new) -> seconds of theirs
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Times, energies and request memory of a model on a cluster; every callable is vectorised over numpy arrays."""
 
@@ -27,6 +39,7 @@ class Service:
     capacity: float  # bytes for state on that pool, net of weights and reserve
     usd_per_hour: float
     max_batch: int = 4096  # requests in flight the engine allows
+    mixing: Mixing | None = None  # None: prompts and decoding never share an iteration here
 
     def __post_init__(self) -> None:
         """Refuse the numbers that would make every later answer meaningless."""

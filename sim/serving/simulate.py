@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from einsum.errors import Infeasible, WeirError
+from sim.serving.chunked import Chunked, mixed_tables
 from sim.serving.engine import Engine, Tables, Totals
 from sim.serving.served import Served, at_percentile
 from sim.serving.service import Array, Service
@@ -15,6 +16,7 @@ from sim.serving.steady import (
     TOKEN_BUDGET,
     Prefill,
     Reserve,
+    Schedule,
     check_choice,
     check_limits,
     largest_batch,
@@ -36,11 +38,16 @@ class Rules:
     prefill: Prefill = "here"
     reserve: Reserve = "whole"
     token_budget: int = TOKEN_BUDGET
+    schedule: Schedule = "whole"
+    ahead: int = 0  # iterations scheduled while one runs, which later requests are not in (overlapped scheduling)
 
     def __post_init__(self) -> None:
         """Refuse words and budgets that mean nothing."""
         check_choice("prefill", self.prefill, ("here", "elsewhere"))
         check_choice("reserve", self.reserve, ("whole", "mean"))
+        check_choice("schedule", self.schedule, ("whole", "first", "mixed"))
+        if self.schedule != "whole" and self.prefill == "elsewhere":
+            raise WeirError(f"schedule {self.schedule!r} is of prompts filled here; with prefill elsewhere none are")
         if self.token_budget < 1:
             raise WeirError(f"token_budget is {self.token_budget}; a prefill iteration takes at least one token")
 
@@ -68,11 +75,14 @@ def simulate(
     requests: int | None = None,
     rules: Rules = Rules(),
     seed: int = 0,
+    cold: bool = False,
 ) -> Served:
     """Serve requests of ``trace``.
 
     Closed loop (the default): ``concurrency`` users, each submitting a request when the last one finishes; as many as
-    fit in memory unless given. ``rate``: Poisson arrivals, a second. ``replay``: at the trace's own times.
+    fit in memory unless given. It starts in full swing and is measured so; ``cold``, all users submit at once to an
+    empty engine and every request counts, as with benchmark clients. ``rate``: Poisson arrivals, a second.
+    ``replay``: at the trace's own times.
     """
     if sum((concurrency is not None, rate is not None, replay)) > 1:
         raise WeirError("give one of concurrency, rate and replay: they are three ways for requests to arrive")
@@ -82,6 +92,8 @@ def simulate(
     users = fitting(service, trace, rules) if concurrency is None else concurrency
     _check_users(users, requests)
     load = trace.sample(requests or max(REQUESTS, GENERATIONS * users), seed)
+    if cold:
+        return _burst(service, load, users, rules, tables(service, load, users, rules))
     return _closed(service, load, users, rules, tables(service, load, users, rules), seed)
 
 
@@ -145,7 +157,9 @@ def tables(service: Service, load: Trace, most: int, rules: Rules) -> Tables:
     together = counts(int(min(top, max(1, rules.token_budget // shortest))), 1.25)
     prompt = spread(shortest, longest, 1.15)
     filling = table(service.prefill, together, prompt, "prefill seconds")
-    return Tables(decode, decode_joules, filling, table(service.prefill_joules, together, prompt, "prefill joules"))
+    joules = table(service.prefill_joules, together, prompt, "prefill joules")
+    mixed = None if rules.schedule == "whole" else mixed_tables(service, top, longest, context, rules.token_budget)
+    return Tables(decode, decode_joules, filling, joules, mixed)
 
 
 def _closed(service: Service, load: Trace, users: int, rules: Rules, costs: Tables, seed: int) -> Served:
@@ -171,6 +185,13 @@ def _closed(service: Service, load: Trace, users: int, rules: Rules, costs: Tabl
     )
 
 
+def _burst(service: Service, load: Trace, users: int, rules: Rules, costs: Tables) -> Served:
+    """All users at once before an empty engine, each submitting again when served; all requests are measured."""
+    engine = _engine(service, load, rules.bytes(service, load), np.empty(0), rules, costs)
+    arrival, _ = _submit_until_empty(engine, len(load), users, np.empty(0))
+    return _served(engine, load, arrival, f"closed loop of {users} from empty", service, [_rule(rules)])
+
+
 def _submit_until_empty(engine: Engine, n: int, users: int, done: Array) -> tuple[list[float], list[Totals]]:
     """Keep every user busy until ``n`` requests are through: their arrivals, and the sums at the window's two ends.
 
@@ -184,18 +205,17 @@ def _submit_until_empty(engine: Engine, n: int, users: int, done: Array) -> tupl
         if len(arrival) < n:
             if len(arrival) in (users, n - 1):
                 marks.append(engine.totals())
-            engine.queue.append(len(arrival))
+            engine.join(len(arrival), later=1)  # the engine does not wait for its users' next requests
             arrival.append(engine.now)
 
     for k in range(users):
-        if engine.fits(n + k):
+        if k < len(done) and engine.fits(n + k):
             engine.start_midway(n + k, int(done[k]))
         else:
             submit()
-    while engine.ending or engine.queue:
-        if not engine.admit():
-            for _ in engine.decode(math.inf):
-                submit()
+    while engine.busy:
+        for _ in engine.step(math.inf):
+            submit()
     return arrival, marks
 
 
@@ -209,16 +229,14 @@ def _open(service: Service, load: Trace, rules: Rules, title: str) -> Served:
     costs = tables(service, load, most, rules)
     engine = _engine(service, load, size, np.empty(0), rules, costs)
     seen = waiting = 0
-    while seen < n or engine.ending or engine.queue:
+    while seen < n or engine.busy:
         while seen < n and arrival[seen] <= engine.now:
-            engine.queue.append(seen)
+            engine.join(seen)
             seen += 1
             waiting = len(engine.queue)
-        if engine.admit():
-            continue
         upcoming = arrival[seen] if seen < n else math.inf
-        if engine.ending:
-            engine.decode(math.inf if engine.queue else upcoming)
+        if engine.busy:
+            engine.step(math.inf if engine.queue else upcoming)
         else:
             engine.now = upcoming
     notes = [_rule(rules), *_overload(service, load, rules, waiting)]
@@ -228,14 +246,12 @@ def _open(service: Service, load: Trace, rules: Rules, title: str) -> Served:
 def _engine(service: Service, load: Trace, size: Array, begun: Array, rules: Rules, costs: Tables) -> Engine:
     """An empty engine that knows the load's requests and, numbered after them, copies of those already ``begun``."""
     every = np.concatenate([np.arange(len(load)), begun]).astype(int)
-    return Engine(
-        costs,
-        service.capacity,
-        service.max_batch,
-        rules.token_budget,
-        load.prompt[every].tolist(),
-        load.output[every].tolist(),
-        size[every].tolist(),
+    known = (load.prompt[every].tolist(), load.output[every].tolist(), size[every].tolist())
+    terms = (costs, service.capacity, service.max_batch, rules.token_budget, *known)
+    return (
+        Engine(*terms)
+        if rules.schedule == "whole"
+        else Chunked(*terms, mixed=rules.schedule == "mixed", ahead=rules.ahead)
     )
 
 

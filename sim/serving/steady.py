@@ -23,6 +23,9 @@ Prefill = Literal[
 Reserve = Literal[
     "whole", "mean"
 ]  # whole: prompt and output from the start; mean: paged, staggered growth averages out
+# whole: prompts in iterations of their own, and the decode step after them gives their first token;
+# first: in chunks before anybody decodes, the last of which gives it; mixed: in chunks beside those that decode
+Schedule = Literal["whole", "first", "mixed"]
 TOKEN_BUDGET = 8192  # prompt tokens of one prefill iteration, the usual setting of serving engines
 
 

@@ -43,6 +43,7 @@ class Report:
 
     rows: tuple[Row, ...]
     source: str
+    notes: tuple[str, ...] = ()  # what was measured and is not compared, and why
 
     def of(self, operation: str, tier: str, device: str = ALL) -> Row:
         """One of the rows."""
@@ -58,18 +59,18 @@ class Report:
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON."""
         rows = [{name: getattr(row, name) for name in Row.__slots__} for row in self.rows]
-        return {"schema": "weir.silicon/1", "source": self.source, "rows": rows}
+        return {"schema": "weir.silicon/1", "source": self.source, "rows": rows, "notes": list(self.notes)}
 
     def __str__(self) -> str:
         """A table to read."""
-        names = f"{'operation':<22} {'device':<14} {'tier':<18} {'kernels':>7}"
+        names = f"{'operation':<26} {'device':<14} {'tier':<18} {'kernels':>7}"
         head = names + "".join(f" {name:>7}" for name in ("median", "mean", "p90", "bias"))
-        return "\n".join([f"error against measured kernels: {self.source}", head, *map(_line, self.rows)])
+        return "\n".join([f"error against measured kernels: {self.source}", head, *map(_line, self.rows), *self.notes])
 
 
 def _line(row: Row) -> str:
     figures = f"{row.median:7.1%} {row.mean:7.1%} {row.p90:7.1%} {row.bias:+7.1%}"
-    return f"{row.operation:<22} {row.device:<14} {row.tier:<18} {row.kernels:>7} {figures}"
+    return f"{row.operation:<26} {row.device:<14} {row.tier:<18} {row.kernels:>7} {figures}"
 
 
 def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -85,7 +86,7 @@ def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = 
         for operation, device, found_errors in powered.errors(folder, tier("physical")):
             rows += [row(operation, device, name, error) for name, error in found_errors.items()]
     where = f"{folder.name}/" if folder else "the sample that comes with weir"
-    return Report(tuple(rows), f"{sum(map(len, found))} kernels of {where}")
+    return Report(tuple(rows), f"{sum(map(len, found))} kernels of {where}", served.cannot(folder) if folder else ())
 
 
 def _rows(one: Measured) -> Iterator[Row]:

@@ -1,34 +1,41 @@
-"""Times of whole models beside published measurements: tokens under continuous batching, and lone batches.
+"""Times of whole models beside published measurements: requests under continuous batching, and lone batches.
 
-Nothing is fitted end to end: a decode step of all requests at their mean context, into which new prompts are merged as
-old requests end, concurrency / osl of them in a step.  Weights are read once for the merged tokens; attention is not
-shared.  TPOT is the mean of steps with and without prompts.
+Nothing is fitted end to end. A measured run is served again, request by request: an engine with its published defaults,
+and a client that keeps so many requests in flight from an empty engine on. The columns are means over its requests.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from einsum import Program
 from mappings.parallel import layout
 from sim.arch import Tier, cluster
-from sim.model.step import Step, Work
+from sim.model.step import Work
+from sim.serving import Served, Trace, constant, simulate
+from sim.serving.deploy import Deployment
+from sim.serving.engines import Software, software
 from sim.silicon.measured import known
 from workloads.transformer import model
 
 FILE = "e2e_inferencex_agg.csv"
 TURNS = "e2e_splitwise.csv"  # prompt and token times of single batches, measured without recorded graphs
-BATCHES = {"llama2-70b": "llama-2-70b"}  # as Splitwise names a model: in weir's catalogue
+BATCHES = {"llama2-70b": "llama-2-70b", "bloom-176b": "bloom-176b"}  # as Splitwise names a model: in weir's catalogue
 MODELS = {  # as a Hugging Face name: in weir's catalogue (Llama 3.1's layers are those of Llama 3)
     "meta-llama/Llama-3.1-8B-Instruct": "llama-3-8b", "meta-llama/Llama-3.1-70B": "llama-3-70b",
     "Qwen/Qwen3-32B": "qwen3-32b", "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
+    "openai/gpt-oss-120b": "gpt-oss-120b", "MiniMaxAI/MiniMax-M2.5": "minimax-m2",
 }  # fmt: skip
-
+ROUNDS = 10  # requests of each user: both clients send ten times the concurrency (InferenceX, aiconfigurator)
+SHORTEST = (
+    0.8  # of the stated lengths: InferenceX draws from there (random-range-ratio); the other client has one length
+)
 
 Errors = dict[str, NDArray[np.float64]]  # by tier
 
@@ -37,10 +44,11 @@ def errors(folder: Path, levels: Mapping[str, Tier]) -> Iterator[tuple[str, str,
     """Relative errors of each tier by what was measured and on what; models that the catalogue lacks are left out."""
     found = dict[tuple[str, str], list[dict[str, float]]]()
     for row in _rows(folder / FILE):
-        if row["model_path"] in MODELS:
-            theirs = float(row["silicon_tpot_ms"]) * 1e-3
-            ours = {name: token_seconds(row, level) / theirs - 1 for name, level in levels.items()}
-            found.setdefault((f"token of {MODELS[row['model_path']]}", row["system"]), []).append(ours)
+        if row["model_path"] in MODELS and not lacking(row):
+            off = {name: _off(row, run(row, level)) for name, level in levels.items()}
+            labels = (f"token of {MODELS[row['model_path']]}", f"first token, {row['backend']}", "first token")
+            for label, at in zip(labels, (0, 1, 1), strict=True):
+                found.setdefault((label, row["system"]), []).append({name: pair[at] for name, pair in off.items()})
     for row in _rows(folder / TURNS):
         if row["model"] in BATCHES:
             for what, column in (("prompt", "prompt_time_ms"), ("lone token", "token_time_ms")):
@@ -51,6 +59,29 @@ def errors(folder: Path, levels: Mapping[str, Tier]) -> Iterator[tuple[str, str,
         yield name, device, {tier: np.array([one[tier] for one in rows]) for tier in levels}
 
 
+def cannot(folder: Path) -> tuple[str, ...]:
+    """Why some measured runs are not compared, a sentence for each reason."""
+    reasons = [_reason(row) for row in _rows(folder / FILE)]
+    return tuple(f"cannot: {reasons.count(one)} runs of {one}" for one in dict.fromkeys(reasons) if one)
+
+
+def _reason(row: Mapping[str, str]) -> str:
+    if row["model_path"] not in MODELS:
+        return f"{row['model_path']}: not in the catalogue"
+    return lacking(row) and f"{row['model_path']}: {lacking(row)}"
+
+
+def lacking(row: Mapping[str, str]) -> str:
+    """What a measured run does not say that its times depend on, or has that is not modelled; empty if nothing."""
+    if not row["concurrency"]:
+        return "the requests in flight are not named, only the engine's largest batch"
+    if float(row["attention_dp_size"] or 1) > 1:
+        return "attention by requests on several groups of devices, whose number is not said"
+    if float(row["batch_size"]) < float(row["concurrency"]):
+        return "more requests in flight than the engine's batch; on how many replicas is not said"
+    return ""
+
+
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     """Rows of a file, none where it is not there."""
     if path.is_file():
@@ -58,53 +89,66 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
             yield from csv.DictReader(lines)
 
 
+def _off(row: Mapping[str, str], ours: Served) -> tuple[float, float]:
+    """Relative errors of the mean time per output token, and to the first one."""
+    means = (ours.tpot.mean() / float(row["silicon_tpot_ms"]), ours.ttft.mean() / float(row["silicon_ttft_ms"]))
+    return means[0] * 1e3 - 1, means[1] * 1e3 - 1
+
+
 def turn_seconds(row: Mapping[str, str], prompt: bool, level: Tier) -> float:
     """Seconds of a batch's prompt, or of each token after it (at the mean context), of one row of Splitwise's file."""
     ways, fresh = int(row["tensor_parallel"]), float(row["prompt_size"])
     where = f"{ways}x{known(row['hardware'].removesuffix('-80gb')).name}"
     phase = ("prefill", 0.0, fresh) if prompt else ("decode", fresh + float(row["output_tokens"]) / 2, 1.0)
-    given = BATCHES[row["model"]], False, ways, 1, phase[0], float(row["batch_size"]), phase[1], phase[2]
-    return float(_work(*given).on(cluster(where), level).latency)
+    program = model(BATCHES[row["model"]]).program(phase[0])
+    laid = layout(program, {"model": ways}, tp=ways)
+    work = Work.of(program, laid, b=float(row["batch_size"]), c=phase[1], p=phase[2])
+    return float(work.on(cluster(where), level).latency)
 
 
-def token_seconds(row: Mapping[str, str], level: Tier) -> float:
-    """Seconds per output token of one row of the file, on its tensor-parallel group."""
-    batch, prompt, output = (
-        float(row[n]) for n in ("concurrency" if row["concurrency"] else "batch_size", "isl", "osl")
-    )
-    ways = int(row["tp_size"])
+def run(row: Mapping[str, str], level: Tier) -> Served:
+    """One row of the file served again by its engine, on its tensor-parallel group."""
+    users, engine = int(float(row["concurrency"])), software(row["backend"])
+    load, n = _load(row, ROUNDS * users), ROUNDS * users
+    service = _deployed(row, engine, level).service()
+    return simulate(service, load, concurrency=users, requests=n, rules=engine.rules, cold=True)
+
+
+def _load(row: Mapping[str, str], n: int) -> Trace:
+    """The requests that the row's client sends: of its lengths, or (InferenceX, whose rows are dated) random ones."""
+    most = int(row["isl"]), int(row["osl"])
+    if not row["measured"]:
+        return constant(*most, n=n)
+    rng = np.random.default_rng(0)
+    prompt, output = (rng.integers(int(SHORTEST * m), m, n, endpoint=True).astype(float) for m in most)
+    return Trace("uniform lengths", np.empty(0), prompt, output, np.ones(n), "drawn as the client does", True)
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """A model's programs in the types it was measured in."""
+
+    name: str
+    prefill: Program
+    decode: Program
+    notes: tuple[str, ...] = ()
+
+
+def _deployed(row: Mapping[str, str], engine: Software, level: Tier) -> Deployment:
+    """The row's model in its types on its devices."""
+    ways, name = int(row["tp_size"]), MODELS[row["model_path"]]
+    types = _types(row, engine)
+    prefill, decode = (model(name).program(phase, **types) for phase in ("prefill", "decode"))
     whole = row["moe_tp_size"] == "1"  # experts are not divided themselves; where they also are, only that is modelled
-    experts = max(int(row["moe_ep_size"] or 1), 1) if whole else 1
-    where, given = f"{ways}x{known(row['system']).name}", (MODELS[row["model_path"]], _narrow(row), ways, experts)
-    on, each = cluster(where), max(1.0, batch / output)  # prompts in a step that has any
-    decode, prompts, merged = (
-        _work(*given, phase, requests, context, fresh).on(on, level)
-        for phase, requests, context, fresh in (
-            ("decode", batch, prompt + output / 2, 1.0), ("prefill", each, 0.0, prompt),
-            ("prefill", 1.0, 0.0, batch + each * prompt),
-        )
-    )  # fmt: skip
-    alone = float(decode.latency)
-    together = _attending(decode) + _attending(prompts) + float(merged.latency) - _attending(merged)
-    return alone + min(1.0, batch / output) * (together - alone)
+    laid = layout(decode, {"model": ways}, tp=ways, ep=max(int(row["moe_ep_size"] or 1), 1) if whole else 1)
+    where = cluster(f"{ways}x{known(row['system']).name}")
+    return Deployment(_Typed(name, prefill, decode), where, laid, level, 0.0, reserve=engine.kept)
 
 
-def _attending(step: Step) -> float:
-    """Seconds of a step's attention, which requests do not share."""
-    found = ((part.times, one) for part, timed in step.rows for one in timed)
-    return sum(times * float(one.seconds) for times, one in found if one.task.attends and one.task.products)
-
-
-def _narrow(row: Mapping[str, str]) -> bool:
-    return (row["gemm_quant_mode"] or row["precision"]).startswith("fp8")
-
-
-@cache
-def _work(
-    name: str, narrow: bool, ways: int, experts: int, phase: str, requests: float, context: float, fresh: float
-) -> Work:
-    """So many requests with a context and new positions, counted."""
-    types = {"dtype_weights": "fp8", "dtype_products": "fp8"} if narrow else {}
-    program = model(name).program(phase, **types)
-    laid = layout(program, {"model": ways}, tp=ways, ep=experts)
-    return Work.of(program, laid, b=requests, c=context, p=fresh)
+def _types(row: Mapping[str, str], engine: Software) -> dict[str, str]:
+    """Data types of the row: as published unless it says fp8."""
+    given = row["gemm_quant_mode"] or row["precision"]
+    if not given.startswith("fp8"):
+        return {}
+    types = {"dtype_weights": "fp8", "dtype_products": "fp8"}
+    return types | {"dtype_state": "fp8"} if engine.narrow_state and given == "fp8" else types

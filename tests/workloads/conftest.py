@@ -77,6 +77,11 @@ class Running:
             elif name in ("COS", "SIN"):
                 positions, half = cascade.shape(name)[-2:]
                 given[name] = tables(positions, half)[name == "SIN"]
+            elif name == "AS":  # slopes of linear biases: powers of 2^(-8 / heads)
+                shape = cascade.shape(name)
+                given[name] = 2.0 ** (-8 * (np.arange(np.prod(shape)) + 1) / np.prod(shape)).reshape(shape)
+            elif name == "AP":
+                given[name] = np.arange(*cascade.shape(name), dtype=float)
         return {n: given[n] for n in cascade.inputs}
 
 

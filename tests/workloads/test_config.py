@@ -61,9 +61,9 @@ def attention(fields: Fields) -> Attention:
 
 
 REFUSED: list[tuple[Fields, dict[str, Any], str]] = [
-    (LLAMA, {"model_type": None}, "field 'model_type' missing; known: dbrx, deepseek_v2"),
+    (LLAMA, {"model_type": None}, "field 'model_type' missing; known: bloom, dbrx"),
     (LLAMA, {"model_type": "lama"}, "field 'model_type' 'lama' is not one that is understood; did you mean 'llama'?"),
-    (LLAMA, {"model_type": 3}, "field 'model_type' 3 is not one that is understood; known: dbrx"),
+    (LLAMA, {"model_type": 3}, "field 'model_type' 3 is not one that is understood; known: bloom"),
     (LLAMA, {"hidden_size": None}, "field 'hidden_size' is missing"),
     (LLAMA, {"hidden_size": -8}, "field 'hidden_size' must be a whole number from 1 to 16777216, not -8"),
     (LLAMA, {"hidden_size": "8"}, "field 'hidden_size' must be a whole number from 1 to 16777216, not '8'"),

@@ -65,3 +65,15 @@ def test_an_answer_says_what_it_rests_on() -> None:
     assert any(note.startswith("uneven: rank d of 8192 over 3 devices, rank r of 8 over 3") for note in notes)
     assert any(note.startswith("llama-3-70b: unverified: from memory") for note in notes)
     assert any("--prices BOOK takes another" in note for note in notes)
+
+
+def test_the_parts_of_an_iteration_make_up_whole_steps() -> None:
+    made = deployed("tp=4")
+    mixing = made.service().mixing
+    assert mixing is not None
+    one, prompt, batch, context = (np.array([x]) for x in (1.0, 700.0, 16.0, 900.0))
+    whole = mixing.shared(prompt) + mixing.filling(one, 0 * one, prompt)
+    assert whole == pytest.approx(np.ravel(made.prefilling(one, prompt).latency))
+    assert mixing.decoding(batch, context) == pytest.approx(np.ravel(made.decoding(batch, context).attending))
+    assert mixing.filling(one, 2000 * one, prompt) > mixing.filling(one, 0 * one, prompt)
+    assert deployed("tp=2,pp=2").service().mixing is None

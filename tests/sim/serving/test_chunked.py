@@ -1,0 +1,159 @@
+"""Prompts in chunks: by hand, against one exact iteration at a time, and the laws that any engine keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from einsum.errors import WeirError
+from sim.serving import Rules, Service, Trace, constant, simulate
+from sim.serving.service import Array, Mixing
+
+Machine = Callable[..., Service]
+FIRST, MIXED = (Rules(schedule=name, token_budget=100) for name in ("first", "mixed"))
+
+
+def mixing(token: float = 1e-4, request: float = 2e-3, kept: float = 1e-6) -> Mixing:
+    """Iterations of ``token`` a token, ``request`` a decoding request, ``kept`` a new token for each cached one."""
+
+    def shared(tokens: Array) -> Array:
+        return np.asarray(token * tokens)
+
+    def filling(n: Array, cached: Array, new: Array) -> Array:
+        return np.asarray(kept * n * cached * new)
+
+    return Mixing(shared, lambda b, c: np.asarray(request * b + 0 * c), filling)
+
+
+def service(machine: Machine, **terms: float) -> Service:
+    return replace(machine(fixed=0.01, each=0, token=0, **terms), mixing=mixing())
+
+
+@pytest.mark.parametrize("schedule", ["first", "mixed"])
+def test_a_prompt_beyond_the_budget_by_hand(machine: Machine, schedule: str) -> None:
+    rules = replace(FIRST, schedule=schedule)
+    served = simulate(service(machine), constant(250, 3), concurrency=1, requests=4, rules=rules, cold=True)
+    chunks = 250 * 1e-4 + 1e-6 * (100 * 100 + 200 * 50)  # of 100, 100 and 50 tokens
+    assert served.ttft == pytest.approx([chunks] * 4, rel=1e-3)
+    assert served.tpot == pytest.approx([0.01] * 4)
+    assert served.tokens == 12
+
+
+def test_decoding_waits_for_prompts_or_rides_along(machine: Machine) -> None:
+    """Two users with prompts of one budget: the first decodes beside the second's prompt, or not at all meanwhile."""
+    load = constant(100, 4)
+    by = {
+        r.schedule: simulate(service(machine), load, concurrency=2, requests=8, rules=r, cold=True)
+        for r in (FIRST, MIXED)
+    }
+    fill = 100 * 1e-4
+    assert by["first"].first_token[:2] == pytest.approx([fill, 2 * fill])
+    assert by["first"].finish[:2] == pytest.approx([2 * fill + 3 * 0.01] * 2)
+    # 99 of the second prompt's tokens fit beside the decoding request, the last one in the iteration after
+    beside = 100 * 1e-4 + 2e-3
+    rest = 2 * 1e-4 + 2e-3 + 99e-6
+    assert by["mixed"].first_token[:2] == pytest.approx([fill, fill + beside + rest], rel=1e-3)
+    assert by["mixed"].finish[0] == pytest.approx(fill + beside + rest + 0.01, rel=1e-3)
+
+
+def test_an_iteration_scheduled_ahead_is_one_more_to_wait_for(machine: Machine) -> None:
+    """The second user comes while the first prompt is filled; ``ahead``, a decode step passes before it is taken in."""
+    plain, ahead = (
+        simulate(service(machine), constant(100, 9), concurrency=2, requests=8, rules=rules, cold=True)
+        for rules in (MIXED, replace(MIXED, ahead=1))
+    )
+    assert ahead.admitted[:2] - plain.admitted[:2] == pytest.approx([0, 0.01])
+
+
+def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -> tuple[Array, Array]:
+    """First tokens and finishes after arrival, one iteration at a time, by lists of requests alone."""
+
+    def cost(curve: Callable[..., Array], *at: float) -> float:
+        return float(curve(*(np.array([x], float) for x in at))[0])
+
+    n, now, sent = len(load), 0.0, min(users, len(load))
+    arrival, first, finish = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
+    cached, made, ready, rounds = np.zeros(n), np.zeros(n), np.full(n, 1 + rules.ahead), 0
+    inside: list[int] = []
+    waiting = list(range(sent))
+    while np.isnan(finish).any():
+        decoding = [i for i in inside if cached[i] >= load.prompt[i]]
+        left = rules.token_budget - (len(decoding) if rules.schedule == "mixed" else 0)
+        chunks = []
+        for i in [j for j in inside if cached[j] < load.prompt[j]] + waiting:
+            taken = sum(load.prompt[j] + load.output[j] for j in inside)
+            late = (inside and ready[i] > rounds) or taken + load.prompt[i] + load.output[i] > room
+            if left <= 0 or (i in waiting and late):
+                break
+            inside += [i] * (i in waiting)
+            chunks.append((i, cached[i], min(left, load.prompt[i] - cached[i])))
+            left -= chunks[-1][2]
+        waiting = [i for i in waiting if i not in inside]
+        rounds += 1
+        beside = decoding if rules.schedule == "mixed" or not chunks else []
+        if chunks:
+            count, kept, new = len(chunks), np.mean([c for _, c, _ in chunks]), np.mean([t for *_, t in chunks])
+            now += cost(parts.shared, count * new + len(beside)) + cost(parts.filling, count, kept, new)
+            now += cost(parts.decoding, len(beside), 0)
+        else:
+            now += 0.01
+        for i, _, new in chunks:
+            cached[i] += new
+        for i in beside + [i for i, *_ in chunks if cached[i] >= load.prompt[i]]:
+            made[i] += 1
+            first[i] = now if np.isnan(first[i]) else first[i]
+            finish[i] = now if made[i] == load.output[i] else finish[i]
+        for i in [i for i in inside if made[i] == load.output[i]]:
+            inside.remove(i)
+            if sent < n:
+                arrival[sent], ready[sent] = now, rounds + 1 + rules.ahead
+                waiting.append(sent)
+                sent += 1
+    return first - arrival, finish - arrival
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    users=st.integers(1, 9), seed=st.integers(0, 50), budget=st.integers(20, 400), room=st.integers(700, 3000),
+    schedule=st.sampled_from(["first", "mixed"]), ahead=st.integers(0, 1),
+)  # fmt: skip
+def test_jumping_equals_one_iteration_at_a_time(
+    machine: Machine, users: int, seed: int, budget: int, room: int, schedule: str, ahead: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    n = 4 * users
+    load = Trace("some", np.empty(0), rng.integers(1, 500, n), rng.integers(1, 20, n), np.ones(n), "a test", True)
+    rules = Rules(schedule=schedule, token_budget=budget, ahead=ahead)
+    served = simulate(service(machine, capacity=room), load, concurrency=users, requests=n, rules=rules, cold=True)
+    drawn = replace(load, prompt=served.prompt, output=served.output)
+    ttft, e2e = plainly(drawn, users, rules, room, mixing())
+    assert served.ttft == pytest.approx(ttft, rel=0.01)
+    assert served.e2e == pytest.approx(e2e, rel=0.01)
+    assert served.tokens == load.output.sum()
+    assert served.peak_state <= room
+
+
+@pytest.mark.parametrize("rules", [FIRST, MIXED], ids=["first", "mixed"])
+def test_arrivals_of_their_own_and_littles_law(machine: Machine, rules: Rules) -> None:
+    served = simulate(service(machine), constant(150, 12), rate=4.0, requests=300, rules=rules)
+    assert (served.arrival <= served.admitted).all()
+    assert (served.admitted < served.first_token).all()
+    assert (served.first_token <= served.finish).all()
+    assert served.tokens == 300 * 12
+    alone = simulate(service(machine), constant(150, 12), rate=0.01, requests=50, rules=rules)
+    assert np.median(alone.ttft) == pytest.approx(150 * 1e-4 + 1e-6 * 100 * 50, rel=1e-3)
+    assert served.ttft.mean() > alone.ttft.mean()
+
+
+def test_what_cannot_be_scheduled_so_is_refused(machine: Machine) -> None:
+    with pytest.raises(WeirError, match="one pool without pipeline stages"):
+        simulate(machine(), constant(10, 10), concurrency=1, rules=MIXED)
+    with pytest.raises(WeirError, match="prefill elsewhere"):
+        Rules(schedule="mixed", prefill="elsewhere")
+    with pytest.raises(WeirError, match="schedule 'mixt'"):
+        Rules(schedule="mixt")  # type: ignore[arg-type]
