@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from math import prod
 
 from einsum import Access, Affine, Cascade, Einsum
+from einsum.terms import Call
 from mappings.layout import Layout
 
 
@@ -34,7 +35,8 @@ def kernels(cascade: Cascade, layout: Layout) -> tuple[tuple[Einsum, ...], ...]:
     """The cascade's Einsums in program order, cut into fused groups; a group never spans two places."""
     groups: list[list[Einsum]] = []
     for einsum in _ordered(cascade, layout):
-        if groups and einsum.name not in layout.apart and _joins(cascade, layout, groups[-1], einsum):
+        own = einsum.name in layout.apart
+        if groups and not own and (einsum.name in layout.joined or _joins(cascade, layout, groups[-1], einsum)):
             groups[-1].append(einsum)
         else:
             groups.append([einsum])
@@ -86,6 +88,17 @@ def _travels(layout: Layout, before: Einsum, access: Access, einsum: Einsum) -> 
     ways = layout.place(before.name).ways(before)
     have, want = divisions(ways, before.output), divisions(layout.place(einsum.name).ways(einsum), access)
     return any(r in ways for r in before.reduced) or any(h > w for h, w in zip(have, want, strict=True))
+
+
+def adds(einsum: Einsum) -> bool:
+    """Whether an Einsum only adds tensors up, place by place: of partial sums it makes partial sums."""
+
+    def plain(expr: object) -> bool:
+        if isinstance(expr, Access):
+            return expr.indices == einsum.output.indices
+        return isinstance(expr, Call) and expr.op in ("add", "copy") and all(map(plain, expr.args))
+
+    return not einsum.reduced and einsum.operator is None and plain(einsum.expr)
 
 
 def streams(cascade: Cascade, einsum: Einsum) -> set[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from einsum.adjoint import adjoint
 from einsum.cascade import Cascade
 from workloads.layers import layer
-from workloads.pieces import Types, piece, typed
+from workloads.pieces import INFERENCE, Style, Types, piece, typed
 from workloads.spec import Layer, Spec
 
 __all__ = ["backward", "forward", "loss"]
@@ -20,10 +20,13 @@ __all__ = ["backward", "forward", "loss"]
 MAXIMA = ("GM",)
 
 
-def forward(spec: Spec, kind: Layer | None = None, *, batch: int = 1, sequence: int, dtype: str = "bf16") -> Cascade:
+def forward(
+    spec: Spec, kind: Layer | None = None, *, batch: int = 1, sequence: int, dtype: str = "bf16",
+    style: Style = INFERENCE,
+) -> Cascade:  # fmt: skip
     """One layer on ``batch`` whole sequences; ``kind`` is the first kind of the model unless another is given."""
     chosen = kind or spec.layers[0]
-    made = typed(layer(spec, chosen, False).cascade("forward"), Types(dtype, dtype, dtype, dtype))
+    made = typed(layer(spec, chosen, False, style).cascade("forward"), Types(dtype, dtype, dtype, dtype))
     tensors = tuple(replace(t, kind="stream") if t.kind == "state" else t for t in made.tensors)
     return replace(made, tensors=tensors).with_sizes(b=batch, p=sequence)
 

@@ -17,10 +17,10 @@ from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
 from einsum.sparsity import PerRow
 from einsum.terms import Sizes, accesses
-from mappings.kernels import divisions, weighted
+from mappings.kernels import adds, divisions, weighted
 from mappings.layout import FREE, Layout, Place
 from mappings.spread import Sharded, expand
-from sim.model.products import Product, product
+from sim.model.products import Product, merged, product
 
 Ops = tuple[tuple[str, str, Any], ...]  # (operation class, data type, count on one device)
 
@@ -116,12 +116,15 @@ class _Builder:
 
     def kernel(self, group: tuple[Einsum, ...]) -> None:
         """The task of one fused group, after whatever brings it its inputs."""
+        if any(e.name in self.layout.anew for e in group):
+            self.moved = {}
         inside = {e.output.tensor for e in group}
         after: set[int] = set()
         for einsum in group:
+            parts = self.parts(einsum) > 1
             for access in einsum.reads:
                 if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
-                    after.add(self.fetch(access, einsum))
+                    after.add(self.made[access.tensor].task if parts else self.fetch(access, einsum))
         place = self.place(group[0])
         names = tuple(e.name for e in group)
         size = self.inputs(group, inside) + self.outputs(group, inside)
@@ -143,17 +146,29 @@ class _Builder:
         number = len(self.found) - 1
         for einsum in group:
             ways = self.sharded.ways(einsum)
-            partial = prod(w for r, w in ways.items() if r in einsum.reduced)
+            partial = prod(w for r, w in ways.items() if r in einsum.reduced) * self.parts(einsum)
             written = self.divisions(einsum.output, einsum)
             self.made[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
             self.push(einsum.output.tensor, place)
 
+    def parts(self, einsum: Einsum) -> int:
+        """Partial sums in which an Einsum leaves what it adds up: as many as all its operands are in, if they are
+        divided as it is. State that sums are added to is in as many by itself."""
+        reads = [
+            a.tensor for a in einsum.reads if a.tensor in self.made or self.cascade.tensor(a.tensor).kind != "state"
+        ]
+        if not adds(einsum) or not all(name in self.made for name in reads):
+            return 1
+        alike = {(self.made[name].partial, self.made[name].divided) for name in reads}
+        partial, divided = alike.pop() if len(alike) == 1 else (1, ())
+        return partial if divided == self.divisions(einsum.output, einsum) else 1
+
     def products(self, group: tuple[Einsum, ...]) -> tuple[Product, ...]:
         """The matrix products of a group."""
-        found = (product(self.cascade, e, self.sizes, self.local(e), self.widest(e)) for e in group)
-        return tuple(p for p in found if p is not None)
+        found = [(e, product(self.cascade, e, self.sizes, self.local(e), self.widest(e))) for e in group]
+        return merged(group, [(e, p) for e, p in found if p is not None])
 
     def wide(self, group: tuple[Einsum, ...]) -> Any:
         """Elements in a row of the group's last result: all but what its first rank, or a router's choice, counts."""
