@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from math import prod
 
 from einsum import Access, Affine, Cascade, Einsum
-from einsum.terms import Call
 from mappings.layout import Layout
 
 
@@ -88,17 +87,6 @@ def _travels(layout: Layout, before: Einsum, access: Access, einsum: Einsum) -> 
     ways = layout.place(before.name).ways(before)
     have, want = divisions(ways, before.output), divisions(layout.place(einsum.name).ways(einsum), access)
     return any(r in ways for r in before.reduced) or any(h > w for h, w in zip(have, want, strict=True))
-
-
-def adds(einsum: Einsum) -> bool:
-    """Whether an Einsum only adds tensors up, place by place: of partial sums it makes partial sums."""
-
-    def plain(expr: object) -> bool:
-        if isinstance(expr, Access):
-            return expr.indices == einsum.output.indices
-        return isinstance(expr, Call) and expr.op in ("add", "copy") and all(map(plain, expr.args))
-
-    return not einsum.reduced and einsum.operator is None and plain(einsum.expr)
 
 
 def streams(cascade: Cascade, einsum: Einsum) -> set[str]:

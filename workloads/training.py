@@ -6,16 +6,17 @@ gradient, since it cancels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from einsum.adjoint import adjoint
 from einsum.cascade import Cascade
+from einsum.terms import Access, Call, Einsum
 from workloads.layers import layer
 from workloads.pieces import INFERENCE, Style, Types, piece, typed
 from workloads.spec import Layer, Spec
 
-__all__ = ["backward", "forward", "loss"]
+__all__ = ["backward", "forward", "loss", "step"]
 
 MAXIMA = ("GM",)
 
@@ -63,3 +64,54 @@ def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16", eage
         b=batch, p=sequence, d=spec.model, v=spec.vocabulary,
     )  # fmt: skip
     return typed(lines.cascade("loss"), Types(dtype, dtype, dtype, dtype))
+
+
+def step(ahead: Cascade, recompute: Iterable[str] = ()) -> Cascade:
+    """A microbatch's forward and backward pass as one cascade; each weight's gradient ``DW`` is added, in fp32, to that
+    of microbatches before, ``DW_OLD``, as ``DW_SUM``.
+
+    Products for weights' gradients come after the gradient that goes on to the layer before.
+    """
+    behind = backward(ahead, recompute)
+    weights = tuple(t.name for t in ahead.tensors if t.kind == "weight")
+    einsums, tensors = [*ahead.einsums, *_delayed(behind, weights)], {t.name: t for t in behind.tensors}
+    tensors |= {t.name: t for t in ahead.tensors}
+    last = []
+    for name in weights:
+        made = next((i for i, e in enumerate(einsums) if e.output.tensor == f"D{name}"), None)
+        if made is not None:
+            added = _added(einsums[made])
+            tensors |= {n: replace(tensors[f"D{name}"], name=n, kind="state", dtype="fp32") for n in _sums(name)}
+            if einsums[made].matrix:
+                einsums.insert(made + 1, added)
+            else:
+                last.append(added)
+    used = {n for e in (*einsums, *last) for n in (e.output.tensor, *e.inputs)}
+    sizes = dict(behind.sizes) | dict(ahead.sizes)
+    kept = tuple(t for t in tensors.values() if t.name in used)
+    return Cascade((*einsums, *last), kept, tuple(sizes.items()), "step")
+
+
+def _sums(weight: str) -> tuple[str, str]:
+    return f"D{weight}_OLD", f"D{weight}_SUM"
+
+
+def _added(einsum: Einsum) -> Einsum:
+    """The line that adds a weight's gradient to those of microbatches before."""
+    [old, total] = (Access(n, einsum.output.indices) for n in _sums(einsum.output.tensor[1:]))
+    return Einsum(total.tensor, total, Call("add", (old, einsum.output)))
+
+
+def _delayed(behind: Cascade, weights: Iterable[str]) -> Iterator[Einsum]:
+    """The backward pass, products for weights' gradients after those for the stream's and their sum."""
+    gradients, waiting = {f"D{name}" for name in weights}, list[Einsum]()
+    for einsum in behind.einsums:
+        if einsum.output.tensor in gradients and einsum.matrix:
+            waiting.append(einsum)
+            continue
+        onward = einsum.contraction and any(behind.tensor(n).kind == "weight" for n in einsum.inputs)
+        if not onward and not einsum.adds:
+            yield from waiting
+            waiting = []
+        yield einsum
+    yield from waiting

@@ -12,7 +12,6 @@ import numpy as np
 from einsum import Access, Cascade, Einsum
 from einsum.counts import operations
 from einsum.sparsity import PerRow
-from mappings.kernels import adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ def product(
     if not einsum.contraction or len(reads) < 2:
         return None
     kept = _kept(cascade, reads)
+    if not einsum.matrix and cascade.tensor(kept.tensor).kind == "stream":
+        return None  # a sum along rows
     others = {r for a in reads if a is not kept for r in a.ranks}
     out, here = set(einsum.output.ranks), set(kept.ranks)
     routing = next((p for p in cascade.patterns[einsum.name] if isinstance(p, PerRow) and p.along in here), None)
@@ -77,7 +78,7 @@ def merged(group: Sequence[Einsum], found: Sequence[tuple[Einsum, Product]]) -> 
     if len(found) < 2:
         return products
     first, made = products[0], {e.output.tensor for e, _ in found}
-    if all(p.lasts for p in products) and any(adds(e) and made <= set(e.inputs) for e in group):
+    if all(p.lasts for p in products) and any(e.adds and made <= set(e.inputs) for e in group):
         return (replace(first, depth=sum(p.depth for p in products)),)
     if not first.lasts and len({(p.kept, e.reduced) for e, p in found}) == 1:
         return (replace(first, rows=sum(p.rows for p in products)),)

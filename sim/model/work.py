@@ -17,7 +17,7 @@ from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
 from einsum.sparsity import PerRow
 from einsum.terms import Sizes, accesses
-from mappings.kernels import adds, divisions, weighted
+from mappings.kernels import divisions, weighted
 from mappings.layout import FREE, Layout, Place
 from mappings.spread import Sharded, expand
 from sim.model.products import Product, merged, product
@@ -159,7 +159,7 @@ class _Builder:
         reads = [
             a.tensor for a in einsum.reads if a.tensor in self.made or self.cascade.tensor(a.tensor).kind != "state"
         ]
-        if not adds(einsum) or not all(name in self.made for name in reads):
+        if not einsum.adds or not all(name in self.made for name in reads):
             return 1
         alike = {(self.made[name].partial, self.made[name].divided) for name in reads}
         partial, divided = alike.pop() if len(alike) == 1 else (1, ())
