@@ -19,13 +19,20 @@ from workloads.pieces import Style
 @dataclass(frozen=True, slots=True)
 class Kernels:
     """What a framework fuses: ``eager`` attention (each product and pass over scores a kernel), Einsums that ``begin`` a
-    kernel, whether a weight's gradient is ``added`` to earlier ones in the kernel that makes it, and dropout."""
+    kernel, whether a weight's gradient is ``added`` to earlier ones in the kernel that makes it.
+
+    ``beside``: collectives run beside kernels that do not wait for them, and take ``channels`` multiprocessors. ``scaled``: losses are scaled, for fp16.
+    ``dropout`` is a fraction.
+    """
 
     name: str
     eager: bool = False
     dropout: float = 0.0
     begin: tuple[str, ...] = ()
-    added: bool = True
+    added: bool = False
+    beside: bool = False
+    channels: float = 0.0
+    scaled: bool = False
     source: str = ""
 
     @property

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from einsum.adjoint import adjoint
 from einsum.cascade import Cascade
+from einsum.parse import parse
 from einsum.terms import Access, Call, Einsum
 from workloads.layers import layer
 from workloads.pieces import INFERENCE, Style, Types, piece, typed
 from workloads.spec import Layer, Spec
 
-__all__ = ["backward", "forward", "loss", "step"]
+__all__ = ["backward", "forward", "loss", "optimiser", "step"]
 
 MAXIMA = ("GM",)
 
@@ -115,3 +116,29 @@ def _delayed(behind: Cascade, weights: Iterable[str]) -> Iterator[Einsum]:
             waiting = []
         yield einsum
     yield from waiting
+
+
+BLOCK = 1024  # weights that one block of threads updates
+
+
+def optimiser(weights: int, *, scaled: bool, dtype: str = "bf16") -> Cascade:
+    """A step of Adam in fp32 (Kingma and Ba, arXiv 1412.6980) on so many weights, gradients clipped by their norm, and
+    the weights in ``dtype`` that the next step reads; ``scaled`` gradients are unscaled first.
+
+    Moments and master weights are read and written; gradients are set to zero. Weights are in ``b`` blocks of ``n``.
+    """
+    raw = "GU" if scaled else "G"
+    wide = [raw] if scaled else []
+    states = [f"{name}[b, n]: fp32" for name in (*wide, "G", "GC", "GZ", "M", "M2", "V", "V2", "P", "P2")]
+    lines = (
+        *states, f"W[b, n]: {dtype}", "SCALE: fp32", "NRM: fp32",
+        *(["GU[b, n] = G[b, n] * SCALE"] if scaled else []),
+        f"NRM = square({raw}[b, n])",
+        f"GC[b, n] = {raw}[b, n] * min(1, rsqrt(NRM))",
+        "M2[b, n] = 0.9 * M[b, n] + 0.1 * GC[b, n]",
+        "V2[b, n] = 0.95 * V[b, n] + 0.05 * square(GC[b, n])",
+        "P2[b, n] = P[b, n] - 0.0001 * M2[b, n] * rsqrt(V2[b, n] + 1e-16)",
+        "GZ[b, n] = 0 * GC[b, n]",
+        "W[b, n] = P2[b, n]",
+    )  # fmt: skip
+    return parse("\n".join(lines), name="optimiser", b=max(1, -(-weights // BLOCK)), n=BLOCK)
