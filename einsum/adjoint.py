@@ -232,15 +232,15 @@ def _again(cascade: Cascade, backward: list[Einsum], names: tuple[str, ...], sou
                 there.add(name)
                 for writer in writers[name]:
                     need(writer)
-                    order.append(_renamed(replace(writer, name=f"{writer.name}_R"), writers))
+                    order.append(renamed(replace(writer, name=f"{writer.name}_R"), writers))
 
     for einsum in backward:
         need(einsum)
-        order.append(_renamed(einsum, writers))
+        order.append(renamed(einsum, writers))
     return _assembled(cascade, tuple(order), sources)
 
 
-def _renamed(einsum: Einsum, again: Iterable[str]) -> Einsum:
+def renamed(einsum: Einsum, again: Iterable[str]) -> Einsum:
     """An Einsum that reads and writes the recomputed copies of the tensors ``again``."""
     names = set(again)
 

@@ -146,8 +146,8 @@ def softmax_core(*, scale: float, softcap: float = 0.0, window: int = 0, query: 
 
 
 def eager_core(*, scale: float, softcap: float = 0.0, query: str = "QR", dropout: float = 0.0) -> Piece:
-    """Scores to outputs as kernels that are not fused make them: all scores, those that a mask ``MS`` hides too, divided
-    before the average: ``QK QM LS PR O``."""
+    """Scores to outputs as kernels that are not fused make them: all scores, also those that a mask ``MS`` hides,
+    divided before the average: ``QK QM LS PR O``."""
     at = "b, g, r, p"
     cap = [f"QC[{at}, m] = {softcap!r} * tanh(QK[{at}, m] / {softcap!r})"] if softcap else []
     weights, noise = dropped("PR", f"{at}, m", "MP", dropout)

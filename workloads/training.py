@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from einsum.adjoint import adjoint
+from einsum.adjoint import adjoint, renamed
 from einsum.cascade import Cascade
 from einsum.parse import parse
 from einsum.terms import Access, Call, Einsum
@@ -67,16 +67,24 @@ def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16", eage
     return typed(lines.cascade("loss"), Types(dtype, dtype, dtype, dtype))
 
 
-def step(ahead: Cascade, recompute: Iterable[str] = ()) -> Cascade:
+def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = ()) -> Cascade:
     """A microbatch's forward and backward pass as one cascade; each weight's gradient ``DW`` is added, in fp32, to that
     of microbatches before, ``DW_OLD``, as ``DW_SUM``.
 
-    Products for weights' gradients come after the gradient that goes on to the layer before.
+    Products for weights' gradients come after the gradient that goes on to the layer before. Tensors to ``rerun`` are
+    computed anew with those to recompute though nothing reads them, as frameworks do that run a function once more.
     """
-    behind = backward(ahead, recompute)
+    again = tuple(recompute)
+    behind = backward(ahead, again)
     weights = tuple(t.name for t in ahead.tensors if t.kind == "weight")
     einsums, tensors = [*ahead.einsums, *_delayed(behind, weights)], {t.name: t for t in behind.tensors}
     tensors |= {t.name: t for t in ahead.tensors}
+    for name in rerun:
+        einsum = next(e for e in ahead.einsums if e.output.tensor == name)
+        unread = renamed(replace(einsum, name=f"{name}_R"), (*again, name))
+        place = max(i for i, e in enumerate(einsums) if e.output.tensor in unread.inputs)
+        einsums.insert(place + 1, unread)
+        tensors[f"{name}_R"] = replace(tensors[name], name=f"{name}_R", kind="state")
     last = []
     for name in weights:
         made = next((i for i, e in enumerate(einsums) if e.output.tensor == f"D{name}"), None)

@@ -1,301 +1,31 @@
 """One iteration of training a transformer on a cluster: tensor, sequence, pipeline and data parallelism together.
 
-A layer's forward and backward pass is one cascade; which of its Einsums share a kernel is a :class:`Kernels` value, what
-is sent follows from how ranks are divided. Passes of all microbatches are laid out in a pipeline's schedule; gradients
-of replicas are reduced, and weights updated, after it.
+A layer's forward and backward pass is one cascade; which of its Einsums share a kernel is a value, and what is sent
+follows from how ranks are divided. Passes of all microbatches are laid out in a pipeline's schedule; gradients of
+replicas are reduced, and weights updated, after it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from einsum import Cascade, Einsum, WeirError, hint
-from einsum.errors import raise_all
-from einsum.counts import footprint, operations
-from mappings.kernels import divisions, kernels
 from mappings.layout import Layout, Place
-from mappings.training import Kernels, layout
-from sim.arch import Cluster, tier
-from sim.arch.components import Quantity
-from sim.arch.files import Table, read
+from sim.arch import tier
 from sim.model.collectives import collective
 from sim.model.estimate import estimate
-from sim.model.timing import Timed
 from sim.planner.flows import Stages, interleaved_chunks, one_f_one_b
+from sim.planner.parallel import Setting
+from sim.planner.parts import NOTHING, Part, Pass
 from sim.planner.pipeline import Schedule
-from sim.planner.skeleton import inside
 from workloads.layers import embedding
 from workloads.pieces import Types, typed
-from workloads.spec import Experts, Spec
-from workloads.training import forward, loss, optimiser, step
+from workloads.training import forward, loss, optimiser
 from workloads.transformer import Transformer
 
-RECOMPUTE = ("none", "selective", "full")
-TERMS = ("matrix products", "attention", "elementwise", "collectives", "pipeline", "replicas", "optimiser")
-FOLDER = Path(__file__).parents[2] / "mappings" / "data" / "training"
-FRACTION = Quantity("1")
 WHOLE = 4.0  # bytes of a gradient, which is added up in fp32
 STATE = 12.0  # bytes of the optimiser's: a master weight and two moments in fp32
-
-
-def fusions() -> tuple[str, ...]:
-    """Names of the sets of kernels that come with weir."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
-
-
-@lru_cache(maxsize=16)
-def fusion(name: str) -> Kernels:
-    """The set of kernels of that name, or in a ``.toml`` file of the user's own."""
-    path = Path(name)
-    if path.suffix != ".toml":
-        if name not in fusions():
-            raise WeirError(f"no kernels {name!r:.40}{hint(name, fusions()) or '; one of ' + ', '.join(fusions())}")
-        path = FOLDER / f"{name}.toml"
-    flags = ("eager", "added", "beside", "scaled")
-    table = Table(read(path, "kernels"), path.name, ("title", "source", "dropout", "channels", "begin", *flags), [])
-    made = Kernels(
-        table.text("title"), dropout=table.number("dropout", FRACTION, 0.0), begin=table.texts("begin"),
-        channels=table.number("channels", FRACTION, 0.0), source=table.text("source"),
-        **{flag: table.flag(flag) for flag in flags},
-    )  # fmt: skip
-    raise_all(table.problems)
-    return made
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A model in training on one pool of like devices.
-
-    ``batch`` sequences of ``sequence`` tokens make an iteration, ``microbatch`` of them a pass. Weights are divided over
-    ``tensor`` devices and ``stages`` of a pipeline, each with ``chunks`` of layers in turn (one: 1F1B, more: interleaved);
-    what is left over makes replicas. ``spread``: activations between the divided products are divided by positions
-    (sequence parallelism); ``sharded``: replicas share out the optimiser's states (ZeRO-1).
-    """
-
-    spec: Spec
-    cluster: Cluster
-    sequence: int
-    batch: int
-    microbatch: int = 1
-    tensor: int = 1
-    stages: int = 1
-    chunks: int = 1
-    recompute: str = "none"
-    spread: bool = False
-    sharded: bool = False
-    kernels: Kernels = Kernels("fused")
-    tier: str = "physical"
-
-    def __post_init__(self) -> None:
-        """Refuse what does not go round."""
-        if self.recompute not in RECOMPUTE:
-            raise WeirError(f"--recompute {self.recompute!r:.40}{hint(self.recompute, RECOMPUTE)}; one of none, selective, full")
-        if len(self.spec.layers) > 1 or isinstance(self.spec.layers[0].network, Experts):
-            raise WeirError(f"{self.spec.name}: an iteration is timed for dense layers of one kind only")
-        if len(self.cluster.pools) > 1:
-            raise WeirError(f"{self.cluster.name}: training is timed on one pool of like devices")
-        each = self.tensor * self.stages
-        if self.cluster.devices % each:
-            raise WeirError(f"{self.cluster.devices} devices are not a multiple of {self.tensor} x {self.stages}")
-        if self.batch % (self.microbatch * self.replicas):
-            raise WeirError(
-                f"a batch of {self.batch} is not a multiple of {self.replicas} replicas with microbatches of {self.microbatch}"
-            )
-        if self.layers % (self.stages * self.chunks):
-            raise WeirError(f"{self.layers} layers of {self.spec.name} do not go round {self.stages} stages of "
-                            f"{self.chunks} chunks")  # fmt: skip
-        if self.tensor > self.cluster.pools[0].node_size:
-            raise WeirError(f"{self.tensor} ways of tensor parallelism leave the node of {self.cluster.pools[0].node_size}")
-
-    @property
-    def layers(self) -> int:
-        """Layers of the model."""
-        return self.spec.layers[0].times
-
-    @property
-    def replicas(self) -> int:
-        """Copies of the model that share the batch."""
-        return self.cluster.devices // (self.tensor * self.stages)
-
-    @property
-    def slowed(self) -> float:
-        """The fraction of a device's multiprocessors that a collective takes while it runs."""
-        sm = next((f for f in self.cluster.pools[0].device.fanouts if f.name == "sm"), None)
-        return min(self.kernels.channels / sm.count, 0.5) if sm else 0.0
-
-    @property
-    def microbatches(self) -> int:
-        """Passes of each replica in an iteration."""
-        return self.batch // (self.microbatch * self.replicas)
-
-
-Numbered = tuple[int, str, Timed]  # a task's number in its cascade, the term it counts towards, its seconds
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One way through a part of the model on one device: seconds from start to end, and of these by term."""
-
-    seconds: float
-    terms: tuple[tuple[str, float], ...]
-
-    @classmethod
-    def of(cls, timed: list[Numbered], setting: Setting) -> Pass:
-        """Tasks in order."""
-        seconds = makespan(timed, setting.kernels.beside, setting.slowed)
-        terms = {term: sum(float(one.seconds) for _, name, one in timed if name == term) for term in TERMS[:4]}
-        terms["collectives"] = seconds - sum(terms[t] for t in TERMS[:3])  # what kernels wait for
-        return cls(seconds, tuple(terms.items()))
-
-    def __add__(self, other: Pass) -> Pass:
-        theirs = dict(other.terms)
-        return Pass(self.seconds + other.seconds, tuple((name, t + theirs[name]) for name, t in self.terms))
-
-    def __mul__(self, times: float) -> Pass:
-        return Pass(times * self.seconds, tuple((name, times * t) for name, t in self.terms))
-
-
-NOTHING = Pass(0.0, tuple((term, 0.0) for term in TERMS[:4]))
-
-
-def makespan(timed: list[Numbered], beside: bool, slowed: float = 0.0) -> float:
-    """Seconds of tasks in order: each when its inputs and its resource are ready, links a resource of their own if
-    collectives run ``beside`` kernels, which are ``slowed`` by a fraction meanwhile; what was made before the first of
-    them is there."""
-    ends: dict[int, float] = {}
-    kernel = link = 0.0
-    for number, _, one in issued(timed) if beside else timed:
-        ready = max((ends.get(before, 0.0) for before in one.task.after), default=0.0)
-        seconds = float(one.seconds)
-        if beside and one.task.kind != "kernel":
-            ends[number] = link = max(link, ready) + seconds
-            continue
-        begin = max(kernel, ready)
-        shared = min(max(0.0, link - begin), seconds / (1 - slowed))  # with a collective on the link
-        ends[number] = kernel = begin + seconds + slowed * shared
-    return max(kernel, link)
-
-
-def issued(timed: list[Numbered]) -> list[Numbered]:
-    """The tasks with each collective begun ahead of the kernel before it, where it does not wait for that."""
-    order: list[Numbered] = []
-    for one in timed:
-        early = order and one[2].task.kind != "kernel" and order[-1][2].task.kind == "kernel"
-        place = len(order) - 1 if early and order[-1][0] not in one[2].task.after else len(order)
-        order.insert(place, one)
-    return order
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the model, forward and backward, as one cascade divided over the devices of a stage."""
-
-    setting: Setting
-    ahead: Cascade
-
-    @cached_property
-    def again(self) -> frozenset[str]:
-        """What the backward pass computes anew: what never leaves a kernel (sums and maxima apart), and with selective
-        recomputation all that has an element for every pair of positions."""
-        s = self.setting
-        groups = kernels(self.ahead, self._layout(self.ahead, ""))
-        hidden = inside(self.ahead, groups)
-        sums = {e.output.tensor for e in self.ahead.einsums if e.reduced and not e.contraction}
-        if s.recompute != "selective":
-            return hidden - sums
-        pairs = {e.output.tensor for e in self.ahead.einsums if {"p", "m"} <= set(e.output.ranks)}
-        return (hidden - sums) | pairs
-
-    @cached_property
-    def step(self) -> Cascade:
-        """Both passes."""
-        return step(self.ahead, sorted(self.again))
-
-    @cached_property
-    def turn(self) -> str:
-        """The Einsum with which the backward pass begins."""
-        return self.step.einsums[len(self.ahead.einsums)].name
-
-    @cached_property
-    def layout(self) -> Layout:
-        """How the step is divided, and what shares a kernel."""
-        return self._layout(self.step, self.turn)
-
-    def _layout(self, cascade: Cascade, turn: str) -> Layout:
-        s = self.setting
-        pool = s.cluster.pools[0].name
-        return layout(cascade, s.kernels, pool, s.tensor, sequence=s.spread, turn=turn)
-
-    @cached_property
-    def timed(self) -> tuple[list[Numbered], list[Numbered]]:
-        """The tasks of the forward and of the backward pass."""
-        found = estimate(self.step, self.setting.cluster, layout=self.layout, tier=tier(self.setting.tier))
-        [(_, rows)] = found.step.rows
-        tasks = [(n, _term(self.step, one), one) for n, one in enumerate(rows)]
-        first = next(n for n, _, one in tasks if self.turn in one.task.einsums)
-        while tasks[first - 1][2].task.kind != "kernel":  # what travels to the first kernel goes with it
-            first -= 1
-        return tasks[:first], tasks[first:]
-
-    @cached_property
-    def forward(self) -> Pass:
-        """The forward pass."""
-        return Pass.of(self.timed[0], self.setting)
-
-    @cached_property
-    def backward(self) -> Pass:
-        """The backward pass, after the forward pass once more with full recomputation."""
-        once = Pass.of(self.timed[1], self.setting)
-        return self.forward + once if self.setting.recompute == "full" else once
-
-    @cached_property
-    def kept(self) -> float:
-        """Bytes on one device that a microbatch keeps from the forward to the backward pass."""
-        turn = len(self.ahead.einsums)
-        before, after = self.step.einsums[:turn], self.step.einsums[turn:]
-        read = {n for e in after for n in e.inputs}
-        again = {n for e in after if e.name.endswith("_R") for n in e.inputs}
-        there = {n for e in before for n in (e.output.tensor, *e.inputs)}
-        names = [t.name for t in self.step.tensors if t.kind == "stream" and t.name in read & there and "b" in t.ranks]
-        drawn = {t.name for t in self.step.tensors if t.dtype == "int8"} & again  # masks, with what they hide
-        if self.setting.recompute == "full":
-            return self.bytes("X")
-        return sum(self.bytes(name) for name in names if name not in drawn)
-
-    def bytes(self, name: str) -> float:
-        """Bytes of a tensor on one device, divided as it is made, or first read."""
-        uses = [(e, a) for e in self.step.einsums for a in (e.output, *e.reads) if a.tensor == name]
-        makers = [(e, a) for e, a in uses if e.output is a]
-        einsum, access = (makers or uses)[0]
-        parts = divisions(self.layout.places[0].ways(einsum), access)
-        size = float(footprint(self.step, name))
-        for part in parts:
-            size /= part
-        return size
-
-    @cached_property
-    def macs(self) -> tuple[float, float]:
-        """Operations of products on all devices of a stage, two each: of the model, and of what is computed anew."""
-        ahead, behind = self.step.einsums[: len(self.ahead.einsums)], self.step.einsums[len(self.ahead.einsums) :]
-        again = sum(self._ops(e) for e in behind if e.name.endswith("_R"))
-        once = sum(map(self._ops, ahead))
-        return 3 * once, once if self.setting.recompute == "full" else again
-
-    def _ops(self, einsum: Einsum) -> float:
-        return float(operations(self.step, einsum, self.step.bind()).get("mac", 0.0)) if einsum.matrix else 0.0
-
-
-def _term(cascade: Cascade, one: Timed) -> str:
-    """What a task's seconds count towards."""
-    if one.task.kind != "kernel":
-        return "collectives"
-    own = [cascade.einsum(name) for name in one.task.einsums]
-    if any({"p", "m"} <= set(e.ranks) for e in own):
-        return "attention"
-    return "matrix products" if any(e.matrix for e in own) else "elementwise"
 
 
 @dataclass(frozen=True)
