@@ -12,17 +12,18 @@ from functools import cached_property
 from typing import Any
 
 from mappings.layout import Layout, Place
-from sim.arch import tier
+from mappings.training import Kernels
+from sim.arch import Cluster, tier
 from sim.model.collectives import collective
-from sim.model.estimate import estimate
+from sim.model.estimate import estimate, placed
 from sim.planner.flows import Stages, interleaved_chunks, one_f_one_b
-from sim.planner.parallel import Setting
+from sim.planner.parallel import Setting, fusion
 from sim.planner.parts import NOTHING, Part, Pass
 from sim.planner.pipeline import Schedule
 from workloads.layers import embedding
 from workloads.pieces import Types, typed
 from workloads.training import forward, loss, optimiser
-from workloads.transformer import Transformer
+from workloads.transformer import Transformer, from_config
 
 WHOLE = 4.0  # bytes of a gradient, which is added up in fp32
 STATE = 12.0  # bytes of the optimiser's: a master weight and two moments in fp32
@@ -190,6 +191,13 @@ class Iteration:
         return self.setting.batch * self.setting.sequence / self.seconds
 
     @property
+    def unmatched(self) -> tuple[str, ...]:
+        """Names of the kernels that no line of the layer has."""
+        s = self.setting
+        there = {e.name for e in self.layer.step.einsums}
+        return tuple(name for name in (*s.kernels.begin, *s.kernels.anew) if name not in there)
+
+    @property
     def bound(self) -> str:
         """The term that takes longest."""
         return max(self.terms, key=lambda one: one[1])[0]
@@ -214,3 +222,17 @@ class Iteration:
 
         rows = [(name, seconds, seconds / self.seconds) for name, seconds in self.terms]
         return pd.DataFrame(rows, columns=["term", "seconds", "share"])
+
+
+def training_step(
+    model: str | Transformer, on: str | Cluster, *, batch: int, sequence: int, kernels: str | Kernels = "fused",
+    **how: Any,
+) -> Iteration:  # fmt: skip
+    """An iteration of a model, by name or as a Transformer, on a cluster: ``batch`` sequences of ``sequence`` tokens.
+
+    ``kernels`` are named, in a ``.toml`` file, or a value; all else is as in :class:`Setting`. Raises
+    :class:`WeirError` for what is unknown or does not go round.
+    """
+    spec = (model if isinstance(model, Transformer) else from_config(model)).spec
+    fused = kernels if isinstance(kernels, Kernels) else fusion(kernels)
+    return Iteration(Setting(spec, placed(on), sequence, batch, kernels=fused, **how))
