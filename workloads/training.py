@@ -112,18 +112,26 @@ def _added(einsum: Einsum) -> Einsum:
 
 
 def _delayed(behind: Cascade, weights: Iterable[str]) -> Iterator[Einsum]:
-    """The backward pass, products for weights' gradients after those for the stream's and their sum."""
-    gradients, waiting = {f"D{name}" for name in weights}, list[Einsum]()
+    """The backward pass with products that are added to each other in a row, and those for weights' gradients after
+    them."""
+    gradients = {f"D{name}" for name in weights}
+    sums = [set(e.inputs) for e in behind.einsums if e.adds and len(e.inputs) > 1]
+    onward, waiting = list[Einsum](), list[Einsum]()
     for einsum in behind.einsums:
-        if einsum.output.tensor in gradients and einsum.matrix:
+        name, weighty = einsum.output.tensor, any(behind.tensor(n).kind == "weight" for n in einsum.inputs)
+        if einsum.matrix and name in gradients:
             waiting.append(einsum)
-            continue
-        onward = einsum.contraction and any(behind.tensor(n).kind == "weight" for n in einsum.inputs)
-        if not onward and not einsum.adds:
-            yield from waiting
-            waiting = []
-        yield einsum
-    yield from waiting
+        elif einsum.matrix and weighty and any(name in one for one in sums):
+            onward.append(einsum)
+        else:
+            read = set(einsum.inputs) & {e.output.tensor for e in onward}
+            yield from onward if read else ()
+            onward = [] if read else onward
+            if not read and not onward and not (einsum.matrix and weighty):
+                yield from waiting
+                waiting = []
+            yield einsum
+    yield from (*onward, *waiting)
 
 
 BLOCK = 1024  # weights that one block of threads updates

@@ -114,8 +114,9 @@ def _notes(made: Iteration, priced: Prices | None, room: float) -> Iterator[str]
     s = made.setting
     if made.bytes > room:
         yield f"does not fit: {fmt(made.bytes - room, 'B')} too much"
-    yield f"network: {s.cluster.source}"
-    yield f"tier {s.tier}; logits, workspaces, launches that the device waits for and its waiting for others' slower clocks are left out"
+    yield f"network: {fmt(s.cluster.network.bandwidth, 'B/s')} a device; {s.cluster.source}"
+    yield f"tier {s.tier}, no band tested; gradients are reduced after the last pass"
+    yield "left out: logits and workspaces in memory; launches that a device waits for, and slower devices of a group"
     if made.unmatched:
         yield f"kernels named for other models' layers: {', '.join(made.unmatched)}"
     if priced is not None:

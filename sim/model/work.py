@@ -6,13 +6,14 @@ or what must travel; all amounts may be arrays over design points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
-from einsum import Access, Cascade, Einsum
+from einsum import Access, Cascade, Einsum, WeirError
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
 from einsum.sparsity import PerRow
@@ -120,12 +121,16 @@ class _Builder:
             self.moved = {}
         inside = {e.output.tensor for e in group}
         after: set[int] = set()
+        own: dict[str, _Made] = {}
+        place, number = self.place(group[0]), -1
         for einsum in group:
-            parts = self.parts(einsum) > 1
+            parts = self.parts(einsum, own)
             for access in einsum.reads:
                 if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
-                    after.add(self.made[access.tensor].task if parts else self.fetch(access, einsum))
-        place = self.place(group[0])
+                    after.add(self.made[access.tensor].task if parts > 1 else self.fetch(access, einsum))
+            written = self.divisions(einsum.output, einsum)
+            partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
+            own[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
         names = tuple(e.name for e in group)
         size = self.inputs(group, inside) + self.outputs(group, inside)
         task = Task(
@@ -145,25 +150,25 @@ class _Builder:
         self.found.append(task)
         number = len(self.found) - 1
         for einsum in group:
-            ways = self.sharded.ways(einsum)
-            partial = prod(w for r, w in ways.items() if r in einsum.reduced) * self.parts(einsum)
-            written = self.divisions(einsum.output, einsum)
-            self.made[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
+            self.made[einsum.output.tensor] = replace(own[einsum.output.tensor], task=number)
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
             self.push(einsum.output.tensor, place)
 
-    def parts(self, einsum: Einsum) -> int:
-        """Partial sums in which an Einsum leaves what it adds up: as many as all its operands are in, if they are
-        divided as it is. State that sums are added to is in as many by itself."""
-        reads = [
-            a.tensor for a in einsum.reads if a.tensor in self.made or self.cascade.tensor(a.tensor).kind != "state"
-        ]
-        if not einsum.adds or not all(name in self.made for name in reads):
-            return 1
-        alike = {(self.made[name].partial, self.made[name].divided) for name in reads}
-        partial, divided = alike.pop() if len(alike) == 1 else (1, ())
-        return partial if divided == self.divisions(einsum.output, einsum) else 1
+    def parts(self, einsum: Einsum, own: Mapping[str, _Made]) -> int:
+        """Partial sums in which an Einsum leaves what it adds up: as many as all its operands are in (its kernel's
+        ``own`` among them), if they are divided as it is. State that sums are added to is in as many by itself."""
+        reads = [a.tensor for a in einsum.reads]
+        made = [own.get(n) or self.made.get(n) for n in reads if n in own or self.cascade.tensor(n).kind != "state"]
+        alike = {(one.partial, one.divided) if one else (1, ()) for one in made}
+        partial, divided = alike.pop() if len(alike) == 1 and einsum.adds else (1, ())
+        if partial > 1 and divided == self.divisions(einsum.output, einsum):
+            return partial
+        for name in (n for n in reads if n in own and own[n].partial > 1):
+            raise WeirError(
+                f"{einsum.name} needs {name} whole, which its own kernel leaves in partial sums: set it apart"
+            )
+        return 1
 
     def products(self, group: tuple[Einsum, ...]) -> tuple[Product, ...]:
         """The matrix products of a group."""

@@ -34,7 +34,8 @@ class Pass:
         """Tasks in order."""
         seconds = makespan(timed, setting.kernels.beside, setting.slowed)
         terms = {term: sum(float(one.seconds) for _, name, one in timed if name == term) for term in TERMS}
-        terms["collectives"] = seconds - sum(terms[t] for t in TERMS[:3])  # what kernels wait for
+        sent = any(name == "collectives" for _, name, _ in timed)
+        terms["collectives"] = seconds - sum(terms[t] for t in TERMS[:3]) if sent else 0.0  # what kernels wait for
         return cls(seconds, tuple(terms.items()))
 
     def __add__(self, other: Pass) -> Pass:
