@@ -73,11 +73,11 @@ class _Cuts:
         run: list[Einsum] = []  # the kernel of products that is being put together
         begin = {turn, *(f"{name}{tail}" for name in self.kernels.begin for tail in ("", "_R"))}
         for before, einsum in zip((None, *self.step.einsums), self.step.einsums, strict=False):
-            heavy = self.heavy(einsum)
-            if run and (self.merges(run[0], einsum) if heavy else self.ends(run, einsum, place)):
+            heavy, own = self.heavy(einsum), einsum.name in begin
+            if run and not own and (self.merges(run[0], einsum) if heavy else self.ends(run, einsum, place)):
                 run.append(einsum)
                 yield einsum.name, "joined"
-            elif heavy or run or einsum.name in begin:
+            elif heavy or run or own:
                 run = [einsum] if heavy else []
                 yield einsum.name, "apart"
             elif before and weighted(self.step, einsum) != weighted(self.step, before):
