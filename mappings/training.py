@@ -14,7 +14,6 @@ from einsum import Access, Call, Cascade, Einsum
 from mappings.kernels import streams, weighted
 from mappings.layout import Layout, Place
 from mappings.tree import Spatial
-from workloads.pieces import Style
 
 PLAIN = ("add", "copy")  # what a product's kernel does to its result on the way out
 
@@ -39,11 +38,6 @@ class Kernels:
     channels: float = 0.0
     scaled: bool = False
     source: str = ""
-
-    @property
-    def style(self) -> Style:
-        """How the layer's cascade is written for it."""
-        return Style(self.eager, self.dropout)
 
 
 def layout(step: Cascade, kernels: Kernels, pool: str, ways: int, *, sequence: bool, turn: str = "") -> Layout:

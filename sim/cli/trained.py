@@ -62,7 +62,7 @@ def train(asked: Asked, form: Form) -> None:
     if form is Form.TEXT:
         show(*_text(made, priced, usd))
     else:
-        emit(form, figures, made.frame().to_dict("records"))
+        emit(form, figures, made.rows)
 
 
 def _iteration(asked: Asked) -> Iteration:

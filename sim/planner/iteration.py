@@ -21,7 +21,7 @@ from sim.planner.parallel import Setting, fusion
 from sim.planner.parts import NOTHING, Part, Pass
 from sim.planner.pipeline import Schedule
 from workloads.layers import embedding
-from workloads.pieces import Types, typed
+from workloads.pieces import Style, Types, typed
 from workloads.training import forward, loss, optimiser
 from workloads.transformer import Transformer, from_config
 
@@ -39,7 +39,9 @@ class Iteration:
     def layer(self) -> Part:
         """One layer."""
         s = self.setting
-        return Part(s, forward(s.spec, batch=s.microbatch, sequence=s.sequence, style=s.kernels.style))
+        return Part(
+            s, forward(s.spec, batch=s.microbatch, sequence=s.sequence, style=Style(s.kernels.eager, s.kernels.dropout))
+        )
 
     @cached_property
     def ends(self) -> tuple[Part, Part]:
@@ -216,12 +218,16 @@ class Iteration:
             "memory": dict(self.memory), "held": self.held,
         }  # fmt: skip
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Each term's seconds, and its share of the iteration."""
+        return [{"term": name, "seconds": t, "share": t / self.seconds} for name, t in self.terms]
+
     def frame(self) -> Any:
-        """A pandas DataFrame, one row a term: seconds, and its share of the iteration."""
+        """A pandas DataFrame of the rows."""
         import pandas as pd
 
-        rows = [(name, seconds, seconds / self.seconds) for name, seconds in self.terms]
-        return pd.DataFrame(rows, columns=["term", "seconds", "share"])
+        return pd.DataFrame(self.rows)
 
 
 def training_step(

@@ -17,14 +17,14 @@ EAGER = Kernels("eager", eager=True, dropout=0.1, begin=("QM", "PRK", "AN_M", "D
 FUSED = Kernels("fused", added=True)
 
 
-def made(name: str = "gpt2-xl", style: Style = EAGER.style) -> tuple[Cascade, str]:
-    ahead = forward(model(name).spec, sequence=128, style=style)
+def made(name: str = "gpt2-xl", kind: Kernels = EAGER) -> tuple[Cascade, str]:
+    ahead = forward(model(name).spec, sequence=128, style=Style(kind.eager, kind.dropout))
     whole = step(ahead)
     return whole, whole.einsums[len(ahead.einsums)].name
 
 
 def groups(kind: Kernels, name: str = "gpt2-xl", ways: int = 1, sequence: bool = False) -> list[str]:
-    whole, turn = made(name, kind.style)
+    whole, turn = made(name, kind)
     laid = layout(whole, kind, "model", ways, sequence=sequence, turn=turn)
     return [" ".join(e.name for e in group) for group in kernels(whole, laid)]
 
@@ -73,7 +73,7 @@ def test_the_backward_pass_begins_a_kernel() -> None:
 
 
 def test_positions_are_divided_where_nothing_else_is() -> None:
-    whole, turn = made("llama-3-8b", FUSED.style)
+    whole, turn = made("llama-3-8b", FUSED)
     place = layout(whole, FUSED, "model", 8, sequence=True, turn=turn).places[0]
     ways = {e.name: place.ways(e) for e in whole.einsums}
     assert ways["XN"] == ways["A"] == ways["DX"] == {"p": 8}
