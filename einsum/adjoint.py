@@ -108,7 +108,7 @@ class _Backward:
         for name, parts in self.parts.items():
             if len(parts) > 1 and name not in self.done:
                 reads = [a for e in self.cascade.einsums for a in (*e.reads, e.output) if a.tensor == name]
-                self._whole(name, reads[0])
+                self._whole(name, min(reads, key=lambda a: bool(a.indirect)))  # a look-up does not reach all places
 
 
 def _differentiable(cascade: Cascade, einsum: Einsum) -> None:

@@ -71,7 +71,7 @@ class _Cuts:
             if run and not own and (self.merges(run[0], einsum) if heavy else self.ends(run, einsum, place)):
                 run.append(einsum)
                 yield einsum.name, "joined"
-            elif heavy or run or own:
+            elif heavy or run or own or (self.keeps(einsum) and before and not self.keeps(before)):
                 run = [einsum] if heavy else []
                 yield einsum.name, "apart"
             elif before and weighted(self.step, einsum) != weighted(self.step, before):
@@ -93,6 +93,10 @@ class _Cuts:
         own = einsum.output.tensor[:1] == "D" and {name, name.rpartition("_")[0]} & self.weights
         return einsum.matrix and bool(own)
 
+    def keeps(self, einsum: Einsum) -> bool:
+        """Whether an Einsum adds to what is kept from microbatch to microbatch."""
+        return any(self.step.tensor(name).kind == "state" for name in einsum.inputs)
+
     def heavy(self, einsum: Einsum) -> bool:
         """Whether an Einsum is a kernel of its own, or part of one of products."""
         return einsum.matrix and (weighted(self.step, einsum) or self.kernels.eager or self.gradient(einsum))
@@ -113,7 +117,7 @@ class _Cuts:
         """Whether what is no product belongs to the products before it: a sum, a bias, what gradients are added to."""
         if self.sums(einsum):
             return True
-        if any(self.step.tensor(name).kind == "state" for name in einsum.inputs):
+        if self.keeps(einsum):
             return self.kernels.added and self.gradient(run[0])
         whole = not any(set(place.ways(e)) & set(e.reduced) for e in run)
         own = set(einsum.inputs) - self.weights

@@ -12,7 +12,7 @@ from dataclasses import replace
 from einsum.adjoint import adjoint, renamed
 from einsum.cascade import Cascade
 from einsum.parse import parse
-from einsum.terms import Access, Call, Einsum
+from einsum.terms import Access, Affine, Call, Einsum, Tensor, Term
 from workloads.layers import layer
 from workloads.pieces import INFERENCE, Style, Types, piece, typed
 from workloads.spec import Layer, Spec
@@ -89,7 +89,7 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     for name in weights:
         made = next((i for i, e in enumerate(einsums) if e.output.tensor == f"D{name}"), None)
         if made is not None:
-            added = _added(einsums[made])
+            added = _added(tensors[name])
             tensors |= {n: replace(tensors[f"D{name}"], name=n, kind="state", dtype="fp32") for n in _sums(name)}
             if einsums[made].matrix:
                 einsums.insert(made + 1, added)
@@ -105,10 +105,11 @@ def _sums(weight: str) -> tuple[str, str]:
     return f"D{weight}_OLD", f"D{weight}_SUM"
 
 
-def _added(einsum: Einsum) -> Einsum:
-    """The line that adds a weight's gradient to those of microbatches before."""
-    [old, total] = (Access(n, einsum.output.indices) for n in _sums(einsum.output.tensor[1:]))
-    return Einsum(total.tensor, total, Call("add", (old, einsum.output)))
+def _added(weight: Tensor) -> Einsum:
+    """The line that adds a weight's gradient, all of it, to those of microbatches before."""
+    whole = tuple(Affine((Term(1, (), rank),)) for rank in weight.ranks)
+    old, total = (Access(name, whole) for name in _sums(weight.name))
+    return Einsum(total.tensor, total, Call("add", (old, Access(f"D{weight.name}", whole))))
 
 
 def _delayed(behind: Cascade, weights: Iterable[str]) -> Iterator[Einsum]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from einsum import Cascade, interpret
+from workloads.layers import embedding
 from workloads.pieces import INFERENCE, Style
 from workloads.spec import Attention, FeedForward, Spec
 from workloads.training import backward, forward, loss, optimiser, step
@@ -71,7 +72,13 @@ def test_the_loss_is_the_cross_entropy() -> None:
     by_hand = np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, words[..., None], -1)[..., 0]
     np.testing.assert_allclose(interpret(made, {"X": stream, "WE": table, "T": words})["LOSS"], by_hand)
     slopes = backward(made)
-    assert {"DX", "DWE"} <= set(slopes.produced)
+    given = {"X": stream, "WE": table, "T": words}
+    out = interpret(
+        slopes, {n: {**given, **interpret(made, given), "DLOSS": np.ones((1, 3))}[n] for n in slopes.inputs}
+    )
+    soft = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True) - np.eye(7)[words]
+    np.testing.assert_allclose(out["DX"], soft @ table)
+    np.testing.assert_allclose(out["DWE"], np.einsum("bpv,bpd->vd", soft, stream))
 
 
 def test_attention_is_the_same_however_it_is_computed() -> None:
@@ -96,6 +103,18 @@ def test_a_step_is_both_passes_with_gradients_added_up() -> None:
         np.testing.assert_allclose(out[f"D{name}_SUM"], given[f"D{name}_OLD"] + slopes[f"D{name}"], err_msg=name)
     np.testing.assert_allclose(out["O_R"], first["O"])
     assert not {*pairs, "O"} - {"O"} & {n for e in whole.einsums[len(ahead.einsums) :] for n in e.inputs}
+
+
+def test_a_table_s_gradient_is_added_up_whole() -> None:
+    spec = small("gpt2-xl")
+    ahead = embedding(spec).cascade("embedding").with_sizes(b=2, p=3)
+    whole = step(ahead)
+    given = drawn(whole, np.random.default_rng(7))
+    given["T"] = np.array([[1, 1, 4], [0, 1, 6]])
+    out = interpret(whole, given)
+    want = given["DWE_OLD"].copy()
+    np.add.at(want, given["T"].ravel(), given["DX"].reshape(6, -1))
+    np.testing.assert_allclose(out["DWE_SUM"], want)
 
 
 def test_weights_gradients_wait_for_the_stream_s() -> None:
