@@ -28,7 +28,7 @@ def adjoint(
 
     ``constants`` carry no gradient (a softmax's maximum, which cancels); tensors to ``recompute`` are computed anew, as
     ``A_R``, from what they were made of, instead of being read. Raises :class:`WeirError` where an Einsum on the way
-    has no derivative here: an iterative rank, an operator such as top-k, a reduction other than sum and max.
+    has no derivative here: an iterative rank, an operator such as top-k, a reduction other than sum, max and logsumexp.
     """
     sources = tuple(outputs) or tuple(n for n in cascade.outputs if _real(cascade, n))
     for name in (*sources, *constants, *recompute):
@@ -70,7 +70,16 @@ class _Backward:
         above = Access(self._whole(name, einsum.output), einsum.output.indices)
         for access, slope in _slopes(einsum):
             if slope != ZERO and _real(self.cascade, access.tensor) and access.tensor not in self.constants:
-                self._add(einsum, access, _product(above, slope))
+                self._add(einsum, access, _product(above, self._known(slope)))
+
+    def _known(self, expr: Expr) -> Expr:
+        """The expression with whatever an Einsum of the cascade has computed already read from its result."""
+        if not isinstance(expr, Call):
+            return expr
+        made = next(
+            (e.output for e in self.cascade.einsums if e.expr == expr and not e.reduced and not e.operator), None
+        )
+        return made or Call(expr.op, tuple(map(self._known, expr.args)))
 
     def _whole(self, name: str, output: Access) -> str:
         """The tensor with all of a gradient, its parts summed once."""
@@ -99,13 +108,13 @@ class _Backward:
         for name, parts in self.parts.items():
             if len(parts) > 1 and name not in self.done:
                 reads = [a for e in self.cascade.einsums for a in (*e.reads, e.output) if a.tensor == name]
-                self._whole(name, reads[0])
+                self._whole(name, min(reads, key=lambda a: bool(a.indirect)))  # a look-up does not reach all places
 
 
 def _differentiable(cascade: Cascade, einsum: Einsum) -> None:
     if einsum.operator and not OPERATORS[einsum.operator].integer:
         raise WeirError(f"{cascade.name}: line {einsum.line}: {einsum.operator} has no derivative here")
-    if einsum.reduced and einsum.reduction not in ("sum", "max"):
+    if einsum.reduced and einsum.reduction not in ("sum", "max", "logsumexp"):
         raise WeirError(f"{cascade.name}: line {einsum.line}: a {einsum.reduction} has no derivative here")
 
 
@@ -116,6 +125,8 @@ def _slopes(einsum: Einsum) -> Iterator[tuple[Access, Expr]]:
     outer: Expr = ONE
     if einsum.reduction == "max" and einsum.reduced:
         outer = Call("equal", (einsum.expr, einsum.output))  # of equal values each counts: they have measure zero
+    if einsum.reduction == "logsumexp" and einsum.reduced:
+        outer = Call("exp", (Call("sub", (einsum.expr, einsum.output)),))
     own = einsum.output if not einsum.reduced else None
     yield from _inner(einsum.expr, outer, own)
 
@@ -221,15 +232,15 @@ def _again(cascade: Cascade, backward: list[Einsum], names: tuple[str, ...], sou
                 there.add(name)
                 for writer in writers[name]:
                     need(writer)
-                    order.append(_renamed(replace(writer, name=f"{writer.name}_R"), writers))
+                    order.append(renamed(replace(writer, name=f"{writer.name}_R"), writers))
 
     for einsum in backward:
         need(einsum)
-        order.append(_renamed(einsum, writers))
+        order.append(renamed(einsum, writers))
     return _assembled(cascade, tuple(order), sources)
 
 
-def _renamed(einsum: Einsum, again: Iterable[str]) -> Einsum:
+def renamed(einsum: Einsum, again: Iterable[str]) -> Einsum:
     """An Einsum that reads and writes the recomputed copies of the tensors ``again``."""
     names = set(again)
 

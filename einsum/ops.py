@@ -93,6 +93,7 @@ REDUCTIONS: dict[str, Reduction] = {
     "max": Reduction(np.maximum, -np.inf, "max"),
     "min": Reduction(np.minimum, np.inf, "max"),
     "prod": Reduction(np.multiply, 1.0, "mul"),
+    "logsumexp": Reduction(np.logaddexp, -np.inf, "exp"),
     "any": Reduction(np.logical_or, 0.0, "compare"),
     "all": Reduction(np.logical_and, 1.0, "compare"),
 }

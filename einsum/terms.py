@@ -192,6 +192,23 @@ class Einsum:
         product = isinstance(self.expr, Call) and self.expr.op == "mul"
         return product and self.reduction == "sum" and bool(self.reduced) and self.operator is None
 
+    @cached_property
+    def matrix(self) -> bool:
+        """Whether it is a product of matrices: two operands each bring a rank of their own to the result."""
+        ranks = [set(a.ranks) & set(self.output.ranks) for a in self.reads if a.ranks]
+        return self.contraction and any(a - b and b - a for a in ranks for b in ranks)
+
+    @cached_property
+    def adds(self) -> bool:
+        """Whether it only adds tensors up, place by place: of partial sums it makes partial sums."""
+
+        def plain(expr: Expr) -> bool:
+            if isinstance(expr, Access):
+                return expr.indices == self.output.indices
+            return isinstance(expr, Call) and expr.op in ("add", "copy") and all(map(plain, expr.args))
+
+        return not self.reduced and self.operator is None and plain(self.expr)
+
     def __str__(self) -> str:
         body = str(self.expr)
         if self.operator:

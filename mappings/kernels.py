@@ -33,8 +33,10 @@ def _looked_up(einsum: Einsum, access: Access) -> bool:
 def kernels(cascade: Cascade, layout: Layout) -> tuple[tuple[Einsum, ...], ...]:
     """The cascade's Einsums in program order, cut into fused groups; a group never spans two places."""
     groups: list[list[Einsum]] = []
+    parts = partial_sums(cascade, layout)
     for einsum in _ordered(cascade, layout):
-        if groups and einsum.name not in layout.apart and _joins(cascade, layout, groups[-1], einsum):
+        own = einsum.name in layout.apart
+        if groups and not own and (einsum.name in layout.joined or _joins(cascade, layout, parts, groups[-1], einsum)):
             groups[-1].append(einsum)
         else:
             groups.append([einsum])
@@ -60,7 +62,22 @@ def _crosses(cascade: Cascade, layout: Layout, einsum: Einsum) -> bool:
     return any(layout.place(e.name) != here for e in readers)
 
 
-def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum) -> bool:
+def partial_sums(cascade: Cascade, layout: Layout) -> dict[str, int]:
+    """In how many partial sums each tensor is made: by whose ranks are divided and summed, or by adding such up."""
+    found: dict[str, tuple[int, tuple[int, ...]]] = {}
+    for einsum in cascade.einsums:
+        ways = layout.place(einsum.name).ways(einsum)
+        own, divided = prod(w for r, w in ways.items() if r in einsum.reduced), divisions(ways, einsum.output)
+        reads = [n for n in einsum.inputs if n in found or cascade.tensor(n).kind != "state"]
+        alike = {found.get(name, (1, ())) for name in reads} if einsum.adds else set()
+        parts, among = alike.pop() if len(alike) == 1 else (1, ())
+        found[einsum.output.tensor] = (own * parts if among == divided else own, divided)
+    return {name: parts for name, (parts, _) in found.items()}
+
+
+def _joins(
+    cascade: Cascade, layout: Layout, parts: Mapping[str, int], group: list[Einsum], einsum: Einsum
+) -> bool:  # fmt: skip
     last = group[-1]
     if layout.place(last.name) != layout.place(einsum.name):
         return False
@@ -69,7 +86,7 @@ def _joins(cascade: Cascade, layout: Layout, group: list[Einsum], einsum: Einsum
         return False
     if heavy:
         return bool(streams(cascade, last) & streams(cascade, einsum))
-    return not any(_travels(layout, before, access, einsum) for before in group for access in einsum.reads)
+    return not any(_travels(layout, parts, before, access, einsum) for before in group for access in einsum.reads)
 
 
 def divisions(ways: Mapping[str, int], access: Access) -> tuple[int, ...]:
@@ -79,13 +96,13 @@ def divisions(ways: Mapping[str, int], access: Access) -> tuple[int, ...]:
     )
 
 
-def _travels(layout: Layout, before: Einsum, access: Access, einsum: Einsum) -> bool:
+def _travels(layout: Layout, parts: Mapping[str, int], before: Einsum, access: Access, einsum: Einsum) -> bool:
     """Whether what one Einsum wrote is partial, or divided further than the next one reads it."""
     if before.output.tensor != access.tensor:
         return False
     ways = layout.place(before.name).ways(before)
     have, want = divisions(ways, before.output), divisions(layout.place(einsum.name).ways(einsum), access)
-    return any(r in ways for r in before.reduced) or any(h > w for h, w in zip(have, want, strict=True))
+    return parts[access.tensor] > 1 or any(h > w for h, w in zip(have, want, strict=True))
 
 
 def streams(cascade: Cascade, einsum: Einsum) -> set[str]:

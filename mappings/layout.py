@@ -54,6 +54,8 @@ class Layout:
     replicas: int = 1
     batches: int = 1
     apart: tuple[str, ...] = ()  # Einsums that start a kernel of their own, so that what they make can leave early
+    joined: tuple[str, ...] = ()  # Einsums that belong to the kernel before them, whatever they are
+    anew: tuple[str, ...] = ()  # Einsums before which gathered copies are dropped, to be gathered anew
     name: str = ""
 
     def place(self, einsum: str) -> Place:
@@ -97,7 +99,8 @@ def _unknown(layout: Layout, program: Program, counts: dict[str, int]) -> Iterab
     einsums = {e.name for part in program.parts for e in part.cascade.einsums}
     state = {t.name for part in program.parts for t in part.cascade.tensors if t.kind == "state"}
     only = {e for place in layout.places for loop in place.spatial for e in loop.only}
-    named = [("bind", [e for e, _ in layout.bound]), ("set apart", layout.apart), ("divide", sorted(only))]
+    named = [("bind", [e for e, _ in layout.bound]), ("set apart", layout.apart), ("join", layout.joined),
+             ("begin anew", layout.anew), ("divide", sorted(only))]  # fmt: skip
     for place in layout.places:
         if place.pool not in counts:
             yield f"pool {place.pool!r} is not in the cluster{hint(place.pool, counts)}"

@@ -2,7 +2,7 @@
 
 Everything public is here, loaded when first used: ``sim.device("h100")``, ``sim.cluster("2xh100_4xh20")``,
 ``sim.estimate(cascade, device)``, ``sim.search(cascade, device)``, ``sim.plan(problem)``,
-``sim.serve(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``.
+``sim.serve(model, cluster)``, ``sim.training_step(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sim.mapper.hunt import search
     from sim.model.estimate import estimate
     from sim.pages.page import report
+    from sim.planner.iteration import training_step
     from sim.planner.offsets import plan
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
@@ -38,6 +39,7 @@ _WHERE = {
     "sweep": "sim.space.sweep",
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
+    "training_step": "sim.planner.iteration",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "sweep",
     "tier",
     "trace",
+    "training_step",
 ]
 
 

@@ -12,7 +12,19 @@ from workloads.ffn import gated_lines, plain_lines
 from workloads.gates import gate_lines, logits
 from workloads.latent import latent_lines
 from workloads.moe import routed_lines, shared_lines
-from workloads.pieces import Norm, Piece, biased, normalise, piece, rotary, softmax_core
+from workloads.pieces import (
+    INFERENCE,
+    Norm,
+    Piece,
+    Style,
+    biased,
+    dropped,
+    eager_core,
+    normalise,
+    piece,
+    rotary,
+    softmax_core,
+)
 from workloads.spec import Attention, Experts, FeedForward, Latent, Layer, Spec
 
 _SIZES = piece(b=1, p=1, c=0)
@@ -51,12 +63,13 @@ def head(spec: Spec) -> Piece:
     )
 
 
-def layer(spec: Spec, kind: Layer, absorbed: bool) -> Piece:
+def layer(spec: Spec, kind: Layer, absorbed: bool, style: Style = INFERENCE) -> Piece:
     """``XO``: the stream ``X`` through attention and a network, each added to it."""
     source = "XN"
-    lines = normalise(kind.norm, "X", "XN") + _attention(kind.attention, absorbed)
+    lines = normalise(kind.norm, "X", "XN") + _attention(kind.attention, absorbed, style)
     out, added = _post(kind, *_projected(kind.attention, absorbed), "YN")
-    lines += added
+    out, noise = dropped(out, "b, p, d", "MY", style.dropout)
+    lines += added + noise
     if kind.parallel:
         if kind.parallel == "two":
             source = "AN"
@@ -66,7 +79,8 @@ def layer(spec: Spec, kind: Layer, absorbed: bool) -> Piece:
         source, stream = "AN", "A[b, p, d]"
         lines += piece(f"A[b, p, d] = X[b, p, d] + {out}[b, p, d]") + normalise(kind.norm, "A", "AN")
     result, network = _post(kind, *_network(kind.network, source), "ZN")
-    lines += network + piece(f"XO[b, p, d] = {stream} + {result}[b, p, d]")
+    result, noise = dropped(result, "b, p, d", "MZ", style.dropout)
+    lines += network + noise + piece(f"XO[b, p, d] = {stream} + {result}[b, p, d]")
     return _SIZES + lines + piece(d=spec.model)
 
 
@@ -75,8 +89,8 @@ def _post(kind: Layer, name: str, lines: Piece, out: str) -> tuple[str, Piece]:
     return (out, lines + normalise(kind.norm, name, out)) if kind.post_norm else (name, lines)
 
 
-def _attention(kind: Attention | Latent, absorbed: bool) -> Piece:
-    return latent_lines(kind, absorbed) if isinstance(kind, Latent) else _grouped(kind)
+def _attention(kind: Attention | Latent, absorbed: bool, style: Style) -> Piece:
+    return latent_lines(kind, absorbed) if isinstance(kind, Latent) else _grouped(kind, style)
 
 
 def _projected(kind: Attention | Latent, absorbed: bool) -> tuple[str, Piece]:
@@ -89,7 +103,7 @@ def _projected(kind: Attention | Latent, absorbed: bool) -> tuple[str, Piece]:
     )
 
 
-def _grouped(kind: Attention) -> Piece:
+def _grouped(kind: Attention, style: Style) -> Piece:
     """Projections, queries' first; then rotation, and the cache's new entries; then scores and averages."""
     sizes = piece(g=kind.kv_heads, r=kind.heads // kind.kv_heads, u=kind.head_dim)
     sizes += _head(kind)
@@ -101,10 +115,20 @@ def _grouped(kind: Attention) -> Piece:
         "VN[b, g, p, u] = XN[b, p, d] * WV[d, g, u]",
     )
     query = "QR" if kind.rotary else _ready("Q", kind)
-    core = softmax_core(
-        scale=kind.scale, softcap=kind.softcap, window=kind.window, query=query, sinks=kind.sinks, alibi=kind.alibi
-    )
-    return sizes + projections + _queries(kind) + _keys(kind) + _values(kind) + core
+    return sizes + projections + _queries(kind) + _keys(kind) + _values(kind) + _core(kind, query, style)
+
+
+def _core(kind: Attention, query: str, style: Style) -> Piece:
+    """Scores to outputs, fused or kernel by kernel."""
+    if not style.eager:
+        return softmax_core(
+            scale=kind.scale, softcap=kind.softcap, window=kind.window, query=query, sinks=kind.sinks, alibi=kind.alibi
+        )
+    if kind.sinks or kind.alibi:
+        raise WeirError(
+            "attention kernel by kernel (eager) is not there with sinks or ALiBi; take kernels that fuse it"
+        )
+    return eager_core(scale=kind.scale, softcap=kind.softcap, query=query, dropout=style.dropout)
 
 
 def _head(kind: Attention) -> Piece:

@@ -15,6 +15,7 @@ from einsum.parse import parse
 from einsum.terms import Einsum
 
 ACTIVATIONS = ("relu", "gelu", "silu")
+HIDDEN = -10000.0  # a score that a mask hides
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,18 @@ class Types:
     state: str
     activations: str
     products: str
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a layer is computed where that changes what is computed: ``eager`` attention stores all scores, ``dropout``
+    is the fraction of attention's weights (if they are stored) and of what a branch adds that is dropped."""
+
+    eager: bool = False
+    dropout: float = 0.0
+
+
+INFERENCE = Style()
 
 
 def typed(cascade: Cascade, types: Types) -> Cascade:
@@ -147,6 +160,32 @@ def softmax_core(
         f"O[{at}, u] = AV[{at}, u] / SD[{at}]",
         m="C + P",
     )
+
+
+def eager_core(*, scale: float, softcap: float = 0.0, query: str = "QR", dropout: float = 0.0) -> Piece:
+    """Scores to outputs as kernels that are not fused make them: all scores, also those that a mask ``MS`` hides,
+    divided before the average: ``QK QM LS PR O``."""
+    at = "b, g, r, p"
+    cap = [f"QC[{at}, m] = {softcap!r} * tanh(QK[{at}, m] / {softcap!r})"] if softcap else []
+    weights, noise = dropped("PR", f"{at}, m", "MP", dropout)
+    before = piece(
+        "MS[p, m]: int8",
+        f"QK[{at}, m] = {scale!r} * {query}[{at}, e] * K[b, g, m, e]",
+        *cap,
+        f"QM[{at}, m] = where(MS[p, m], {'QC' if softcap else 'QK'}[{at}, m], {HIDDEN!r})",
+        f"LS[{at}] = logsumexp[m](QM[{at}, m])",
+        f"PR[{at}, m] = exp(QM[{at}, m] - LS[{at}])",
+        m="C + P",
+    )
+    return before + noise + piece(f"O[{at}, u] = {weights}[{at}, m] * V[b, g, m, u]")
+
+
+def dropped(name: str, at: str, mask: str, rate: float) -> tuple[str, Piece]:
+    """The tensor to read after dropout, and its line: what ``mask`` (a byte each, drawn anew in every step) keeps."""
+    if not rate:
+        return name, piece()
+    kept = f"{name}K[{at}] = {1 / (1 - rate)!r} * {mask}[{at}] * {name}[{at}]"
+    return f"{name}K", piece(f"{mask}[{at}]: int8", kept)
 
 
 def biased(name: str, ranks: str, bias: str, on: bool) -> tuple[str, Piece]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli.options import Csv, Json, Many, Model
+from sim.cli.options import BookName, Csv, Json, Many, Model, PriceTexts, Settings, TierName, clusters
 
 PIPELINE = """Pipeline schedules side by side: seconds, waiting, microbatches held, bytes, share of the peak.
 
@@ -20,6 +20,18 @@ weir pipeline llama-2-7b --on 8xa100 --microbatches 64 --sequence 4096
 weir pipeline llama-3-8b --on 8xh100 --schedule 1f1b --schedule vocabulary --plot passes.png
 weir pipeline --stages 8 --forward 11ms --backward 22ms --output 1ms,1ms --microbatches 128
 weir pipeline --forward 10ms,10ms,10ms,15ms --backward 21ms,21ms,21ms,26ms --schedule 1f1b --save passes.csv
+"""
+
+TRAIN = """An iteration of a MODEL's training: seconds by what they go to, shares of the peak, memory, money.
+
+Weights are divided --tp ways within a node and into --pp stages; devices left over make replicas. A layer's backward
+pass is derived from its forward pass, and what is sent from how both are divided. --kernels says which kernels there
+are: fused (attention is one), megatron_2022 (it is several, with dropout), or a .toml of your own.
+
+\b
+weir train llama-2-70b --on 64xa100 --tp 8 --pp 8 --batch 512 --sequence-parallel --recompute selective
+weir train opt-175b --on 64xa100 --tp 8 --pp 8 --interleave 3 --batch 64 --sequence 2048 --kernels megatron_2022
+weir train llama-3-8b --on 16xh100 --batch 64 --sequence 8K --distributed-optimiser --json
 """
 
 RANGES = """Layers of a MODEL over unlike devices: each holds a range of them, so that most tokens flow (Helix).
@@ -71,6 +83,45 @@ def pipeline(
     pipelines.pipeline(asked, Form.of(json, csv))
 
 
+def train(
+    model: Model,
+    on: Annotated[
+        str, typer.Option("--on", metavar="CLUSTER", help="As 64xa100, or a .toml.", autocompletion=clusters)
+    ],
+    batch: Annotated[str, typer.Option(metavar="N", help="Sequences of an iteration, on all replicas.")],
+    microbatch: Annotated[str, typer.Option(metavar="N", help="Sequences of a pass.")] = "1",
+    sequence: Annotated[str, typer.Option(metavar="N", help="Tokens of a sequence: 4096, 32K.")] = "4096",
+    tp: Annotated[str, typer.Option(metavar="N", help="Devices that share each layer, in one node.")] = "1",
+    pp: Annotated[str, typer.Option(metavar="N", help="Stages of the pipeline.")] = "1",
+    interleave: Annotated[str, typer.Option(metavar="N", help="Chunks of layers that each stage has.")] = "1",
+    recompute: Annotated[
+        str, typer.Option(metavar="none|selective|full", help="What the backward pass computes anew.")
+    ] = "none",
+    sequence_parallel: Annotated[
+        bool, typer.Option("--sequence-parallel", help="Divide positions where nothing else is divided.")
+    ] = False,
+    distributed_optimiser: Annotated[
+        bool, typer.Option("--distributed-optimiser", help="Replicas share its states out (ZeRO-1).")
+    ] = False,
+    kernels: Annotated[str, typer.Option(metavar="NAME", help="fused, megatron_2022, or a .toml.")] = "fused",
+    tier: TierName = "physical",
+    settings: Settings = None,
+    book: BookName = None,
+    price: PriceTexts = None,
+    json: Json = False,
+    csv: Csv = False,
+) -> None:
+    """See TRAIN."""
+    from sim.cli import trained
+    from sim.cli.data import Form
+
+    asked = trained.Asked(
+        model, on, batch, microbatch, sequence, tp, pp, interleave, recompute, sequence_parallel,
+        distributed_optimiser, kernels, tier, tuple(settings or ()), book, tuple(price or ()),
+    )  # fmt: skip
+    trained.train(asked, Form.of(json, csv))
+
+
 def ranges(
     model: Model,
     on: Annotated[list[str], typer.Option("--on", metavar="CLUSTER", help="Like devices, as 4xa100; repeatable.")],
@@ -95,4 +146,5 @@ def ranges(
 def add(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
     app.command(help=PIPELINE, short_help="Pipeline schedules side by side.")(pipeline)
+    app.command(help=TRAIN, short_help="An iteration of training.")(train)
     app.command(help=RANGES, short_help="Layers over unlike devices.")(ranges)

@@ -203,7 +203,10 @@ def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     size, wide = _stacked(((64, 64), (128, 128)), heads * width)
     blocks, keys = np.ceil(fresh / size), np.ceil(scores.cols / wide)
     tiles = np.maximum(blocks * keys * share, (blocks + 1) / 2)  # of one head; a band's edge is whole tiles
-    matrix = 2 * size * wide * width / (chip.rate(scores.dtype) * k["compute"])
+    macs: Any = sum(p.copies * p.rows * p.cols * p.depth for p in task.products)  # two products, five on the way back
+    matrix = (
+        2 * size * wide * macs / (scores.copies * scores.rows * scores.cols) / (chip.rate(scores.dtype) * k["compute"])
+    )
     softmax = k["softmax"] * size * wide / chip.clock
     overlap = 1.0 if chip.apart else k["overlap"] if chip.asynchronous else 0.0
     hidden = overlap * np.minimum(matrix, softmax) * (size > 64)  # smaller blocks have nobody to take turns with

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -45,6 +45,8 @@ def product(
     if not einsum.contraction or len(reads) < 2:
         return None
     kept = _kept(cascade, reads)
+    if not einsum.matrix and cascade.tensor(kept.tensor).kind == "stream":
+        return None  # a sum along rows
     others = {r for a in reads if a is not kept for r in a.ranks}
     out, here = set(einsum.output.ranks), set(kept.ranks)
     routing = next((p for p in cascade.patterns[einsum.name] if isinstance(p, PerRow) and p.along in here), None)
@@ -63,6 +65,24 @@ def product(
     copies, rows = _extent(here & out & others, local), _extent(out - here, local)
     macs = operations(cascade, einsum, sizes, local).get("mac", 0.0) / 2
     return Product(dtype, copies, rows, cols, depth, macs / (copies * rows * cols * depth), *what)
+
+
+def merged(group: Sequence[Einsum], found: Sequence[tuple[Einsum, Product]]) -> tuple[Product, ...]:
+    """The products of one kernel; those that are one product of stacked operands as one.
+
+    Products that are only added up (a gradient by way of several weights) are one as deep as all of them; those that
+    reduce the same operand likewise (several weights' gradients) one with the rows of all. Of one input through several
+    weights the columns follow one another, which is left to who times it.
+    """
+    products = tuple(p for _, p in found)
+    if len(found) < 2:
+        return products
+    first, made = products[0], {e.output.tensor for e, _ in found}
+    if all(p.lasts for p in products) and any(e.adds and made <= set(e.inputs) for e in group):
+        return (replace(first, depth=sum(p.depth for p in products)),)
+    if not first.lasts and len({(p.kept, e.reduced) for e, p in found}) == 1:
+        return (replace(first, rows=sum(p.rows for p in products)),)
+    return products
 
 
 def _kept(cascade: Cascade, reads: list[Access]) -> Access:

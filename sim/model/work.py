@@ -6,13 +6,14 @@ or what must travel; all amounts may be arrays over design points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
-from einsum import Access, Cascade, Einsum
+from einsum import Access, Cascade, Einsum, WeirError
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
 from einsum.sparsity import PerRow
@@ -20,7 +21,7 @@ from einsum.terms import Sizes, accesses
 from mappings.kernels import divisions, weighted
 from mappings.layout import FREE, Layout, Place
 from mappings.spread import Sharded, expand
-from sim.model.products import Product, product
+from sim.model.products import Product, merged, product
 
 Ops = tuple[tuple[str, str, Any], ...]  # (operation class, data type, count on one device)
 
@@ -118,13 +119,20 @@ class _Builder:
 
     def kernel(self, group: tuple[Einsum, ...]) -> None:
         """The task of one fused group, after whatever brings it its inputs."""
+        if any(e.name in self.layout.anew for e in group):
+            self.moved = {}
         inside = {e.output.tensor for e in group}
         after: set[int] = set()
+        own: dict[str, _Made] = {}
+        place, number = self.place(group[0]), -1
         for einsum in group:
+            parts = self.parts(einsum, own)
             for access in einsum.reads:
                 if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
-                    after.add(self.fetch(access, einsum))
-        place = self.place(group[0])
+                    after.add(self.made[access.tensor].task if parts > 1 else self.fetch(access, einsum))
+            written = self.divisions(einsum.output, einsum)
+            partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
+            own[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
         names = tuple(e.name for e in group)
         size = self.inputs(group, inside) + self.outputs(group, inside)
         task = Task(
@@ -145,18 +153,30 @@ class _Builder:
         self.found.append(task)
         number = len(self.found) - 1
         for einsum in group:
-            ways = self.sharded.ways(einsum)
-            partial = prod(w for r, w in ways.items() if r in einsum.reduced)
-            written = self.divisions(einsum.output, einsum)
-            self.made[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
+            self.made[einsum.output.tensor] = replace(own[einsum.output.tensor], task=number)
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
             self.push(einsum.output.tensor, place)
 
+    def parts(self, einsum: Einsum, own: Mapping[str, _Made]) -> int:
+        """Partial sums in which an Einsum leaves what it adds up: as many as all its operands are in (its kernel's
+        ``own`` among them), if they are divided as it is. State that sums are added to is in as many by itself."""
+        reads = [a.tensor for a in einsum.reads]
+        made = [own.get(n) or self.made.get(n) for n in reads if n in own or self.cascade.tensor(n).kind != "state"]
+        alike = {(one.partial, one.divided) if one else (1, ()) for one in made}
+        partial, divided = alike.pop() if len(alike) == 1 and einsum.adds else (1, ())
+        if partial > 1 and divided == self.divisions(einsum.output, einsum):
+            return partial
+        for name in (n for n in reads if n in own and own[n].partial > 1):
+            raise WeirError(
+                f"{einsum.name} needs {name} whole, which its own kernel leaves in partial sums: set it apart"
+            )
+        return 1
+
     def products(self, group: tuple[Einsum, ...]) -> tuple[Product, ...]:
         """The matrix products of a group."""
-        found = (product(self.cascade, e, self.sizes, self.local(e), self.widest(e)) for e in group)
-        return tuple(p for p in found if p is not None)
+        found = [(e, product(self.cascade, e, self.sizes, self.local(e), self.widest(e))) for e in group]
+        return merged(group, [(e, p) for e, p in found if p is not None])
 
     def wide(self, group: tuple[Einsum, ...]) -> Any:
         """Elements in a row of the group's last result: all but what its first rank, or a router's choice, counts."""

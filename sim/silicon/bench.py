@@ -7,7 +7,7 @@ with events; the median counts. PyTorch is given as an argument: nothing here im
 from __future__ import annotations
 
 import csv
-import os
+import io
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from einsum.errors import WeirError
+from einsum.files import write as whole
 from sim.silicon.measured import FILES
 
 Make = Callable[[Any, str], Callable[[], object]]  # PyTorch and where to run: what runs the kernel once
@@ -130,9 +131,14 @@ def timed(torch: Any, run: Callable[[], object], repeats: int) -> float:
     return float(median(found))
 
 
-def clock() -> str:
-    """The GPU's clock in MHz as nvidia-smi tells it, or nothing where it does not."""
-    asked = ("nvidia-smi", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits", "--id=0")
+def clock(torch: Any) -> str:
+    """The GPU's clock in MHz as nvidia-smi tells it, or nothing where it does not.
+
+    Its numbers need not be CUDA's, which hides and reorders devices: the device is asked for by its own identity.
+    """
+    identity = getattr(torch.cuda.get_device_properties(0), "uuid", None)
+    which = "0" if identity is None else f"GPU-{identity}"
+    asked = ("nvidia-smi", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits", f"--id={which}")
     try:
         return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603
     except (OSError, subprocess.SubprocessError):
@@ -140,28 +146,38 @@ def clock() -> str:
 
 
 def measure(
-    torch: Any, device: str, chosen: tuple[Kernel, ...], repeats: int
-) -> Iterator[tuple[Kernel, dict[str, object]]]:
-    """Each kernel with its row, as it is timed; ``clock_mhz`` is read right after it."""
+    torch: Any, device: str, chosen: tuple[Kernel, ...], repeats: int, where: str = "cuda"
+) -> Iterator[tuple[Kernel, dict[str, object] | None]]:
+    """Each kernel with its row, as it is timed, ``clock_mhz`` read right after it; None for one that does not fit."""
     for kernel in chosen:
-        seconds = timed(torch, kernel.make(torch, "cuda"), repeats)
-        notes = {"cache": "cold", "clock_mhz": clock(), "source": f"torch {torch.__version__}"}
+        try:
+            seconds = timed(torch, kernel.make(torch, where), repeats)
+        except torch.cuda.OutOfMemoryError:
+            yield kernel, None
+            continue
+        notes = {"cache": "cold", "clock_mhz": clock(torch), "source": f"torch {torch.__version__}"}
         yield kernel, {"device": device, **kernel.columns, "latency_us": f"{seconds * 1e6:.4g}", **notes}
 
 
-def write(folder: Path, rows: Mapping[str, list[dict[str, object]]]) -> tuple[Path, ...]:
+def folder(path: Path) -> Path:
+    """The folder that rows will go to, made before anything is timed for it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as problem:  # ValueError: a NUL character in the path
+        raise WeirError(f"--out {str(path)!r:.200}: no such folder can be made: {problem}") from None
+    return path
+
+
+def write(home: Path, rows: Mapping[str, list[dict[str, object]]]) -> tuple[Path, ...]:
     """One CSV file for each operation, whole or not there."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for operation, found in rows.items():
         if missing := set(FILES[operation]) - set(found[0]):
             raise AssertionError(f"{operation}: no {', '.join(sorted(missing))}")
-        path = folder / f"{operation}.csv"
-        spare = path.with_suffix(".tmp")
-        with spare.open("w", encoding="utf-8", newline="") as lines:
-            table = csv.DictWriter(lines, list(found[0]))
-            table.writeheader()
-            table.writerows(found)
-        os.replace(spare, path)
-        written.append(path)
+        lines = io.StringIO(newline="")
+        table = csv.DictWriter(lines, list(found[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(found)
+        written.append(home / f"{operation}.csv")
+        whole(written[-1], lines.getvalue().encode(), "measurements")
     return tuple(written)

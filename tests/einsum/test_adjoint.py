@@ -90,6 +90,18 @@ def test_what_is_recomputed_is_not_read() -> None:
     assert differs(cascade, again, "Y") < 1e-5
 
 
+def test_a_softmax_s_gradient_needs_its_result_alone() -> None:
+    ahead = parse("LS[p] = logsumexp[m](X[p, m])\nY[p, m] = exp(X[p, m] - LS[p])", p=3, m=5)
+    behind = adjoint(ahead)
+    assert set(behind.inputs) == {"DY", "Y"}
+    rng = np.random.default_rng(1)
+    x, above = rng.normal(size=(2, 3, 5))
+    y = interpret(ahead, {"X": x})["Y"]
+    np.testing.assert_allclose(y, np.exp(x) / np.exp(x).sum(1, keepdims=True))
+    by_hand = y * (above - (above * y).sum(1, keepdims=True))
+    np.testing.assert_allclose(interpret(behind, {"DY": above, "Y": y})["DX"], by_hand)
+
+
 def test_constants_carry_no_gradient() -> None:
     cascade = parse("Y[m] = A[m] * B[m]", m=3)
     assert adjoint(cascade, constants=("A",)).produced == ("DB",)

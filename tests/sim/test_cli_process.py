@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ["train", "gpt2-xl", "--on", "8xa100", "--batch", "8", "--json"]
 COMMAND = "import sys; from sim.cli import main; sys.exit(main())"
 IMPORTED = "import sys; from sim.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
 HEAVY = {"pandas", "scipy", "numba", "matplotlib", "pulp", "highspy"}
@@ -33,7 +34,7 @@ def test_help_imports_nothing_of_the_model() -> None:
     assert found.isdisjoint(HEAVY | {"numpy", "einsum", "rich"})
 
 
-@pytest.mark.parametrize("argv", [ESTIMATE, ["list"], ["show", "h20"]], ids=lambda argv: argv[0])
+@pytest.mark.parametrize("argv", [ESTIMATE, TRAIN, ["list"], ["show", "h20"]], ids=lambda argv: argv[0])
 def test_a_piped_command_imports_nothing_heavy(argv: list[str]) -> None:
     found = modules(*argv)
     assert "numpy" in found

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from einsum import Part, Program, parse
+from einsum import Part, Program, WeirError, parse
 from mappings.kernels import kernels
 from mappings.layout import Layout, Place
 from mappings.parallel import layout, prefilled
@@ -159,3 +159,49 @@ def test_kernels_are_cut_at_products_and_at_what_must_travel() -> None:
     split = Layout((Place("model", 2, (Spatial("m", 2),)),))
     groups = [[e.name for e in g] for g in kernels(made.parts[0].cascade, split)]
     assert groups[2:5] == [["K", "V", "QK", "GM"], ["SN", "SD", "AV"], ["O"]]
+
+
+SUMMED = """
+A[d, f]: weight
+B[d, f]: weight
+Y1[p, d] = X[p, f] * A[d, f]
+Y2[p, d] = X[p, f] * B[d, f]
+Y[p, d] = Y1[p, d] + Y2[p, d]
+Z[p, d] = Y[p, d] * R[p, d]
+"""
+
+
+def halved(text: str, **how: Any) -> tuple[Task, ...]:
+    made = parse(text, p=8, d=4, f=16)
+    return tasks(made, Layout((Place("model", 2, (Spatial("f", 2),)),), **how), made.bind())
+
+
+def test_partial_sums_are_added_before_they_are_reduced() -> None:
+    sent = [t for t in halved(SUMMED) if t.kind == "all-reduce"]
+    assert [(t.name, t.size) for t in sent] == [("all-reduce Y", 8 * 4 * 2)]
+
+
+def test_what_is_whole_is_not_added_to_each_part() -> None:
+    sent = [t.name for t in halved(SUMMED.replace("Y1[p, d] + Y2[p, d]", "Y1[p, d] + R[p, d]")) if t.kind != "kernel"]
+    assert sent == ["all-reduce Y1", "all-reduce Y2"]
+
+
+def test_products_into_one_sum_are_one_product_as_deep_as_both() -> None:
+    [first, *_] = [t for t in halved(SUMMED, joined=("Y2", "Y")) if t.kind == "kernel"]
+    assert first.einsums == ("Y1", "Y2", "Y")
+    [merged] = first.products
+    assert (merged.rows, merged.cols, merged.depth) == (8, 4, 16)
+
+
+def test_a_kernel_cannot_use_its_own_partial_sums() -> None:
+    with pytest.raises(WeirError, match="Z needs Y whole, which its own kernel leaves in partial sums"):
+        halved(SUMMED, joined=("Y2", "Y", "Z"))
+
+
+def test_copies_are_gathered_anew_where_the_layout_says_so() -> None:
+    text = "A[d, f]: weight\nX[p, d] = R[p, d] * R[p, d]\nY[p, f] = X[p, d] * A[d, f]\nZ[p, f] = X[p, d] * A[d, f]"
+    loops = (Spatial("f", 2), Spatial("p", 2))
+    made = parse(text, p=8, d=4, f=16)
+    for anew, count in (((), 1), (("Z",), 2)):
+        how = Layout((Place("model", 2, loops),), apart=("Z",), anew=anew)
+        assert sum(t.kind == "all-gather" and t.name.endswith(" X") for t in tasks(made, how, made.bind())) == count

@@ -40,7 +40,8 @@ class Torch:
         self.cuda = SimpleNamespace(
             Event=event, synchronize=lambda: None, graph=lambda graph: Recording(),
             CUDAGraph=lambda: SimpleNamespace(replay=lambda: self.done.append(self.flushed)),
-            is_available=lambda: True, get_device_name=lambda number: "a fake",
+            is_available=lambda: True, get_device_name=lambda number: "a fake", OutOfMemoryError=MemoryError,
+            get_device_properties=lambda number: SimpleNamespace(uuid="0-1-2"),
         )  # fmt: skip
 
     def empty(self, size: int, dtype: str, device: str) -> Any:
@@ -63,7 +64,7 @@ def test_files_are_read_back_as_measurements_of_a_cold_cache(tmp_path: Path) -> 
     found: dict[str, list[dict[str, object]]] = {}
     for kernel, row in bench.measure(Torch(0.25), "h100_sxm", chosen, 1):
         found.setdefault(kernel.operation, []).append(row)
-    bench.write(tmp_path, found)
+    bench.write(bench.folder(tmp_path), found)
     for rows in load(tmp_path):
         assert rows.seconds == pytest.approx(np.full(len(rows), 250e-6))
         ours = predict(cases(rows), tier("physical"), len(rows))
@@ -112,6 +113,74 @@ def test_the_command_writes_what_was_asked_for(
     assert main(["calibrate", out, "--device", "h100", "--out", str(tmp_path / "h100.toml")]) == 0
     assert main(["measure", "--device", "h100", "--only", "gem"]) == 2
     assert "did you mean 'gemm'?" in capsys.readouterr().err
+
+
+class Processor:
+    """PyTorch on the processor under the names of CUDA: all that a GPU does but time itself."""
+
+    def __init__(self, torch: Any) -> None:
+        self.own, self.cuda = torch, Torch(0.5).cuda
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+    def empty(self, size: int, dtype: Any, device: str) -> Any:
+        return self.own.empty(8, dtype=dtype)
+
+
+def test_kernels_run_from_the_first_to_the_file(tmp_path: Path) -> None:
+    torch = Processor(pytest.importorskip("torch", reason="PyTorch is an optional extra"))
+    small = {(k.operation, k.columns.get("op")): k for k in reversed([*bench.kernels()])}  # the smallest of each
+    del small["attention_decode", None]
+    found: dict[str, list[dict[str, object]]] = {}
+    for kernel, row in bench.measure(torch, "h100_sxm", tuple(small.values()), 2, where="cpu"):
+        assert row is not None
+        found.setdefault(kernel.operation, []).append(row)
+    bench.write(bench.folder(tmp_path / "new"), found)
+    read_back = {rows.operation: rows for rows in load(tmp_path / "new")}
+    assert set(read_back) == {"gemm", "attention_prefill", "elementwise_vidur"}
+    assert all((rows.seconds == 0.5e-3).all() for rows in read_back.values())
+    assert set(read_back["gemm"].text("source")) == {f"torch {torch.__version__}"}
+
+
+def test_what_does_not_fit_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(torch: Any, where: str) -> Any:
+        raise torch.cuda.OutOfMemoryError
+
+    every = [bench.Kernel(k.operation, k.columns, lambda torch, where: lambda: None) for k in bench.kernels()]
+    every[0] = bench.Kernel(every[0].operation, every[0].columns, full)
+    monkeypatch.setattr(bench, "kernels", lambda: iter(every))
+    monkeypatch.setitem(sys.modules, "torch", Torch(0.1))
+    assert main(["measure", "--device", "h100", "--out", str(tmp_path), "--repeats", "1"]) == 0
+    assert "1 kernels are left out" in capsys.readouterr().out
+    monkeypatch.setattr(bench, "kernels", lambda: iter(every[:1]))
+    assert main(["measure", "--device", "h100", "--out", str(tmp_path), "--repeats", "1"]) == 2
+    assert capsys.readouterr().err == "weir: a fake has too little free memory for any of 1 kernels\n"
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("", encoding="utf-8")
+    fake = Torch(0.1)
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    assert main(["measure", "--device", "h100", "--out", str(tmp_path / "taken")]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert not fake.done
+
+
+def test_the_clock_is_that_of_the_device_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(argv: tuple[str, ...], **how: Any) -> Any:
+        asked.append(argv)
+        return SimpleNamespace(stdout="1755\n")
+
+    monkeypatch.setattr("subprocess.run", run)
+    assert bench.clock(Torch(1.0)) == "1755"
+    assert asked[0][-1] == "--id=GPU-0-1-2"
 
 
 def test_kernels_compute_what_their_columns_say() -> None:

@@ -1,0 +1,130 @@
+"""A training step on the devices of a node: which Einsums share a kernel, what is divided, what is gathered again.
+
+A :class:`Kernels` says what a framework fuses. Products of matrices stand alone, those of one input or into one sum
+merged, as by libraries that keep several weights in one tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from einsum import Access, Call, Cascade, Einsum
+from mappings.kernels import streams, weighted
+from mappings.layout import Layout, Place
+from mappings.tree import Spatial
+
+PLAIN = ("add", "copy")  # what a product's kernel does to its result on the way out
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """What a framework fuses, and runs side by side.
+
+    ``eager`` attention makes each product and each pass over scores a kernel; Einsums that ``begin`` a kernel do so
+    beside products; tensors are computed ``anew`` with selective recomputation; weights' gradients are ``added`` to
+    earlier ones in the kernel that makes them; losses are ``scaled``, for fp16. Collectives run ``beside`` kernels that
+    do not wait for them, and take ``channels`` multiprocessors meanwhile. ``dropout`` is a fraction.
+    """
+
+    name: str
+    eager: bool = False
+    dropout: float = 0.0
+    begin: tuple[str, ...] = ()
+    anew: tuple[str, ...] = ()
+    added: bool = False
+    beside: bool = False
+    channels: float = 0.0
+    scaled: bool = False
+    source: str = ""
+
+
+def layout(step: Cascade, kernels: Kernels, pool: str, ways: int, *, sequence: bool, turn: str = "") -> Layout:
+    """A step divided ``ways`` ways by heads, hidden and vocabulary ranks; with ``sequence`` by positions in between.
+
+    The backward pass begins with the Einsum ``turn``; before it, copies of divided activations are dropped.
+    """
+    cuts = _Cuts(step, kernels)
+    loops = [Spatial(rank, ways) for rank in ("g", "f", "v") if rank in step.ranks and ways > 1]
+    if sequence and ways > 1:
+        loops.append(Spatial("p", ways, only=tuple(e.name for e in step.einsums if not cuts.sums(e))))
+    place = Place(pool, ways, tuple(loops))
+    found = tuple(cuts.found(place, turn))
+    apart, joined = (tuple(name for name, how in found if how == one) for one in ("apart", "joined"))
+    return Layout((place,), apart=apart, joined=joined, anew=(turn,) if turn and sequence else ())
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """Where the kernels of a step begin."""
+
+    step: Cascade
+    kernels: Kernels
+
+    def found(self, place: Place, turn: str) -> Iterator[tuple[str, str]]:
+        """Einsums that begin a kernel (``apart``), and those that belong to the one before them (``joined``)."""
+        run: list[Einsum] = []  # the kernel of products that is being put together
+        begin = {turn, *(f"{name}{tail}" for name in self.kernels.begin for tail in ("", "_R"))}
+        for before, einsum in zip((None, *self.step.einsums), self.step.einsums, strict=False):
+            heavy, own = self.heavy(einsum), einsum.name in begin
+            if run and not own and (self.merges(run[0], einsum) if heavy else self.ends(run, einsum, place)):
+                run.append(einsum)
+                yield einsum.name, "joined"
+            elif heavy or run or own or (self.keeps(einsum) and before and not self.keeps(before)):
+                run = [einsum] if heavy else []
+                yield einsum.name, "apart"
+            elif before and weighted(self.step, einsum) != weighted(self.step, before):
+                yield einsum.name, "joined"  # a sum along rows, by a weight: no work for matrix units
+
+    @cached_property
+    def makers(self) -> dict[str, Einsum]:
+        """The Einsum that makes each tensor."""
+        return {e.output.tensor: e for e in self.step.einsums}
+
+    @cached_property
+    def weights(self) -> frozenset[str]:
+        """Names of weights."""
+        return frozenset(t.name for t in self.step.tensors if t.kind == "weight")
+
+    def gradient(self, einsum: Einsum) -> bool:
+        """Whether an Einsum is a product that makes a weight's gradient, or a part of it."""
+        name = einsum.output.tensor[1:]
+        own = einsum.output.tensor[:1] == "D" and {name, name.rpartition("_")[0]} & self.weights
+        return einsum.matrix and bool(own)
+
+    def keeps(self, einsum: Einsum) -> bool:
+        """Whether an Einsum adds to what is kept from microbatch to microbatch."""
+        return any(self.step.tensor(name).kind == "state" for name in einsum.inputs)
+
+    def heavy(self, einsum: Einsum) -> bool:
+        """Whether an Einsum is a kernel of its own, or part of one of products."""
+        return einsum.matrix and (weighted(self.step, einsum) or self.kernels.eager or self.gradient(einsum))
+
+    def merges(self, first: Einsum, einsum: Einsum) -> bool:
+        """Whether two products are one kernel: of one input, for one gradient, or into one sum."""
+        alike = any(kind(first) and kind(einsum) for kind in (self.gradient, lambda e: weighted(self.step, e)))
+        both = {first.output.tensor, einsum.output.tensor}
+        into = any(both <= set(e.inputs) and self.sums(e) for e in self.step.einsums)
+        return alike and (into or bool(streams(self.step, first) & streams(self.step, einsum)))
+
+    def sums(self, einsum: Einsum) -> bool:
+        """Whether an Einsum adds up nothing but products with weights."""
+        made = [self.makers.get(name) for name in einsum.inputs]
+        return einsum.adds and len(made) > 1 and all(e is not None and weighted(self.step, e) for e in made)
+
+    def ends(self, run: list[Einsum], einsum: Einsum, place: Place) -> bool:
+        """Whether what is no product belongs to the products before it: a sum, a bias, what gradients are added to."""
+        if self.sums(einsum):
+            return True
+        if self.keeps(einsum):
+            return self.kernels.added and self.gradient(run[0])
+        whole = not any(set(place.ways(e)) & set(e.reduced) for e in run)
+        own = set(einsum.inputs) - self.weights
+        made = own <= {e.output.tensor for e in run} and len(own) == 1
+        return whole and made and weighted(self.step, run[0]) and not einsum.reduced and _adds(einsum.expr)
+
+
+def _adds(expr: object) -> bool:
+    """Whether an expression does no more than copy and add."""
+    return isinstance(expr, Access) or (isinstance(expr, Call) and expr.op in PLAIN and all(map(_adds, expr.args)))

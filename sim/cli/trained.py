@@ -1,0 +1,125 @@
+"""``weir train``: an iteration of a model's training on a cluster, by what its seconds go to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from einsum.errors import WeirError
+from sim.arch import Cluster
+from sim.arch.prices import Prices, prices
+from sim.cli import ask
+from sim.cli.data import Form, emit
+from sim.cli.patience import patience
+from sim.cli.plans_training import tokens
+from sim.cli.text import Sheet, show
+from sim.planner.iteration import Iteration, training_step
+from sim.units import fmt
+
+PASSES = 200_000  # of one schedule: some seconds
+SHARES = {
+    "collectives": "of tensor parallelism, that kernels wait for",
+    "pipeline": "waiting for other stages, and sending",
+    "replicas": "gradients added up over replicas, and a table's over stages",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as the command line puts it."""
+
+    model: str
+    on: str
+    batch: str
+    microbatch: str
+    sequence: str
+    tp: str
+    pp: str
+    interleave: str
+    recompute: str
+    sequence_parallel: bool
+    distributed_optimiser: bool
+    kernels: str
+    tier: str
+    settings: tuple[str, ...]
+    book: str | None
+    price: tuple[str, ...]
+
+
+def train(asked: Asked, form: Form) -> None:
+    """Print the seconds of an iteration by term, what of the peak is used, memory and money."""
+    made = _iteration(asked)
+    s = made.setting
+    if 2 * s.stages * s.chunks * s.microbatches > PASSES:
+        raise WeirError(
+            f"{s.microbatches:,} microbatches through {s.stages * s.chunks} chunks: at most {PASSES // 2:,} together; "
+            "fewer show the same but for the pipeline's ends"
+        )
+    priced = _priced(asked, s.cluster)
+    usd = priced.usd_per_hour(s.cluster) / 3600 / made.tokens * 1e6 if priced else None
+    with patience(f"timing {s.spec.name}"):
+        figures = {"schema": "weir.train/1", **made.summary(), "usd_per_million_tokens": usd}
+    if form is Form.TEXT:
+        show(*_text(made, priced, usd))
+    else:
+        emit(form, figures, made.rows)
+
+
+def _iteration(asked: Asked) -> Iteration:
+    [where] = ask.clusters([asked.on], ask.pairs(asked.settings, "--set", "network.bandwidth=200Gb/s"))
+    return training_step(
+        ask.model(asked.model), where,
+        sequence=tokens(asked.sequence), batch=ask.whole(asked.batch, "--batch"),
+        microbatch=ask.whole(asked.microbatch, "--microbatch"), tensor=ask.whole(asked.tp, "--tp"),
+        stages=ask.whole(asked.pp, "--pp"), chunks=ask.whole(asked.interleave, "--interleave"),
+        recompute=asked.recompute, spread=asked.sequence_parallel, sharded=asked.distributed_optimiser,
+        kernels=asked.kernels, tier=asked.tier,
+    )  # fmt: skip
+
+
+def _priced(asked: Asked, where: Cluster) -> Prices | None:
+    """The prices; none where no book has the device and none was asked for."""
+    own = ask.pairs(asked.price, "--price", "h20=1.5")
+    try:
+        return prices([pool.device for pool in where.pools], asked.book, own)
+    except WeirError:
+        if asked.book is not None or own:
+            raise
+        return None
+
+
+def _text(made: Iteration, priced: Prices | None, usd: float | None) -> Iterator[Sheet | str]:
+    s = made.setting
+    ways = [f"tensor {s.tensor}", f"pipeline {s.stages}", f"replicas {s.replicas}"]
+    ways += [f"{s.chunks} chunks a stage"] if s.chunks > 1 else []
+    ways += ["sequence parallel"] if s.spread else []
+    money = "" if usd is None else f", {usd:.4g} USD a million"
+    yield (
+        f"{s.spec.name} on {s.cluster.name}: {s.batch} sequences of {s.sequence:,} tokens in {s.microbatches} "
+        f"microbatches of {s.microbatch}\n{', '.join(ways)}; recomputed: {s.recompute}; kernels: {s.kernels.name}\n"
+        f"{fmt(made.seconds, 's')}, {made.tokens:,.0f} tokens/s{money}; MFU {made.mfu:.1%}, HFU {made.hfu:.1%}; "
+        f"most goes to {made.bound}"
+    )
+    rows = tuple(
+        (name, fmt(seconds, "s"), f"{seconds / made.seconds:.1%}", SHARES.get(name, "")) for name, seconds in made.terms
+    )
+    yield Sheet("", ("the busiest device", "seconds", "share", "remark"), rows, right=(1, 2))
+    room = float(s.cluster.pools[0].device.memory.capacity)
+    cells = (*made.memory, ("together", made.bytes), ("there are", room))
+    yield Sheet("", ("the fullest device", "bytes"), tuple((n, fmt(b, "B")) for n, b in cells), right=(1,),
+                notes=tuple(_notes(made, priced, room)))  # fmt: skip
+
+
+def _notes(made: Iteration, priced: Prices | None, room: float) -> Iterator[str]:
+    s = made.setting
+    if made.bytes > room:
+        yield f"does not fit: {fmt(made.bytes - room, 'B')} too much"
+    yield f"network: {fmt(s.cluster.network.bandwidth, 'B/s')} a device; {s.cluster.source}"
+    yield f"tier {s.tier}, no band tested; gradients are reduced after the last pass"
+    yield "left out: logits and workspaces in memory; launches that a device waits for, and slower devices of a group"
+    if made.unmatched:
+        yield f"kernels named for other models' layers: {', '.join(made.unmatched)}"
+    if priced is not None:
+        yield priced.describe()
+    if s.spec.unverified:
+        yield f"unverified: {s.spec.unverified}"

@@ -1,0 +1,121 @@
+"""An iteration: the pipeline against a simulation of its own, operations and bytes against closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+import sim
+from einsum import WeirError
+from sim.arch import cluster
+from sim.planner.iteration import Iteration
+from sim.planner.parallel import Setting, fusion
+from workloads.spec import Spec
+
+Gpt = Callable[..., Spec]
+
+
+def simulated(
+    forward: list[float], backward: list[float], devices: int, batches: int, orders: list[list[str]]
+) -> float:
+    """Seconds of orders such as ``F2.0`` (chunk, microbatch): all starts moved later until no constraint is broken."""
+    last = len(forward) - 1
+    took = {f"{kind}{c}.{k}": times[c] for kind, times in (("F", forward), ("B", backward))
+            for c in range(last + 1) for k in range(batches)}  # fmt: skip
+    before = [(a, b) for order in orders for a, b in pairwise(order)]
+    for k in range(batches):
+        before += [(f"F{c}.{k}", f"F{c + 1}.{k}") for c in range(last)] + [(f"F{last}.{k}", f"B{last}.{k}")]
+        before += [(f"B{c + 1}.{k}", f"B{c}.{k}") for c in range(last)]
+    start, moved = dict.fromkeys(took, 0.0), True
+    while moved:
+        moved = False
+        for a, b in before:
+            if start[a] + took[a] > start[b] + 1e-12:
+                start[b], moved = start[a] + took[a], True
+    assert sum(map(len, orders)) == len(took)
+    assert len(orders) == devices
+    return max(start[one] + took[one] for one in took)
+
+
+@pytest.mark.parametrize(("stages", "chunks", "batches"), [(1, 1, 4), (4, 1, 8), (4, 1, 2), (4, 2, 8), (2, 4, 6)])
+def test_the_schedule_against_a_simulation(gpt: Gpt, stages: int, chunks: int, batches: int) -> None:
+    made = Iteration(Setting(gpt(), cluster(f"{stages}xa100"), 512, batches, stages=stages, chunks=chunks))
+    found = made.schedule
+    names = [[f"{found.flow.nodes[n].name}.{k}" for n, k in order] for order in found.orders]
+    times = [[one[way].seconds + made.hop for one in made.parts] for way in (0, 1)]
+    assert found.seconds == pytest.approx(simulated(*times, stages, batches, names))
+
+
+@pytest.mark.parametrize(("stages", "chunks", "batches"), [(4, 1, 16), (8, 1, 8), (4, 2, 16), (2, 4, 8)])
+def test_what_a_pipeline_waits(gpt: Gpt, stages: int, chunks: int, batches: int) -> None:
+    """(p - 1) / (m v) of the work, if all chunks are alike: Narayanan et al. (arXiv 2104.04473), section 2.2."""
+    spec, where = gpt(width=4096, heads=32, vocabulary=8), cluster(f"{stages}xa100")
+    made = Iteration(Setting(spec, where, 2048, batches, stages=stages, chunks=chunks))
+    work = sum(seconds for name, seconds in made.terms if name not in ("pipeline", "replicas", "optimiser"))
+    sends = 2 * chunks * batches * made.hop
+    waits = dict(made.terms)["pipeline"] - sends
+    assert waits / (work + sends) == pytest.approx((stages - 1) / (batches * chunks), rel=0.03)
+
+
+def test_terms_add_up_and_interleaving_waits_less(gpt: Gpt) -> None:
+    setting = Setting(gpt(layers=16), cluster("16xa100"), 512, 32, tensor=4, stages=2, recompute="full")
+    plain, cut = Iteration(setting), Iteration(replace(setting, chunks=4))
+    for made in (plain, cut):
+        assert sum(seconds for _, seconds in made.terms) == pytest.approx(made.seconds)
+    assert dict(cut.terms)["pipeline"] < dict(plain.terms)["pipeline"]
+    assert cut.hfu > cut.mfu
+    assert cut.held > plain.held
+
+
+def test_operations_are_six_for_each_weight_and_token(gpt: Gpt) -> None:
+    """6 N T for short sequences; and to the digit 72 b s l h^2 (1 + s / 6h + V / 12 l h), all scores counted."""
+    spec, width, layers, words = gpt(), 1024, 8, 32_000
+    made = Iteration(Setting(spec, cluster("8xa100"), 128, 16, tensor=4, kernels=fusion("megatron_2022")))
+    model, done = made.operations
+    want = 72 * 16 * 128 * layers * width**2 * (1 + 128 / (6 * width) + words / (12 * layers * width))
+    assert model == done == pytest.approx(want)
+    weights = 12 * layers * width**2 + words * width
+    assert model == pytest.approx(6 * weights * 16 * 128, rel=0.03)
+    assert made.mfu == pytest.approx(model / (made.seconds * 8 * 312e12))
+
+
+def test_replicas_share_the_batch_and_the_optimiser(gpt: Gpt) -> None:
+    alone = Iteration(Setting(gpt(), cluster("8xa100"), 512, 4, tensor=8))
+    plain = Iteration(Setting(gpt(), cluster("32xa100"), 512, 16, tensor=8))
+    shared = Iteration(replace(plain.setting, sharded=True))
+    assert plain.schedule.seconds == pytest.approx(alone.schedule.seconds)
+    assert dict(shared.memory)["optimiser"] == pytest.approx(dict(plain.memory)["optimiser"] / 4)
+    assert shared.update < plain.update
+    link = plain.setting.cluster.network
+    ring = 2 * 3 * (4 * plain.weights / 4 / link.bandwidth + link.latency)
+    assert plain.reduction <= ring * (1 + 1e-9)
+    assert plain.reduction >= 2 * 3 / 4 * 4 * plain.weights / link.bandwidth
+    assert shared.reduction < plain.reduction  # weights come back in two bytes each
+
+
+def test_weights_by_hand(gpt: Gpt) -> None:
+    made = Iteration(Setting(gpt(), cluster("8xa100"), 512, 8, tensor=2, stages=4, spread=True))
+    each = (12 * 1024**2 + (3 + 4) * 1024) / 2 + (1 + 1 + 4) * 1024  # biases of what is not divided, and norms, whole
+    assert made.weights == pytest.approx(each * 2 + 32_000 * 1024 / 2)
+
+
+def test_more_devices_of_a_node_take_less_time_and_memory(gpt: Gpt) -> None:
+    found = [
+        Iteration(Setting(gpt(width=4096, heads=32), cluster(f"{n}xa100"), 2048, 4, tensor=n)) for n in (1, 2, 4, 8)
+    ]
+    for fewer, more in pairwise(found):
+        assert more.seconds < fewer.seconds
+        assert more.bytes < fewer.bytes
+        assert more.mfu < fewer.mfu
+
+
+def test_from_the_front_door() -> None:
+    made = sim.training_step("gpt2-xl", "8xa100", batch=16, sequence=1024, tensor=1, recompute="selective")
+    table = made.frame()
+    assert table["seconds"].sum() == pytest.approx(made.seconds)
+    assert table["share"].sum() == pytest.approx(1)
+    with pytest.raises(WeirError, match="did you mean 'selective'"):
+        sim.training_step("gpt2-xl", "8xa100", batch=16, sequence=1024, recompute="selectiv")

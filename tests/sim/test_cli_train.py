@@ -1,0 +1,84 @@
+"""``weir train``, as it is typed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from sim.cli import main
+
+GPT = "train gpt2-xl --on 16xa100 --batch 32 --sequence 1K --pp 4 --recompute full"
+
+
+def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GPT.split(), "--price", "a100=2"]) == 0
+    out = capsys.readouterr().out
+    assert "32 sequences of 1,024 tokens in 8 microbatches of 1" in out
+    assert "tensor 1, pipeline 4, replicas 4; recomputed: full; kernels: attention fused" in out
+    for term in ("matrix products", "attention", "elementwise", "pipeline", "replicas", "optimiser", "MFU", "HFU"):
+        assert term in out
+    assert "USD a million" in out
+
+
+def test_as_json_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GPT.split(), "--json", "--price", "a100=3.6"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "weir.train/1"
+    assert sum(found["terms"].values()) == pytest.approx(found["seconds"])
+    assert sum(found["memory"].values()) == pytest.approx(found["bytes"])
+    assert found["tokens_per_second"] == pytest.approx(32 * 1024 / found["seconds"])
+    assert found["usd_per_million_tokens"] == pytest.approx(16 * 1e-3 * 1e6 / found["tokens_per_second"])
+    assert found["hfu"] > found["mfu"]
+    assert main([*GPT.split(), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert sum(float(row["seconds"]) for row in rows) == pytest.approx(found["seconds"])
+
+
+def test_numbers_of_the_cluster_are_set(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = []
+    for rate in ("400Gb/s", "100Gb/s"):
+        assert main([*GPT.replace("--pp 4", "--pp 1").split(), "--json", "--set", f"network.bandwidth={rate}"]) == 0
+        seconds.append(json.loads(capsys.readouterr().out)["terms"]["replicas"])
+    assert seconds[1] > 3 * seconds[0]
+
+
+def test_what_is_worth_knowing_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = "train llama-2-70b --on 8xa100 --tp 8 --batch 8 --kernels megatron_2022"
+    assert main(argv.split()) == 0
+    out = capsys.readouterr().out
+    assert "does not fit: " in out
+    [note] = [line for line in out.splitlines() if line.startswith("kernels named for other models' layers: ")]
+    assert "AN_M" in note
+    assert "PRK" not in note
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("train gpt2-xl --on 16xa100 --batch 30", "a batch of 30 is no multiple of 16"),
+        ("train gpt2-xl --on 16xa100 --batch 16 --tp 5", "16 devices are no multiple of 5"),
+        ("train gpt2-xl --on 16xa100 --batch 16 --recompute som", "one of none, selective, full"),
+        ("train gpt2-xl --on 16xa100 --batch 16 --kernels fusd", "did you mean 'fused'"),
+        ("train gpt2-xl --on 16xa100 --batch 0", "--batch must be a whole number from 1"),
+        ("train gpt2-xl --on 1xa100 --batch 1000000", "at most 100,000 together"),
+        ("train gpt2-xl --on 16xa100 --batch 16 --set network.bandwith=1Gb/s", "did you mean 'network.bandwidth'"),
+        ("train gpt2-xl --on 16xa100 --batch 16 --price h100=1", "h100"),
+        ("train mixtral-8x7b --on 8xa100 --batch 8", "dense layers of one kind only"),
+    ],
+)
+def test_mistakes_are_one_line(argv: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv.split()) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_kernels_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('title = "one by one"\nsource = "me"\neager = true\n', encoding="utf-8")
+    assert main([*GPT.split(), "--kernels", str(mine)]) == 0
+    assert "kernels: one by one" in capsys.readouterr().out
