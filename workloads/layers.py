@@ -8,6 +8,7 @@ Tensors have the same names in every model. In the stream: ``X`` comes in, ``XN`
 
 from __future__ import annotations
 
+from einsum.errors import WeirError
 from workloads.ffn import gated_lines, plain_lines
 from workloads.gates import gate_lines, logits
 from workloads.latent import latent_lines
