@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from einsum.errors import Infeasible, WeirError
 from sim.serving.trace import Trace
+
+if TYPE_CHECKING:
+    from sim.planner.milp import Row
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-6
@@ -127,9 +130,9 @@ def rent(
     share = {
         (b, t): model.integer(f"x{b}_{t}", 0, parts) if slices else model.number(f"x{b}_{t}", 0, 1) for b, t in able
     }
-    model.add("every bucket is served", _served(len(wanted), share, parts))
-    model.add("no template is overloaded", _borne(len(templates), share, load, count, parts))
-    model.add("devices in stock", _stocked(templates, count, stock or {}))
+    model.add("every bucket is served", served(len(wanted), share, parts))
+    model.add("no template is overloaded", borne(len(templates), share, load, count, parts))
+    model.add("devices in stock", stocked(templates, count, stock or {}))
     model.minimise(milp.total(t.usd_per_hour * n for t, n in zip(templates, count, strict=True)))
     start = None if stock else _greedy(templates, load, slices)
     solved = model.solve(seconds=seconds, start=start, solver=solver)
@@ -156,21 +159,21 @@ def _check(wanted: Sequence[Bucket], templates: Sequence[Template], load: Array)
             )
 
 
-def _served(wanted: int, share: Mapping[tuple[int, int], Any], parts: int) -> Iterator[Any]:
+def served(wanted: int, share: Mapping[tuple[int, int], Any], parts: int) -> Iterator[Row]:
     """A bucket's shares sum to the whole: sum over templates of x = parts."""
     for b in range(wanted):
         yield sum(x for (at, _), x in share.items() if at == b) == parts
 
 
-def _borne(
+def borne(
     templates: int, share: Mapping[tuple[int, int], Any], load: Array, count: Sequence[Any], parts: int
-) -> Iterator[Any]:
+) -> Iterator[Row]:
     """A template's load is no more than its copies: sum over buckets of load x share <= n."""
     for t in range(templates):
         yield sum(load[b, at] / parts * x for (b, at), x in share.items() if at == t) <= count[t]
 
 
-def _stocked(templates: Sequence[Template], count: Sequence[Any], stock: Mapping[str, int]) -> Iterator[Any]:
+def stocked(templates: Sequence[Template], count: Sequence[Any], stock: Mapping[str, int]) -> Iterator[Row]:
     """Devices of a kind in all copies are no more than there are: sum of uses x n <= stock."""
     for name, most in stock.items():
         used = [dict(t.uses).get(name, 0) * n for t, n in zip(templates, count, strict=True) if dict(t.uses).get(name)]
