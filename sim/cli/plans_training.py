@@ -251,7 +251,7 @@ def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:
     from matplotlib import pyplot as plt
 
     from sim.planner.graph import graph
-    from sim.planner.rematerialise import curve
+    from sim.planner.curves import curve
     from sim.plot import plans
 
     count = 2 if len(problem.tiers) > 1 else 3

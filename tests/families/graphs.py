@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.planner import checkmate, paging
+from sim.planner import checkmate, cuts, paging
 from sim.planner.graph import Graph, graph, within
 from sim.planner.milp import Model
 from sim.planner.problem import Buffer, Problem, Task, Tier
@@ -99,6 +99,65 @@ def accounted(draw: st.DrawFn) -> Case:
 # Paging
 
 
+def cut(draw: st.DrawFn) -> cuts.Cuts:
+    at = draw(st.sampled_from([(0,), (1,), (0, 1)]))
+    return cuts.Cuts(within(drawn(draw), float(draw(st.integers(3, 9)))), at, Model("cuts"))
+
+
+def choices(c: cuts.Cuts) -> dict[str, tuple[float, ...]]:
+    return named([*c.keep.values(), *c.run.values()], BIT)
+
+
+def found(c: cuts.Cuts, at: At, s: int, b: int) -> bool:
+    """Whether a reader after a cut finds a buffer that was there before it."""
+    return bool(at(c.keep.get((s, b), 0.0)) or at(c.run.get((s, c.graph.writer[b]), 0.0)))
+
+
+def supplied(draw: st.DrawFn) -> Case:
+    c = cut(draw)
+
+    def meaning(at: At) -> bool:
+        for s, first in enumerate(c.at):
+            stop = c.at[s + 1] if s + 1 < len(c.at) else 2
+            running = {*range(first + 1, stop + 1), *(i for (u, i), v in c.run.items() if u == s and at(v))}
+            old = {b for i in running for b in c.graph.reads[i] if c.graph.writer[b] <= first}
+            if not all(found(c, at, s, b) for b in old):
+                return False
+        return True
+
+    return Case(cuts.supplied(c), choices(c), meaning)
+
+
+def carried(draw: st.DrawFn) -> Case:
+    c = cut(draw)
+
+    def meaning(at: At) -> bool:
+        later = [(s, b) for (s, b), v in c.keep.items() if s and at(v) and c.graph.writer[b] <= c.at[s - 1]]
+        return all(found(c, at, s - 1, b) for s, b in later)
+
+    return Case(cuts.carried(c), choices(c), meaning)
+
+
+def finished(draw: st.DrawFn) -> Case:
+    c = cut(draw)
+
+    def meaning(at: At) -> bool:
+        old = [b for b in c.graph.kept if c.graph.writer[b] <= c.at[-1]]
+        return all(found(c, at, len(c.at) - 1, b) for b in old)
+
+    return Case(cuts.finished(c), choices(c), meaning)
+
+
+def fitting(draw: st.DrawFn) -> Case:
+    c = cut(draw)
+
+    def meaning(at: At) -> bool:
+        held = [sum(c.graph.sizes[b] * at(v) for (u, b), v in c.keep.items() if u == s) for s in range(len(c.at))]
+        return max(held) <= c.graph.budget
+
+    return Case(cuts.fitting(c), choices(c), meaning)
+
+
 def paged(draw: st.DrawFn) -> paging.Paged:
     return paging.Paged(drawn(draw, (Tier("hbm"), Tier("host", 4.0, 2.0, 1.0))), Model("paged"))
 
@@ -183,6 +242,10 @@ def lasting(draw: st.DrawFn) -> Case:
 
 
 FAMILIES = {
+    "cuts.supplied": supplied,
+    "cuts.carried": carried,
+    "cuts.finished": finished,
+    "cuts.fitting": fitting,
     "checkmate.written": written,
     "checkmate.continued": continued,
     "checkmate.needed": needed,
