@@ -10,10 +10,9 @@ from typing import Any
 from einsum.errors import WeirError, hint
 from einsum.files import write
 from sim.cli import ask
+from sim.cli.ask import tokens, writable
 from sim.cli.data import Form, emit
 from sim.cli.patience import Advance, patience
-from sim.cli.plans import writable
-from sim.cli.plans_training import tokens
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.planner import flows

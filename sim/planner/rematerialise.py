@@ -11,7 +11,7 @@ from sim.planner import checkmate, cuts
 from sim.planner.check import check
 from sim.planner.evict import best, evict, scores, trim
 from sim.planner.graph import Graph, graph, peak, spent, within
-from sim.planner.milp import Progress, Unfinished
+from sim.planner.milp import TOLERANCE, Progress, Unfinished
 from sim.planner.problem import Plan, Problem
 from sim.planner.timeline import Step, dropping, timed
 
@@ -90,8 +90,8 @@ def improve(made: Graph, known: Found | None, seconds: float, solver: str, progr
     for count in (1,) if small else (1, SEVERAL):
         found, bound = _cut(made, found, count, seconds / 3, solver)
         floor = max(floor, bound)
-        if found and spent(made, found.order) <= floor * (1 + 1e-9):
-            return replace(found, bound=floor, floor=floor)
+        if found and (least := spent(made, found.order)) <= floor * (1 + TOLERANCE):  # all that a solver proves
+            return replace(found, bound=least, floor=least)
     if small:
         found = _staged(made, found, seconds * 2 / 3, solver, progress)
     if not found:
