@@ -1,7 +1,7 @@
 """A layer's training step as two cascades: forward, and the backward that is derived from it.
 
 Nothing is cached between steps: keys and values are activations like all others. A softmax's maximum carries no
-gradient, since it cancels.
+gradient, since it cancels; which experts are chosen has none either.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workloads.spec import Layer, Spec
 
 __all__ = ["backward", "forward", "loss"]
 
-MAXIMA = ("GM",)
+MAXIMA = ("GM", "TM")
 
 
 def forward(spec: Spec, kind: Layer | None = None, *, batch: int = 1, sequence: int, dtype: str = "bf16") -> Cascade:

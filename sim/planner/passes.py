@@ -13,7 +13,7 @@ from mappings.tree import Spatial
 from sim.arch import Cluster, tier
 from sim.model.estimate import Estimate, estimate
 from sim.planner.skeleton import Layer
-from workloads.spec import Experts, Spec
+from workloads.spec import Spec
 from workloads.training import forward, loss
 from workloads.transformer import Transformer
 
@@ -54,8 +54,6 @@ class Setting:
             raise WeirError(f"ZeRO stage {self.zero}: 1, 2 or 3")
         if len(self.spec.layers) > 1:
             raise WeirError(f"{self.spec.name}: layers of several kinds cannot be planned yet; one kind can")
-        if isinstance(self.spec.layers[0].network, Experts):
-            raise WeirError(f"{self.spec.name}: experts cannot be planned in training yet; a dense network can")
         if len(self.cluster.pools) > 1:
             raise WeirError(f"{self.cluster.name}: training is planned on one pool of like devices")
 
