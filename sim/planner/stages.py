@@ -62,7 +62,11 @@ class Cut:
     more: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Refuse more stages than layers."""
+        """Refuse layers of several kinds, and more stages than layers."""
+        if len(self.spec.layers) > 1:
+            raise WeirError(
+                f"{self.spec.name}: stages of layers of several kinds cannot be cut yet; of one kind they can"
+            )
         if self.count > self.work.setting.layers:
             raise WeirError(f"{self.count} stages cannot share {self.work.setting.layers} layers of {self.spec.name}")
 

@@ -136,7 +136,6 @@ def test_a_curve_of_a_models_step_with_a_host_and_without(capsys: pytest.Capture
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--link", "0B/s"], 2, "more than nothing"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--budget", "1GB"], 3, "not even the shortest"),
         (["llama-2-7b", "--on", "2xmi250x", "--sequence", "64K", "--objective", "dollars"], 2, "--price mi250x=1.50"),
-        (["mixtral-8x7b", "--on", "8xa800", "--sequence", "64K"], 2, "experts cannot be planned in training yet"),
         (["llama-2-7b"], 2, "names a model in training: give --on CLUSTER too"),
         (["llama-2-7b", "--on", "8xa800"], 2, "give --sequence N too"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "1G"], 2, "--sequence must be tokens such as"),

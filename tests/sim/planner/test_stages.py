@@ -87,6 +87,8 @@ def test_measured_passes_are_longer_by_what_was_measured() -> None:
 
 
 def test_mistakes_are_named() -> None:
+    with pytest.raises(WeirError, match="gemma-2-2b: stages of layers of several kinds cannot be cut yet"):
+        Cut(model("gemma-2-2b").spec, cluster("2xa100"), 1024)
     with pytest.raises(WeirError, match="64 stages cannot share 48 layers"):
         Cut(MADE.spec, cluster("64xa100"), 1024)
     with pytest.raises(WeirError, match="did you mean 'v_half'"):
