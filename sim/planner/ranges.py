@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import inf
+from math import ceil, inf
 from time import monotonic
 from typing import Any
 
@@ -53,7 +53,9 @@ class Network:
             raise WeirError("a network needs layers and nodes")
         if sum(len(node.rates) for node in self.nodes) < self.layers:
             held = sum(len(node.rates) for node in self.nodes)
-            raise Infeasible(f"all nodes together hold {held} of {self.layers} layers", self.layers / held)
+            more = ceil((self.layers - held) / max(len(node.rates) for node in self.nodes))
+            raise Infeasible(f"all nodes together hold {held} of {self.layers} layers; "
+                             f"{more} more like the largest would do", self.layers / held)  # fmt: skip
 
     def link(self, source: int, target: int) -> float:
         """Tokens a second from one node to another."""

@@ -141,8 +141,9 @@ def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[float, tup
     if strategy == "memo":
         least = sum(made.anchors for made in layers[:-2]) * setting.ways
         if least > setting.host:
-            raise Infeasible(f"{setting.spec.name}: the host needs {least:,.0f} bytes for inputs and attention outputs "
-                             f"of {n - 2} layers; it has {setting.host:,.0f}", least / setting.host)  # fmt: skip
+            raise Infeasible(f"{setting.spec.name}: inputs and attention outputs of {n - 2} layers take {least:,.0f} "
+                             f"bytes of the host, which has {setting.host:,.0f}; {least:,.0f} would do",
+                             least / setting.host)  # fmt: skip
     whole = [made.anchors + made.others for made in layers]
     inputs = sum(made.input for made in layers)
     kept = {"memo": 2 * max(whole), "recompute": inputs + max(whole), "keep": sum(whole)}[strategy]
