@@ -1,7 +1,8 @@
 """Rematerialisation on graphs of a folder: size, eviction, Checkmate's programme, its bound and gap, CPU seconds.
 
-Run as ``python -m benchmarks.rematerialise FOLDER [--seconds S] [--share X]...``. Graphs are node-link JSON (a list of
-nodes with bytes and seconds, a list of links) as Checkmate's and MOCCASIN's repositories have them; weir ships none.
+Run as ``python -m benchmarks.rematerialise [FOLDER] [--layers N]... [--seconds S] [--share X]...``. Graphs are
+node-link JSON (a list of nodes with bytes and seconds, a list of links) as Checkmate's and MOCCASIN's repositories have
+them; weir ships none. With ``--layers`` a step of so many layers of Llama-2-7B on eight A100 at 16K tokens is one too.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from einsum import Infeasible, WeirError
+from sim.arch import cluster
 from sim.planner.graph import Graph, graph, peak, spent, within
+from sim.planner.passes import Setting
 from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.rematerialise import improve, quick, smallest
+from sim.planner.steps import step
+from workloads.transformer import model
 
 SECONDS, BYTES = ("cost_cpu", "duration"), ("cost_ram", "out_cost")  # as different repositories call them
 ENDS = (("source", "target"), ("0", "1"))
@@ -80,20 +85,25 @@ def measure(made: Graph, share: float, seconds: float) -> str:
     return f"{head} {start} {first:7.2f} {over:9.3%} {bound:9.3%} {gap:8.3%} {took:7.1f} {used:6.3f}  {found.method}"
 
 
+def trained(layers: int) -> Problem:
+    """A model's training step, so many of its layers."""
+    return step(Setting(model("llama-2-7b").spec, cluster("8xa100"), 16384), layers)
+
+
 def main() -> None:
     """Print a line for each graph and share."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--layers", type=int, action="append", default=[])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--share", type=float, action="append")
     parser.add_argument("--only", default="", help="part of a file's name")
     given = parser.parse_args()
     print(f"{'graph':26} nodes edges share  eviction CPU s       found     bound      gap   CPU s   used  method")
-    for path in sorted(given.folder.glob("*.json")):
-        if given.only in path.name:
-            made = graph(problem(path))
-            for share in given.share or (0.9, 0.6):
-                print(measure(made, share, given.seconds), flush=True)
+    files = sorted(given.folder.glob("*.json")) if given.folder else []
+    for made in (*(problem(f) for f in files if given.only in f.name), *map(trained, given.layers)):
+        for share in given.share or (0.9, 0.6):
+            print(measure(graph(made), share, given.seconds), flush=True)
 
 
 if __name__ == "__main__":

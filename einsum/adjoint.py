@@ -16,7 +16,7 @@ from einsum.errors import WeirError, hint
 from einsum.ops import OPERATORS
 from einsum.patterns import inferred
 from einsum.sparsity import Band
-from einsum.terms import Access, Call, Const, Einsum, Expr, Tensor, accesses, ranks_of
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Tensor, Term, accesses, ranks_of
 
 ONE, ZERO = Const(1.0), Const(0.0)
 
@@ -28,7 +28,8 @@ def adjoint(
 
     ``constants`` carry no gradient (a softmax's maximum, which cancels); tensors to ``recompute`` are computed anew, as
     ``A_R``, from what they were made of, instead of being read. Raises :class:`WeirError` where an Einsum on the way
-    has no derivative here: an iterative rank, an operator such as top-k, a reduction other than sum, max and logsumexp.
+    has no derivative here: an iterative rank, an operator such as a scan, a reduction other than sum, max and
+    logsumexp.
     """
     sources = tuple(outputs) or tuple(n for n in cascade.outputs if _real(cascade, n))
     for name in (*sources, *constants, *recompute):
@@ -68,9 +69,11 @@ class _Backward:
             return
         _differentiable(self.cascade, einsum)
         above = Access(self._whole(name, einsum.output), einsum.output.indices)
+        if einsum.operator == "top_k":
+            self._chosen(einsum, above)
         for access, slope in _slopes(einsum):
             if slope != ZERO and _real(self.cascade, access.tensor) and access.tensor not in self.constants:
-                self._add(einsum, access, _product(above, self._known(slope)))
+                self._add(einsum, access, self._summed(access, _associated(above, self._known(slope))))
 
     def _known(self, expr: Expr) -> Expr:
         """The expression with whatever an Einsum of the cascade has computed already read from its result."""
@@ -94,14 +97,48 @@ class _Backward:
         return f"D{name}" if len(parts) > 1 else parts[0]
 
     def _add(self, einsum: Einsum, access: Access, slope: Expr) -> None:
-        uses = [a for e in self.cascade.einsums for a in accesses(e.expr) if a.tensor == access.tensor]
-        parts = self.parts.setdefault(access.tensor, [])
-        name = f"D{access.tensor}" if len(uses) == 1 and not parts else f"D{access.tensor}_{len(parts) + 1}"
         lost = [r for r in einsum.reduced if r not in ranks_of(slope) and r not in access.ranks]
         for rank in lost:  # each of its places adds the same
             slope = _product(slope, Const(0.0, rank))
+        self._part(access, slope)
+
+    def _summed(self, access: Access, slope: Expr) -> Expr:
+        """A product of three of which two alone have a rank that is summed, with that sum made first: where the third
+        is sparse, or the tensor whose gradient it is, only at its places."""
+        factors = [f for f in _factors(slope) if isinstance(f, Access) and all(_rank(i) for i in f.indices)]
+        if len(factors) != 3 or len(_factors(slope)) != 3:
+            return slope
+        gradient, *others = factors
+        for third, two in (others, others[::-1]):
+            one = gradient
+            rest = {*ranks_of(third), *access.ranks}
+            left = tuple(r for r in dict.fromkeys((*one.ranks, *two.ranks)) if r in rest)
+            if not (set(one.ranks) & set(two.ranks) - rest) or not set(third.ranks) <= set(left):
+                continue
+            sparse = (a for a in (access, third) if self.cascade.tensor(a.tensor).patterns)
+            mask = next((Call("one", (a,)) for a in sparse if set(a.ranks) < set(left)), ONE)
+            partial = Access(f"D{access.tensor}_P", tuple(Affine((Term(1, (), rank),)) for rank in left))
+            self.made.append(Einsum(partial.tensor, partial, _product(_product(mask, one), two)))
+            return Call("mul", (partial, third))
+        return slope
+
+    def _part(self, access: Access, slope: Expr) -> None:
+        """One part of a tensor's gradient, the whole of it where it is used once."""
+        uses = [a for e in self.cascade.einsums for a in _used(e) if a.tensor == access.tensor]
+        parts = self.parts.setdefault(access.tensor, [])
+        name = f"D{access.tensor}" if len(uses) == 1 and not parts else f"D{access.tensor}_{len(parts) + 1}"
         self.made.append(Einsum(name, Access(name, access.indices), slope))
         parts.append(name)
+
+    def _chosen(self, einsum: Einsum, above: Access) -> None:
+        """The gradients of the largest few, scattered to the places that an arg_top_k of the same operand names."""
+        alike = (e for e in self.cascade.einsums if e.operator == "arg_top_k" and e.along == einsum.along)
+        places = next((e.output for e in alike if e.expr == einsum.expr), None)
+        if places is None or not isinstance(einsum.expr, Access):
+            raise WeirError(f"{self.cascade.name}: line {einsum.line}: top_k has no derivative here without arg_top_k "
+                            "of the same tensor, which says where its gradient goes")  # fmt: skip
+        indices = [places if _rank(i) == einsum.along[0] else i for i in einsum.expr.indices]
+        self._part(Access(einsum.expr.tensor, tuple(indices)), above)
 
     def finish(self) -> None:
         """Sum the parts of the gradients of what comes in."""
@@ -112,10 +149,24 @@ class _Backward:
 
 
 def _differentiable(cascade: Cascade, einsum: Einsum) -> None:
+    if einsum.operator == "top_k":
+        return
     if einsum.operator and not OPERATORS[einsum.operator].integer:
         raise WeirError(f"{cascade.name}: line {einsum.line}: {einsum.operator} has no derivative here")
     if einsum.reduced and einsum.reduction not in ("sum", "max", "logsumexp"):
         raise WeirError(f"{cascade.name}: line {einsum.line}: a {einsum.reduction} has no derivative here")
+
+
+def _rank(index: Affine | Access) -> str | None:
+    """The rank of an index that is just one."""
+    return index.plain if isinstance(index, Affine) else None
+
+
+def _used(einsum: Einsum) -> list[Access]:
+    """The accesses through which a gradient may reach an Einsum's operands."""
+    if einsum.operator == "top_k":
+        return list(accesses(einsum.expr))
+    return [access for access, slope in _slopes(einsum) if slope != ZERO]
 
 
 def _slopes(einsum: Einsum) -> Iterator[tuple[Access, Expr]]:
@@ -149,6 +200,25 @@ def _product(a: Expr, b: Expr) -> Expr:
     if a == ONE:
         return b
     return a if b == ONE else Call("mul", (a, b))
+
+
+def _factors(expr: Expr) -> list[Expr]:
+    """What an expression is the product of."""
+    if isinstance(expr, Call) and expr.op == "mul":
+        return [factor for arg in expr.args for factor in _factors(arg)]
+    return [expr]
+
+
+def _associated(above: Expr, slope: Expr) -> Expr:
+    """The product of a gradient and a slope; what has fewer ranks together is multiplied first, that the rest is one
+    product of two."""
+    factors = _factors(slope)
+    if len(factors) != 2:
+        return _product(above, slope)
+    small, large = sorted(factors, key=lambda factor: len({*ranks_of(above), *ranks_of(factor)}))
+    if len({*ranks_of(above), *ranks_of(small)}) < len(set(ranks_of(slope))):
+        return _product(_product(above, small), large)
+    return _product(above, slope)
 
 
 def _times(*factors: Any) -> Expr:
@@ -260,7 +330,7 @@ def _assembled(cascade: Cascade, einsums: tuple[Einsum, ...], sources: tuple[str
     for einsum in einsums:
         for access in (*einsum.reads, einsum.output):
             if access.tensor not in found:
-                found[access.tensor] = _like(access.tensor, own)
+                found[access.tensor] = _like(access, own)
     written = {e.output.tensor for e in einsums}
     tensors = tuple(t if t.name not in written else replace(t, kind="stream") for t in found.values())
     ranks = {r for e in einsums for r in _symbols(e)}
@@ -272,8 +342,10 @@ def _assembled(cascade: Cascade, einsums: tuple[Einsum, ...], sources: tuple[str
     return replace(made, tensors=inferred(made.einsums, made.tensors))
 
 
-def _like(name: str, own: dict[str, Tensor]) -> Tensor:
-    """The tensor of that name, or that of which it is the gradient, a part of it, or a copy computed anew."""
+def _like(access: Access, own: dict[str, Tensor]) -> Tensor:
+    """The tensor of that name, or that of which it is the gradient, a part of it, a product on the way to it, or a copy
+    computed anew."""
+    name = access.tensor
     if name in own:
         return own[name]
     if name.endswith("_R") and name[:-2] in own:
@@ -281,6 +353,8 @@ def _like(name: str, own: dict[str, Tensor]) -> Tensor:
     base = name[1:]
     base = base if base in own else base.rpartition("_")[0]
     origin = own[base]
+    if name.endswith("_P"):
+        return Tensor(name, access.ranks, origin.dtype)
     # A gradient is needed where its tensor is present; a random pattern would be drawn anew, so only bands carry over.
     bands = tuple(p for p in origin.patterns if isinstance(p, Band))
     return replace(origin, name=name, kind="stream", patterns=bands, derived=False)

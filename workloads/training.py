@@ -1,7 +1,7 @@
 """A layer's training step as two cascades: forward, and the backward that is derived from it.
 
 Nothing is cached between steps: keys and values are activations like all others. A softmax's maximum carries no
-gradient, since it cancels.
+gradient, since it cancels; which experts are chosen has none either.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workloads.spec import Layer, Spec
 
 __all__ = ["backward", "forward", "loss", "optimiser", "step"]
 
-MAXIMA = ("GM",)
+MAXIMA = ("GM", "TM")
 
 
 def forward(

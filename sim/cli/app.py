@@ -108,7 +108,8 @@ buffer gets an address, none on top of another (docs/planning.md). With a capaci
 answer; without one, or with --objective peak, the lowest is sought, and proven if possible. A .json has tasks and
 buffers: what does not fit is computed again, or copied to the host and back. A MODEL's training step is planned on a
 cluster: activations are kept, swapped or computed again, whichever takes the least time, memory (--objective peak) or
-money (dollars), on the best of several --on (docs/planning_training.md). Exit 3 if there is no room.
+money (dollars), on the best of several --on (docs/planning_training.md). --curve shows what less memory costs in time:
+of a .json, or of a model's step kernel by kernel. Exit 3 if there is no room.
 
 \b
 weir plan buffers.csv
@@ -118,6 +119,7 @@ weir plan graph.json --budget 2GiB --plot schedule.png
 weir plan graph.json --on a100 --host 256GiB
 weir plan llama-2-7b --on 8xa800 --sequence 1M --host 2TiB --link 15.75GB/s --plot swaps.png
 weir plan llama-2-7b --on 8xa100 --on 8xh100 --sequence 64K --objective dollars
+weir plan llama-2-7b --on 8xa100 --sequence 16K --layers 4 --curve --plot overhead.png
 """
 
 IMPORT = """An architecture of Timeloop or Accelergy (v0.4 YAML) as a device file; what was not understood is listed.
@@ -293,16 +295,20 @@ def plan(
         str | None, typer.Option(metavar="FILE", help="Write the plan: .json, or .csv with offsets.")
     ] = None,
     plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the plan: .png, .svg or .pdf.")] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="Overhead against memory, of a graph or a model.")] = False,
+    layers: Annotated[str | None, typer.Option(metavar="N", help="Layers of a model in its --curve; else all.")] = None,
     json: Json = False,
+    csv: Csv = False,
 ) -> None:
     from sim.cli import plans
     from sim.cli.data import Form
+    from sim.cli.plan_asked import Asked
 
-    asked = plans.Asked(
+    asked = Asked(
         problem, tuple(on or ()), capacity, seconds, objective, solver, save, plot, sequence, batch, strategy, split,
-        host, link, prices, tuple(price or ()),
+        host, link, prices, tuple(price or ()), curve, layers,
     )  # fmt: skip
-    plans.plan(asked, Form.of(json, False))
+    plans.plan(asked, Form.of(json, csv))
 
 
 @app.command("import", help=IMPORT, short_help="Another tool's architecture as a device file.")

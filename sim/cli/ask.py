@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError, hint
@@ -11,6 +13,7 @@ from sim.arch import Cluster, cluster
 from sim.units import si
 
 PREFILL = ("here", "elsewhere")
+K = 1024
 MOST = 10_000_000  # of tokens or requests; what is beyond was mistyped
 
 
@@ -118,3 +121,35 @@ def clusters(names: Iterable[str], settings: dict[str, str]) -> tuple[Cluster, .
             made[0].with_(path, value)  # raises, naming the nearest path
         made = [c.with_(path, value) if has else c for c, has in zip(made, having, strict=True)]
     return tuple(made)
+
+
+def tokens(text: str) -> int:
+    """Tokens of a sequence: a number, with K or M for 1024 or 1024 times 1024 of them.
+
+    >>> tokens("1M"), tokens("640K"), tokens("4096")
+    (1048576, 655360, 4096)
+    """
+    number, factor = text.strip().replace("_", ""), 1
+    if number[-1:].upper() in ("K", "M"):
+        factor, number = {"K": K, "M": K * K}[number[-1].upper()], number[:-1]
+    if not (number.isascii() and number.isdigit() and 0 < int(number[:9]) * factor <= 2**30):
+        raise WeirError(f"--sequence must be tokens such as 65536, 640K or 1M, at most 1024M, not {text!r:.40}")
+    return int(number) * factor
+
+
+def bytes_of(text: str, option: str) -> float:
+    """Bytes of an option: a number of them, or with a unit."""
+    value = si(text if text.strip()[-1:].isalpha() else f"{text} B", "B", option)
+    if not 0 < value < 2**62:
+        raise WeirError(f"{option} must be more than 0 bytes and less than 2^62, not {text!r:.40}")
+    return value
+
+
+def writable(path: str | None, endings: tuple[str, ...], option: str) -> None:
+    """Refuse now what could not be written after the work is done."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in endings:
+        raise WeirError(f"{option} {path!r:.80}: end the name in {' or '.join(endings)}")
+    if not os.access(Path(path).absolute().parent, os.W_OK):
+        raise WeirError(f"{option} {path!r:.80}: no folder that can be written to")

@@ -9,9 +9,9 @@ from typing import Any
 from einsum.errors import WeirError
 from sim.arch import Pool, cluster
 from sim.cli import ask
+from sim.cli.ask import writable
 from sim.cli.data import Form, emit
-from sim.cli.patience import patience
-from sim.cli.plans import progressing, writable
+from sim.cli.patience import patience, progressing
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.planner.offers import holder

@@ -16,8 +16,8 @@ from mappings.text import read as read_nest
 from mappings.tree import Nest
 from sim.arch import Device, device
 from sim.cli import ask
+from sim.cli.ask import writable
 from sim.cli.data import Form, emit
-from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
 from sim.model.nudged import nudged
 from sim.model.spatial import MappedEstimate, evaluate

@@ -11,14 +11,16 @@ from sim.cli.options import BookName, Csv, Json, Many, Model, PriceTexts, Settin
 PIPELINE = """Pipeline schedules side by side: seconds, waiting, microbatches held, bytes, share of the peak.
 
 A MODEL is cut into as many stages as the cluster has devices, and its passes are timed from its own cascades; or give
-the seconds of passes that you measured. Schedules: 1f1b, gpipe, interleaved (two chunks a device), v_half (two chunks
-down the devices and up again), vocabulary and vocabulary_2 (the output layer divided over all devices, with one or two
-barriers), v_half_vocabulary. The last four repeat a pattern that keeps the busiest device at work and holds least.
+the seconds of passes that you measured. Schedules: 1f1b, gpipe, interleaved (two chunks a device), zero_bubble
+(weights' gradients in passes of their own), v_half (two chunks down the devices and up again), v_half_split (both),
+vocabulary and vocabulary_2 (the output layer divided over all devices, with one or two barriers), v_half_vocabulary and
+v_half_split_vocabulary. All but the first three repeat a pattern that keeps the busiest device at work and holds least.
 
 \b
 weir pipeline llama-2-7b --on 8xa100 --microbatches 64 --sequence 4096
 weir pipeline llama-3-8b --on 8xh100 --schedule 1f1b --schedule vocabulary --plot passes.png
 weir pipeline --stages 8 --forward 11ms --backward 22ms --output 1ms,1ms --microbatches 128
+weir pipeline --stages 8 --forward 11ms --backward 22ms --weights 11ms --microbatches 32
 weir pipeline --forward 10ms,10ms,10ms,15ms --backward 21ms,21ms,21ms,26ms --schedule 1f1b --save passes.csv
 """
 
@@ -62,6 +64,9 @@ def pipeline(
     ] = False,
     forward: Annotated[str | None, typer.Option(metavar="TIMES", help="A stage's forward pass, or each's.")] = None,
     backward: Annotated[str | None, typer.Option(metavar="TIMES", help="Likewise; 10ms,10ms,15ms.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="TIMES", help="Of --backward, what only makes weights' gradients.")
+    ] = None,
     output: Annotated[str | None, typer.Option(metavar="S,T", help="The divided output layer's two passes.")] = None,
     reduce: Annotated[str, typer.Option(metavar="TIME", help="An all-reduce of theirs.")] = "0s",
     lag: Annotated[str, typer.Option(metavar="TIME", help="From a stage to the next.")] = "0s",
@@ -76,7 +81,7 @@ def pipeline(
     from sim.cli import pipelines
     from sim.cli.data import Form
 
-    measured = pipelines.Measured(forward, backward, output, reduce, lag, stages)
+    measured = pipelines.Measured(forward, backward, weights, output, reduce, lag, stages)
     asked = pipelines.Asked(
         model, on, sequence, batch, microbatches, tuple(schedule or ()), balance, measured, seconds, plot, save
     )

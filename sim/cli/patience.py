@@ -6,7 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
+
+from sim.units import fmt
 
 DELAY = 2.0  # s before it shows
 
@@ -57,3 +60,25 @@ def _start(doing: str) -> Any:
     bar.add_task(doing, total=None)
     bar.start()
     return bar
+
+
+class progressing:  # noqa: N801  used as a word
+    """The best value and its bound on stderr, on one line, where a person is watching."""
+
+    def __init__(self, what: str = "height", unit: str = "B") -> None:
+        self.what, self.unit = what, unit
+
+    def __enter__(self) -> Callable[[float, float, float], None] | None:
+        self.shown = False
+        return self._tell if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" else None
+
+    def _tell(self, seconds: float, height: float, bound: float) -> None:
+        gap = 1 - bound / height if 0 < height < inf else 1.0
+        found, least = fmt(height, self.unit), fmt(max(bound, 0), self.unit)
+        line = f"{seconds:6.1f} s  {self.what} {found}  bound {least}  gap {gap:.2%}"
+        print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+        self.shown = True
+
+    def __exit__(self, *_: object) -> None:
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

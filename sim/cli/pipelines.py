@@ -10,15 +10,14 @@ from typing import Any
 from einsum.errors import WeirError, hint
 from einsum.files import write
 from sim.cli import ask
+from sim.cli.ask import tokens, writable
 from sim.cli.data import Form, emit
 from sim.cli.patience import Advance, patience
-from sim.cli.plans import writable
-from sim.cli.plans_training import tokens
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.planner import flows
 from sim.planner.pipeline import Schedule
-from sim.planner.stages import SCHEDULES, Cut
+from sim.planner.stages import SCHEDULES, SPLIT, Cut
 from sim.units import fmt, si
 
 MOST = 256  # stages
@@ -31,6 +30,7 @@ class Measured:
 
     forward: str | None
     backward: str | None
+    weights: str | None
     output: str | None
     reduce: str
     lag: str
@@ -112,7 +112,7 @@ def _cut(asked: Asked) -> Cut | None:
         if asked.on is not None:
             raise WeirError("--on is for a MODEL; measured passes have run somewhere already")
         return None
-    if given.forward is not None or given.backward is not None or given.output is not None:
+    if any(part is not None for part in (given.forward, given.backward, given.weights, given.output)):
         raise WeirError("give a MODEL, whose passes are timed, or measured times, not both")
     if asked.on is None:
         raise WeirError(f"{asked.model!r:.80}: give --on CLUSTER too, as 8xa100; each device runs one stage")
@@ -139,15 +139,18 @@ def _measured(asked: Asked, batches: int, advance: Advance) -> tuple[list[Answer
         _times(given.backward, given.stages, "--backward"),
     )
     _small(len(forward), batches)
-    stages = flows.Stages(forward, backward, si(given.lag, "s", "--lag"))
+    apart = () if given.weights is None else _times(given.weights, str(len(forward)), "--weights")
+    stages = flows.Stages(forward, backward, si(given.lag, "s", "--lag"), apart)
     vocab = _vocabulary(given, len(forward))
 
     def make(name: str) -> Answer:
         if "vocabulary" in name and vocab is None:
             raise WeirError(f"{name} needs --output S,T: seconds of the output layer's passes on each device")
+        if name in SPLIT and not apart:
+            raise WeirError(f"{name} needs --weights: what of --backward only makes weights' gradients")
         return Answer(name, _schedule(name, stages, vocab, batches, asked.seconds))
 
-    known = [name for name in SCHEDULES if vocab is not None or "vocabulary" not in name]
+    known = [n for n in SCHEDULES if (vocab or "vocabulary" not in n) and (apart or n not in SPLIT)]
     return _each(asked.schedules, tuple(known), make, advance)
 
 
@@ -157,12 +160,14 @@ def _schedule(name: str, stages: flows.Stages, vocab: Any, batches: int, seconds
     from sim.planner.repeating import repeating
 
     plain = {"1f1b": flows.one_f_one_b, "gpipe": flows.gpipe, "interleaved": flows.interleaved}
+    stages = stages if name in SPLIT else replace(stages, weights=())
     if name in plain:
         return plain[name](stages, batches)
     flow = flows.v_shape(stages) if name.startswith("v_half") else flows.chain(stages)
     if "vocabulary" in name:
         flow = flows.divided(flow, replace(vocab, barriers=2 if name.endswith("2") else 1))
-    return repeating(flow, interval=flow.busiest + 2 * float(stages.between(0, 1)), seconds=seconds).unrolled(batches)
+    every = flow.busiest + 2 * float(stages.between(0, 1))
+    return flows.filled(repeating(flow, interval=every, seconds=seconds), batches)
 
 
 def _each(

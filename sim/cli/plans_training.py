@@ -1,119 +1,21 @@
-"""``weir plan`` for graphs of tasks in JSON files, and for models in training."""
+"""``weir plan`` for models in training."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
-from math import inf, isfinite
-from pathlib import Path
+from dataclasses import asdict
+from math import inf
 from typing import Any
 
 from einsum import Infeasible, WeirError, hint
+from sim.cli import ask
 from sim.cli.data import Form, emit, save
-from sim.cli.plans import Asked, bytes_of, writable
+from sim.cli.plan_asked import Asked
+from sim.cli.plans_curves import curved, draw, files
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
-POINTS = 7  # budgets of a curve
-K = 1024
 OBJECTIVES = ("time", "peak", "dollars")
-
-
-def tokens(text: str) -> int:
-    """Tokens of a sequence: a number, with K or M for 1024 or 1024 times 1024 of them.
-
-    >>> tokens("1M"), tokens("640K"), tokens("4096")
-    (1048576, 655360, 4096)
-    """
-    number, factor = text.strip().replace("_", ""), 1
-    if number[-1:].upper() in ("K", "M"):
-        factor, number = {"K": K, "M": K * K}[number[-1].upper()], number[:-1]
-    if not (number.isascii() and number.isdigit() and 0 < int(number[:9]) * factor <= 2**30):
-        raise WeirError(f"--sequence must be tokens such as 65536, 640K or 1M, at most 1024M, not {text!r:.40}")
-    return int(number) * factor
-
-
-def graphed(asked: Asked, form: Form, progress: AbstractContextManager[Any]) -> None:
-    """Schedule the graph of a JSON file: recompute, and page where there is a second tier."""
-    from sim.planner.graphs import load
-    from sim.planner.paging import page
-    from sim.planner.rematerialise import rematerialise
-
-    if asked.objective not in (None, "time"):
-        raise WeirError(f"--objective {asked.objective!r:.40}: a graph is scheduled for time within its budget")
-    _files(asked)
-    problem = load(Path(asked.what))
-    problem = replace(problem, tiers=_tiers(asked, problem.tiers))
-    make = page if len(problem.tiers) > 1 else rematerialise
-    with progress as heard:
-        found = make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
-    made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
-    if asked.save is not None:
-        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
-    _draw(asked.plot, problem, found, asked.seconds)
-    if form is Form.JSON:
-        emit(form, _figures(problem, found), [], replace(made, times=("solve_seconds",)))
-    else:
-        show(*_scheduled(problem, found))
-
-
-def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The file's tiers, a device's in their place, and a budget in place of the first one's capacity."""
-    from sim.arch import device
-    from sim.planner.problem import Tier
-
-    if len(asked.on) > 1:
-        raise WeirError("a graph runs on one --on; several are for a model")
-    if asked.on:
-        one = device(asked.on[0])
-        link = one.link("host")
-        own = (Tier("device", one.memory.capacity),)
-        if link is not None and asked.host is not None:
-            rate = si(asked.link, "B/s", "--link") if asked.link else link.bandwidth
-            own = (*own, Tier("host", si(asked.host, "B", "--host"), rate, rate))
-    if asked.capacity is not None:
-        own = (replace(own[0], capacity=bytes_of(asked.capacity, "--budget")), *own[1:])
-    return own
-
-
-def _figures(problem: Any, found: Any) -> dict[str, Any]:
-    """A schedule's figures under stable names."""
-    from sim.planner.graph import graph
-
-    made = graph(problem)
-    return {
-        "schema": "weir.plan/1",
-        "problem": problem.name,
-        "seconds": found.value,
-        "overhead": found.value / made.once - 1 if made.once else 0.0,
-        "bound": found.bound,
-        "proven": found.proven,
-        "method": found.method,
-        "solve_seconds": found.seconds,
-        "budget": problem.tiers[0].capacity,
-        "everything_kept": made.full,
-        "runs": [run.task for run in found.runs],
-        "moves": [[m.buffer, m.source, m.target, m.start] for m in found.moves],
-    }
-
-
-def _scheduled(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
-    figures = _figures(problem, found)
-    proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the bound"
-    count = {name: figures["runs"].count(name) for name in dict.fromkeys(figures["runs"])}
-    again = sorted(((n, c) for n, c in count.items() if c > 1), key=lambda item: -item[1])
-    budget = fmt(problem.tiers[0].capacity, "B") if isfinite(problem.tiers[0].capacity) else "unlimited memory"
-    head = (
-        f"{problem.name}: {len(problem.tasks)} tasks in {budget} ({fmt(figures['everything_kept'], 'B')} would keep "
-        f"everything)\n{fmt(found.value, 's')}, {figures['overhead']:.2%} over one plain pass, {proof}; "
-        f"{len(found.moves)} copies between tiers\nfound by {found.method} in {found.seconds:.1f} s"
-    )
-    rows = tuple((name, str(times)) for name, times in again[:20])
-    if not rows:
-        return (f"{head}\nnothing is computed twice",)
-    left = (f"and {len(again) - 20} more: --json or --save has all",) if len(again) > 20 else ()
-    return f"{head}\n", Sheet("", ("computed again", "runs"), rows, right=(1,), notes=left)
 
 
 def trained(asked: Asked, form: Form) -> None:
@@ -128,8 +30,13 @@ def trained(asked: Asked, form: Form) -> None:
         raise WeirError(f"--strategy {asked.strategy!r:.40}{hint(asked.strategy, STRATEGIES)}")
     if asked.objective not in (None, *OBJECTIVES):
         raise WeirError(f"--objective {asked.objective!r:.40}{hint(asked.objective, OBJECTIVES)}")
-    _files(asked)
+    files(asked)
     settings = _settings(asked)
+    if asked.curve:
+        _curve(settings, asked, form)
+        return
+    if asked.layers is not None:
+        raise WeirError("--layers is for --curve; a step's plan is of the whole model")
     priced = _prices(settings, asked)
     with patience(f"planning {asked.what}") as advance:
         found = _best(asked, settings, priced, advance)
@@ -137,7 +44,7 @@ def trained(asked: Asked, form: Form) -> None:
     if asked.save is not None:
         held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
         save(asked.save, "save", held, made)
-    _draw(asked.plot, found.problem, found.plan, asked.seconds)
+    draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
         emit(form, {"schema": "weir.plan/1", **found.summary(), **cost}, [], made)
     else:
@@ -147,7 +54,6 @@ def trained(asked: Asked, form: Form) -> None:
 def _prices(settings: list[Any], asked: Asked) -> Any:
     """Prices of all clusters from one book; None where nothing asks for any and none are known."""
     from sim.arch.prices import prices
-    from sim.cli import ask
 
     own = ask.pairs(asked.price, "--price", "h20=1.5")
     try:
@@ -164,9 +70,29 @@ def _cost(found: Any, priced: Any) -> dict[str, float | None]:
     return {"usd_per_hour": rate, "usd": None if rate is None else rate * found.seconds / 3600}
 
 
-def _files(asked: Asked) -> None:
-    writable(asked.save, (".json",), "--save")
-    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+def _curve(settings: list[Any], asked: Asked, form: Form) -> None:
+    """The step of some layers, kernel by kernel, under one budget after another."""
+    from dataclasses import replace
+
+    from sim.planner.problem import Tier
+    from sim.planner.steps import step
+
+    if len(settings) > 1:
+        raise WeirError("--curve is of one --on")
+    [setting] = settings
+    count = setting.layers if asked.layers is None else min(ask.whole(asked.layers, "--layers"), setting.layers)
+    problem = step(setting, count)
+    if asked.host is not None:
+        host = Tier("host", setting.host / setting.ways, setting.rate, setting.rate)
+        problem = replace(problem, tiers=(*problem.tiers, host))
+    where = f"{setting.batch} x {setting.sequence:,} tokens on {setting.cluster.name}, divided by {setting.split}"
+    notes = (
+        f"{count} of {setting.layers} layers and the loss, {where}; bytes are a device's, beside weights, gradients "
+        f"and Adam ({setting.state_bytes:g} bytes a weight)",
+        f"assumed: tier {setting.tier}",
+        *(f"unverified: {setting.spec.unverified}" for _ in range(bool(setting.spec.unverified))),
+    )
+    curved(problem, asked, form, notes)
 
 
 def _best(asked: Asked, settings: list[Any], priced: Any, advance: Any) -> Any:
@@ -197,7 +123,7 @@ def _settings(asked: Asked) -> list[Any]:
     from sim.planner.passes import Setting
     from workloads.transformer import from_config
 
-    spec, length = from_config(asked.what).spec, tokens(str(asked.sequence))
+    spec, length = from_config(asked.what).spec, ask.tokens(str(asked.sequence))
     host = si(asked.host, "B", "--host") if asked.host else inf
     link = si(asked.link, "B/s", "--link") if asked.link else None
     if link == 0 or host == 0:
@@ -213,7 +139,7 @@ def _limited(made: Any, budget: str | None) -> Any:
     if budget is None:
         return made
     for pool in made.pools:
-        most = min(bytes_of(budget, "--budget"), float(pool.device.memory.capacity))
+        most = min(ask.bytes_of(budget, "--budget"), float(pool.device.memory.capacity))
         made = made.with_(f"{pool.name}.{pool.device.memory.name}.capacity", most)
     return made
 
@@ -239,28 +165,3 @@ def _step(found: Any, cost: dict[str, float | None], priced: Any) -> tuple[Sheet
         *(f"unverified: {s.spec.unverified}" for _ in range(bool(s.spec.unverified))),
     )
     return head, Sheet("", ("on one device", ""), tuple(rows), right=(1,), notes=notes)
-
-
-def _draw(path: str | None, problem: Any, found: Any, seconds: float) -> None:
-    """Draw the plan: streams and bytes over time, and overhead against budget where there is no second tier."""
-    if path is None:
-        return
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    from sim.planner.graph import graph
-    from sim.planner.rematerialise import curve
-    from sim.plot import plans
-
-    count = 2 if len(problem.tiers) > 1 else 3
-    figure, axes = plt.subplots(count, 1, figsize=(9, 3 * count), layout="constrained")
-    plans.streams(problem, found, axes[0])
-    plans.resident(problem, found, axes[1])
-    if count == 3:
-        made = graph(problem)
-        budgets = [made.least + i * (made.full - made.least) / (POINTS - 1) for i in range(POINTS)]
-        plans.overhead(curve(problem, budgets, seconds=seconds), axes[2])
-    figure.savefig(path)
-    plt.close(figure)

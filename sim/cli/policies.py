@@ -9,9 +9,9 @@ from typing import Any
 from einsum.errors import WeirError, hint
 from sim.arch import device
 from sim.cli import ask, data
+from sim.cli.ask import writable
 from sim.cli.data import Form
 from sim.cli.patience import patience
-from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.planner.placement import method

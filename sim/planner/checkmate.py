@@ -24,7 +24,6 @@ class Stages:
 
     graph: Graph
     model: Model
-    relaxed: bool = False
     run: dict[tuple[int, int], Variable] = field(default_factory=dict)
     keep: dict[tuple[int, int], Variable] = field(default_factory=dict)
     hold: dict[tuple[int, int], list[Variable]] = field(default_factory=dict)
@@ -35,8 +34,7 @@ class Stages:
         for t in range(len(graph.reads)):
             for i in range(t):
                 if graph.last[i] >= t:  # nobody needs it any more otherwise
-                    name = f"run_{t}_{i}"
-                    self.run[t, i] = model.number(name, 0, 1) if self.relaxed else model.binary(name)
+                    self.run[t, i] = model.binary(f"run_{t}_{i}")
             for b, writer in enumerate(graph.writer):
                 if writer < t and (writer >= 0 or graph.users[b] or b in graph.kept):
                     self.keep[t, b] = self.kept(f"keep_{t}_{b}") if t else 1.0
@@ -133,10 +131,10 @@ def _changes(s: Stages, t: int) -> dict[int, list[Any]]:
     return found
 
 
-def build(graph: Graph, *, relaxed: bool = False) -> Stages:
+def build(graph: Graph) -> Stages:
     """The programme that minimises seconds of recomputation, in units of one plain pass."""
     model = Model(f"{graph.problem.name}: recomputation".replace(" ", "_"))
-    s = Stages(graph, model, relaxed)
+    s = Stages(graph, model)
     for family in (written, continued, needed, accounted):
         model.add(family.__name__, family(s))
     model.minimise(total(graph.seconds[i] / graph.once * run for (_, i), run in s.run.items()) + 1.0)

@@ -1,26 +1,32 @@
 """Flows of pipeline-parallel training, and the orders that papers write down for them.
 
-1F1B: PipeDream-Flush / Megatron-LM (arXiv 2104.04473); GPipe (arXiv 1811.06965); V-shaped chunks: Qi et al. (arXiv
-2405.15362); vocabulary parallelism: Yeung et al. (arXiv 2411.05288), section 4 and 5.
+1F1B: PipeDream-Flush / Megatron-LM (arXiv 2104.04473); GPipe (arXiv 1811.06965); weights' gradients apart, and V-shaped
+chunks: Qi et al. (arXiv 2401.10241, 2405.15362); vocabulary parallelism: Yeung et al. (arXiv 2411.05288), sections 4
+and 5.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from einsum.errors import WeirError
-from sim.planner.pipeline import Flow, Hold, Node, Orders, Schedule, timed
-from sim.planner.repeating import repeating
+from sim.planner.pipeline import Flow, Hold, Node, Orders, Schedule, listed, timed
+from sim.planner.repeating import EDGE, Pattern, repeating
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds of the forward and backward pass on each device, for one microbatch."""
+    """Seconds of the forward and backward pass on each device, for one microbatch.
+
+    ``weights`` are those of the backward pass that only make weights' gradients: passes of their own, which nothing
+    waits for (zero bubble, Qi et al., arXiv 2401.10241); none where the backward pass is whole.
+    """
 
     forward: tuple[float, ...]
     backward: tuple[float, ...]
     lag: float | tuple[float, ...] = 0.0  # s, from a device to the next; of a tuple each device's, round to the first
+    weights: tuple[float, ...] = ()
 
     def between(self, one: int, other: int) -> float:
         """Seconds from one device to a neighbour; none to itself."""
@@ -33,6 +39,19 @@ class Stages:
         """Refuse lists of different lengths."""
         if not self.forward or len(self.forward) != len(self.backward):
             raise WeirError(f"{len(self.forward)} forward and {len(self.backward)} backward times; one of each a stage")
+        if self.weights and len(self.weights) != len(self.backward):
+            raise WeirError(f"weights' gradients take {len(self.weights)} times for {len(self.backward)} stages")
+        for part, whole in zip(self.weights, self.backward, strict=False):
+            if not 0 <= part <= whole:
+                raise WeirError(f"weights' gradients take {part:g} s of a backward pass of {whole:g} s")
+
+    def repeated(self, ways: int, turned: bool = False) -> Stages:
+        """So many chunks of an equal share of each stage's layers; every other time round backwards if ``turned``."""
+
+        def dealt(times: tuple[float, ...]) -> tuple[float, ...]:
+            return tuple(t / ways for way in range(ways) for t in (times[::-1] if turned and way % 2 else times))
+
+        return Stages(dealt(self.forward), dealt(self.backward), self.lag, dealt(self.weights))
 
 
 def chain(stages: Stages) -> Flow:
@@ -70,7 +89,7 @@ def chunks(parts: Stages, devices: Sequence[int]) -> Flow:
     """Chunks of layers on the devices named, in the order a microbatch passes them; each holds its share.
 
     Devices 0, 1, .., 0, 1, .. are interleaved 1F1B; 0, 1, .., 1, 0 the V shape. A chunk's share is one over the chunks
-    of its device.
+    of its device, held until its weights' gradients are made.
     """
     forward, backward = parts.forward, parts.backward
     if len(forward) != len(devices):
@@ -83,17 +102,19 @@ def chunks(parts: Stages, devices: Sequence[int]) -> Flow:
     for c in reversed(range(last + 1)):
         after = (f"B{c + 1}", f"F{c}") if c < last else (f"F{c}",)
         late = parts.between(devices[c + 1], devices[c]) if c < last else 0.0
-        nodes.append(Node(f"B{c}", devices[c], backward[c], after, late))
+        own = parts.weights[c] if parts.weights else 0.0
+        nodes.append(Node(f"B{c}", devices[c], backward[c] - own, after, late))
+    nodes += [Node(f"W{c}", devices[c], t, (f"B{c}",)) for c, t in reversed(list(enumerate(parts.weights)))]
     share = 1 / max(1, list(devices).count(devices[0]))
-    return Flow(tuple(nodes), tuple(Hold(f"F{c}", f"B{c}", share) for c in range(last + 1)))
+    end = "W" if parts.weights else "B"
+    return Flow(tuple(nodes), tuple(Hold(f"F{c}", f"{end}{c}", share) for c in range(last + 1)))
 
 
 def interleaved(stages: Stages, microbatches: int, ways: int = 2) -> Schedule:
     """Interleaved 1F1B: each device has ``ways`` chunks of an equal share of its layers (Megatron-LM's order)."""
     if ways < 2:
         raise WeirError(f"{ways} chunk a device; interleaving needs at least two (1F1B has one)")
-    forward, backward = ([t / ways for _ in range(ways) for t in each] for each in (stages.forward, stages.backward))
-    return interleaved_chunks(Stages(tuple(forward), tuple(backward), stages.lag), microbatches, ways)
+    return interleaved_chunks(stages.repeated(ways), microbatches, ways)
 
 
 def interleaved_chunks(parts: Stages, microbatches: int, ways: int = 2) -> Schedule:
@@ -124,8 +145,7 @@ def _turn(n: int, devices: int, ways: int) -> tuple[int, int]:
 
 def v_shape(stages: Stages) -> Flow:
     """Two chunks a device, each half of its layers, down the devices and up again."""
-    forward, backward = ([t / 2 for t in (*each, *each[::-1])] for each in (stages.forward, stages.backward))
-    return v_chunks(Stages(tuple(forward), tuple(backward), stages.lag))
+    return v_chunks(stages.repeated(2, turned=True))
 
 
 def v_chunks(parts: Stages) -> Flow:
@@ -136,7 +156,22 @@ def v_chunks(parts: Stages) -> Flow:
 
 def v_half(stages: Stages, microbatches: int, *, seconds: float = 20.0) -> Schedule:
     """The V shape in the repeating pattern that holds least: about half of 1F1B's microbatches, on all devices."""
-    return repeating(v_shape(stages), seconds=seconds).unrolled(microbatches)
+    return filled(repeating(v_shape(stages), seconds=seconds), microbatches)
+
+
+def filled(pattern: Pattern, microbatches: int) -> Schedule:
+    """The pattern run for so many microbatches; where weights' gradients are apart, a list schedule that holds no more
+    on any device if that is shorter: they then fill the waiting before the pattern settles, and after."""
+    made = pattern.unrolled(microbatches)
+    if not any(node.name.startswith("W") for node in pattern.flow.nodes):
+        return made
+    other = listed(pattern.flow, microbatches, [most + EDGE for most in made.held], urgent=_weights_last)
+    return min(made, replace(other, method="list within the pattern's room"), key=lambda found: found.seconds)
+
+
+def _weights_last(node: Node, microbatch: int) -> tuple[int, int, str]:
+    """Backward passes first, older microbatches first; weights' gradients when nothing else can run."""
+    return "BSTFW".index(node.name[0]), microbatch, node.name
 
 
 @dataclass(frozen=True)
@@ -164,15 +199,14 @@ def vocabulary(stages: Stages, vocab: Vocabulary) -> Flow:
 
 def divided(plain: Flow, vocab: Vocabulary) -> Flow:
     """A flow of forward and backward passes with the output layer divided over all its devices between them."""
-    half = len(plain.nodes) // 2
-    down, up = plain.nodes[:half], list(plain.nodes[half:])
+    down, up, rest = ([n for n in plain.nodes if n.name.startswith(kind)] for kind in "FBW")
     outs = [Node(f"S{i}", i, vocab.s[i], (down[-1].name,)) for i in range(plain.devices)]
     every = tuple(node.name for node in outs)
     tees = [Node(f"T{i}", i, vocab.t[i], every, vocab.reduce) for i in range(plain.devices)]
     gate = every if vocab.barriers == 1 else tuple(node.name for node in tees)
     up[0] = Node(up[0].name, up[0].device, up[0].seconds, gate, vocab.reduce)
     between, after = (outs, tees) if vocab.barriers == 1 else ([*outs, *tees], [])
-    return Flow((*down, *between, *up, *after), plain.holds)
+    return Flow((*down, *between, *up, *after, *rest), plain.holds)
 
 
 def vocabulary_parallel(

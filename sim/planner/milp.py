@@ -129,14 +129,17 @@ class Model:
 
     def _missed(self, values: Mapping[str, float]) -> str | None:
         """The family of a row that the values break, if there is one."""
-        for family, row in self._rows:
-            terms = [c * values[v.name] for v, c in row.items()]
-            slack = sum(terms) + row.constant
-            allowed = TOLERANCE * max(1.0, abs(row.constant), *map(abs, terms))
-            wrong = {1: slack < -allowed, -1: slack > allowed, 0: abs(slack) > allowed}[row.sense]
-            if wrong:
-                return family
-        return None
+        return next((family for family, row in self._rows if not holds(row, values)), None)
+
+
+def holds(row: Row | bool, values: Mapping[str, float]) -> bool:
+    """Whether an inequality holds at values by name, to within the tolerance; one between numbers is its own answer."""
+    if isinstance(row, bool):
+        return row
+    terms = [c * values[v.name] for v, c in row.items()]
+    slack = sum(terms) + row.constant
+    allowed = TOLERANCE * max(1.0, abs(row.constant), *map(abs, terms))
+    return bool({1: slack >= -allowed, -1: slack <= allowed, 0: abs(slack) <= allowed}[row.sense])
 
 
 def _settled(variable: Variable) -> float:

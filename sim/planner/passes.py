@@ -13,7 +13,7 @@ from mappings.tree import Spatial
 from sim.arch import Cluster, tier
 from sim.model.estimate import Estimate, estimate
 from sim.planner.skeleton import Layer
-from workloads.spec import Experts, Spec
+from workloads.spec import Spec
 from workloads.training import forward, loss
 from workloads.transformer import Transformer
 
@@ -52,10 +52,6 @@ class Setting:
             raise WeirError(f"unknown split {self.split!r}{hint(self.split, SPLITS)}")
         if self.zero not in (1, 2, 3):
             raise WeirError(f"ZeRO stage {self.zero}: 1, 2 or 3")
-        if len(self.spec.layers) > 1:
-            raise WeirError(f"{self.spec.name}: layers of several kinds cannot be planned yet; one kind can")
-        if isinstance(self.spec.layers[0].network, Experts):
-            raise WeirError(f"{self.spec.name}: experts cannot be planned in training yet; a dense network can")
         if len(self.cluster.pools) > 1:
             raise WeirError(f"{self.cluster.name}: training is planned on one pool of like devices")
 
@@ -72,7 +68,7 @@ class Setting:
     @property
     def layers(self) -> int:
         """Layers of the model."""
-        return self.spec.layers[0].times
+        return sum(kind.times for kind in self.spec.layers)
 
     @property
     def rate(self) -> float:
@@ -112,15 +108,16 @@ def _core(einsum: Einsum) -> bool:
 
 @dataclass(frozen=True)
 class Work:
-    """What a layer and the loss do on one device: bytes and seconds."""
+    """What a layer of one kind (by its number) and the loss do on one device: bytes and seconds."""
 
     setting: Setting
+    kind: int = 0
 
     @cached_property
     def layer(self) -> Layer:
         """The layer's two passes."""
         s = self.setting
-        return Layer(forward(s.spec, batch=s.batch, sequence=s.sequence))
+        return Layer(forward(s.spec, s.spec.layers[self.kind], batch=s.batch, sequence=s.sequence))
 
     @cached_property
     def loss(self) -> Layer:
@@ -216,17 +213,17 @@ class Work:
     @cached_property
     def model_operations(self) -> float:
         """Multiply-adds of a step, two operations each: those of the forward pass three times, nothing recomputed."""
-        once = self.setting.layers * _products(self.layer.forward) + _products(self.loss.forward)
-        return 3 * once
+        return 3 * (sum(_products(made.layer.forward) for made in stack(self.setting)) + _products(self.loss.forward))
 
     def alpha(self) -> float:
-        """MEMO's equation: the largest fraction of tokens whose other tensors are swapped, such that a layer's
+        """MEMO's equation: the largest fraction of tokens whose other tensors are swapped, such that every layer's
         transfer hides behind its forward pass, (anchors + alpha others) / link <= seconds, and all layers but two fit
-        the host, (n - 2) (anchors + alpha others) <= host; from 0 to 1. Statistics stay on the device."""
-        s = self.setting
-        hidden = self.forward * s.rate
-        fits = s.host / s.ways / max(s.layers - 2, 1)
-        return max(0.0, min(1.0, (min(hidden, fits) - self.anchors) / self.others))
+        the host, sum of (anchors + alpha others) <= host; from 0 to 1. Statistics stay on the device."""
+        s, layers = self.setting, stack(self.setting)
+        swapped = layers[:-2] or layers[:1]
+        hidden = min((made.forward * s.rate - made.anchors) / made.others for made in layers)
+        room = s.host / s.ways - sum(made.anchors for made in swapped)
+        return max(0.0, min(1.0, hidden, room / sum(made.others for made in swapped)))
 
 
 def _gathered_first(cascade: Cascade) -> Cascade:
@@ -269,6 +266,11 @@ def _products(cascade: Cascade) -> float:
 
 
 @lru_cache(maxsize=64)
-def work(setting: Setting) -> Work:
+def work(setting: Setting, kind: int = 0) -> Work:
     """The work of a setting, computed once."""
-    return Work(setting)
+    return Work(setting, kind)
+
+
+def stack(setting: Setting) -> tuple[Work, ...]:
+    """The work of each layer; kinds come one after the other, as the model lists them."""
+    return tuple(work(setting, kind) for kind, one in enumerate(setting.spec.layers) for _ in range(one.times))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum.errors import WeirError
 from sim.planner.pipeline import Flow, Pass, Schedule, listed, lower_bound, timed
+
+if TYPE_CHECKING:
+    from sim.planner.milp import Row
 
 
 def exact(flow: Flow, batches: int, limits: Sequence[float] | None = None, *, seconds: float = 60.0) -> Schedule:
@@ -20,7 +23,7 @@ def exact(flow: Flow, batches: int, limits: Sequence[float] | None = None, *, se
     from sim.planner import milp
 
     known = listed(flow, batches, limits)
-    program = _Program(flow, batches, limits, known.seconds)
+    program = Program(flow, batches, limits, known.seconds)
     model = milp.Model("pipeline")
     begins = {one: model.number(f"s{one[0]}_{one[1]}") for one in known.start}
     first = {pair: model.binary("o" + "_".join(map(str, (*pair[0], *pair[1])))) for pair in program.pairs}
@@ -29,7 +32,7 @@ def exact(flow: Flow, batches: int, limits: Sequence[float] | None = None, *, se
     model.add("microbatches in turn", program.turns(begins))
     model.add("one pass at a time", program.apart(begins, first))
     model.add("limits", program.limits(begins))
-    model.add("until the last", (begins[one] + flow.nodes[one[0]].seconds <= last for one in known.start))
+    model.add("until the last", program.ended(begins, last))
     model.minimise(last)
     start = {begins[one].name: at for one, at in known.start.items()} | {"last": known.seconds}
     start |= {var.name: float(known.start[a] < known.start[b]) for (a, b), var in first.items()}
@@ -47,7 +50,7 @@ def exact(flow: Flow, batches: int, limits: Sequence[float] | None = None, *, se
 
 
 @dataclass(frozen=True)
-class _Program:
+class Program:
     """The rows of the programme for a flow; ``big`` is a time by which a schedule is known to end."""
 
     flow: Flow
@@ -67,25 +70,30 @@ class _Program:
             for j in range(self.batches)
         )
 
-    def dependences(self, begins: Mapping[Pass, Any]) -> Iterator[Any]:
+    def dependences(self, begins: Mapping[Pass, Any]) -> Iterator[Row]:
         """A pass begins once those it comes after have ended and reached it: s_b >= s_a + t_a + lag."""
         for n, earlier in enumerate(self.flow.before):
             for b in earlier:
                 wait = self.flow.nodes[b].seconds + self.flow.nodes[n].lag
                 yield from (begins[n, k] >= begins[b, k] + wait for k in range(self.batches))
 
-    def turns(self, begins: Mapping[Pass, Any]) -> Iterator[Any]:
+    def ended(self, begins: Mapping[Pass, Any], last: Any) -> Iterator[Row]:
+        """No pass ends after the last: s + t <= last."""
+        for (n, _), begin in begins.items():
+            yield begin + self.flow.nodes[n].seconds <= last
+
+    def turns(self, begins: Mapping[Pass, Any]) -> Iterator[Row]:
         """Microbatches pass a node in turn: s_{n,k+1} >= s_{n,k} + t_n."""
         for n, node in enumerate(self.flow.nodes):
             yield from (begins[n, k + 1] >= begins[n, k] + node.seconds for k in range(self.batches - 1))
 
-    def apart(self, begins: Mapping[Pass, Any], first: Mapping[tuple[Pass, Pass], Any]) -> Iterator[Any]:
+    def apart(self, begins: Mapping[Pass, Any], first: Mapping[tuple[Pass, Pass], Any]) -> Iterator[Row]:
         """Of two passes on a device one ends before the other begins: s_a + t_a <= s_b + T (1 - o), and the reverse."""
         for (a, b), order in first.items():
             yield begins[a] + self.flow.nodes[a[0]].seconds <= begins[b] + self.big * (1 - order)
             yield begins[b] + self.flow.nodes[b[0]].seconds <= begins[a] + self.big * order
 
-    def limits(self, begins: Mapping[Pass, Any]) -> Iterator[Any]:
+    def limits(self, begins: Mapping[Pass, Any]) -> Iterator[Row]:
         """Of a limit of L microbatches, number k + L begins to hold once number k has ended: s >= s' + t'."""
         if self.most is None:
             return

@@ -13,12 +13,15 @@ from functools import cache, cached_property
 from itertools import count
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum.errors import Infeasible, WeirError, hint
 from sim.arch.files import Table, read
 from sim.planner.affine import Convex, evaluate
 from sim.units import fmt, si
+
+if TYPE_CHECKING:
+    from sim.planner.milp import Row
 
 FOLDER = Path(__file__).parent / "methods"
 TOLERANCE = 1e-6
@@ -170,9 +173,9 @@ class Placement:
 
         model = milp.Model(self.method.name)
         unknown = {name: model.number(name, 0.0, 1.0) for name in self.method.fractions if name not in self.fixed}
-        names, peaks = self.names(self.sought), _Peaks(model, unknown)
-        model.add("each class lies somewhere", self._whole(unknown))
-        model.add("memories hold what they must", self._within(names, peaks))
+        names, peaks = self.names(self.sought), Peaks(model, unknown)
+        model.add("each class lies somewhere", self.whole(unknown))
+        model.add("memories hold what they must", self.within(names, peaks))
         total: Any = 0.0
         for stage in self.method.stages:
             runs = evaluate(stage.runs, names, stage.name)
@@ -186,18 +189,24 @@ class Placement:
         fractions = {name: self.fixed.get(name, found.get(name, 0.0)) for name in self.method.fractions}
         return fractions, solved.objective, solved.proven
 
-    def _whole(self, unknown: Mapping[str, Any]) -> Iterator[Any]:
-        """The fractions of each class over its tiers sum to one."""
+    def whole(self, unknown: Mapping[str, Any]) -> Iterator[Row]:
+        """The fractions of each class over its tiers sum to one: sum of class.tier = 1."""
         for name, tiers in self.method.classes:
             yield sum(self.fixed.get(f"{name}.{t}", unknown.get(f"{name}.{t}", 0.0)) for t in tiers) == 1
 
-    def _within(self, names: Mapping[str, Any], peaks: _Peaks, besides: str = "") -> Iterator[Any]:
+    def within(self, names: Mapping[str, Any], peaks: Peaks, besides: str = "") -> Iterator[Row]:
         """What a memory holds at any moment is no more than its capacity: bytes <= capacity, each scaled by it."""
         for store in (s for s in self.method.stores if s.name != besides):
             most = evaluate(store.most, names, store.name)
             for held in store.holds:
                 size = evaluate(held, names, store.name)
                 yield peaks.row(_convex(size) * (1.0 / max(most, 1.0))) <= most / max(most, 1.0)
+
+    @staticmethod
+    def topped(one: Store, names: Mapping[str, Any], peaks: Peaks, top: Any, scale: float) -> Iterator[Row]:
+        """What one memory holds at any moment is no more than the top, both scaled: bytes / scale <= top."""
+        for held in one.holds:
+            yield peaks.row(_convex(evaluate(held, names, one.name)) * (1 / scale)) <= top
 
     def _short(self) -> Infeasible:
         """Why nothing fits: how much of which memory would do, as the others are, or at least with boundless others."""
@@ -219,13 +228,13 @@ class Placement:
 
         model = milp.Model(self.method.name)
         unknown = {name: model.number(name, 0.0, 1.0) for name in self.method.fractions if name not in self.fixed}
-        names, peaks = self.names(self.sought), _Peaks(model, unknown)
-        model.add("each class lies somewhere", self._whole(unknown))
+        names, peaks = self.names(self.sought), Peaks(model, unknown)
+        model.add("each class lies somewhere", self.whole(unknown))
         [one] = [s for s in self.method.stores if s.name == store]
         if others:
-            model.add("the others hold what they must", self._within(names, peaks, besides=store))
+            model.add("the others hold what they must", self.within(names, peaks, besides=store))
         scale, top = 1e9, model.number("top")
-        model.add("held", (peaks.row(_convex(evaluate(h, names, store)) * (1 / scale)) <= top for h in one.holds))
+        model.add("held", self.topped(one, names, peaks, top, scale))
         model.minimise(top)
         most = float(evaluate(one.most, names, store))
         try:
@@ -281,7 +290,7 @@ def _convex(value: Any) -> Convex:
     return value if isinstance(value, Convex) else Convex(float(value))
 
 
-class _Peaks:
+class Peaks:
     """Turns what a formula holds into rows: each largest-of becomes a variable above all of its arms."""
 
     def __init__(self, model: Any, unknown: Mapping[str, Any]) -> None:
@@ -296,7 +305,12 @@ class _Peaks:
         return milp.total([*linear, *(each * self._above(arms) for each, arms in convex.peaks)]) + convex.constant
 
     def _above(self, arms: tuple[Convex, ...]) -> Any:
-        """A variable that is no less than any arm: peak >= arm."""
+        """A variable that is no less than any arm."""
         peak = self.model.number(f"peak{next(self.numbers)}", None)
-        self.model.add("a peak is above its arms", [peak - self.row(arm) >= 0 for arm in arms])
+        self.model.add("a peak is above its arms", self.above(peak, arms))
         return peak
+
+    def above(self, peak: Any, arms: tuple[Convex, ...]) -> Iterator[Row]:
+        """A peak is no less than any of its arms: peak >= arm."""
+        for arm in arms:
+            yield peak - self.row(arm) >= 0

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from einsum.errors import Infeasible, WeirError
 from sim.serving.trace import Trace
+
+if TYPE_CHECKING:
+    from sim.planner.milp import Row
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-6
@@ -116,32 +119,62 @@ def rent(
 
     Raises :class:`Infeasible` for a bucket that no template serves, or where the stock does not suffice.
     """
-    from sim.planner import milp
-
     began = monotonic()
     _check(wanted, templates, load)
-    parts = slices or 1
-    able = [(b, t) for b in range(len(wanted)) for t in range(len(templates)) if np.isfinite(load[b, t])]
-    model = milp.Model("purchase")
-    count = [model.integer(f"n{t}") for t in range(len(templates))]
-    share = {
-        (b, t): model.integer(f"x{b}_{t}", 0, parts) if slices else model.number(f"x{b}_{t}", 0, 1) for b, t in able
-    }
-    model.add("every bucket is served", _served(len(wanted), share, parts))
-    model.add("no template is overloaded", _borne(len(templates), share, load, count, parts))
-    model.add("devices in stock", _stocked(templates, count, stock or {}))
-    model.minimise(milp.total(t.usd_per_hour * n for t, n in zip(templates, count, strict=True)))
+    model, count, share = _programme(templates, load, slices, stock or {})
+    model.minimise(sum(t.usd_per_hour * n for t, n in zip(templates, count, strict=True)))
     start = None if stock else _greedy(templates, load, slices)
-    solved = model.solve(seconds=seconds, start=start, solver=solver)
+    try:
+        solved = model.solve(seconds=seconds, start=start, solver=solver)
+    except Infeasible:
+        raise _short(templates, load, slices, stock or {}, solver) from None
     shares = np.zeros(load.shape)
     for (b, t), variable in share.items():
-        shares[b, t] = solved[variable] / parts
+        shares[b, t] = solved[variable] / (slices or 1)
     counts = tuple(round(solved[n]) for n in count)
     made = Purchase(
         tuple(templates), tuple(wanted), counts, shares, solved.bound, solved.proven, monotonic() - began
     )  # fmt: skip
     check(made, load, stock or {})
     return made
+
+
+def _programme(
+    templates: Sequence[Template], load: Array, slices: int | None, stock: Mapping[str, int]
+) -> tuple[Any, list[Any], dict[tuple[int, int], Any]]:
+    """The programme without an objective, its counts and its shares."""
+    from sim.planner import milp
+
+    parts, model = slices or 1, milp.Model("purchase")
+    count = [model.integer(f"n{t}") for t in range(len(templates))]
+    able = [(int(b), int(t)) for b, t in zip(*np.nonzero(np.isfinite(load)), strict=True)]
+    share = {
+        (b, t): model.integer(f"x{b}_{t}", 0, parts) if slices else model.number(f"x{b}_{t}", 0, 1) for b, t in able
+    }
+    model.add("every bucket is served", served(len(load), share, parts))
+    model.add("no template is overloaded", borne(len(templates), share, load, count, parts))
+    model.add("devices in stock", stocked(templates, count, stock))
+    return model, count, share
+
+
+def _short(
+    templates: Sequence[Template], load: Array, slices: int | None, stock: Mapping[str, int], solver: str
+) -> Infeasible:
+    """How many of which device would do, as the others are; the miss is the least of these over what there is."""
+    from sim.planner.milp import Unfinished
+
+    lines, miss = [], inf
+    for name, most in stock.items():
+        model, count, _ = _programme(templates, load, slices, {n: s for n, s in stock.items() if n != name})
+        model.minimise(sum(dict(t.uses).get(name, 0) * n for t, n in zip(templates, count, strict=True)))
+        try:
+            need = round(model.solve(solver=solver).objective)
+        except (Infeasible, Unfinished):
+            continue
+        lines.append(f"{need:,} of {name} instead of {most:,}")
+        miss = min(miss, need / most if most else inf)
+    more = f"{', or '.join(lines)} would do" if lines else "more of several devices are needed"
+    return Infeasible(f"the stock does not bear this load: {more}", miss)
 
 
 def _check(wanted: Sequence[Bucket], templates: Sequence[Template], load: Array) -> None:
@@ -156,21 +189,21 @@ def _check(wanted: Sequence[Bucket], templates: Sequence[Template], load: Array)
             )
 
 
-def _served(wanted: int, share: Mapping[tuple[int, int], Any], parts: int) -> Iterator[Any]:
+def served(wanted: int, share: Mapping[tuple[int, int], Any], parts: int) -> Iterator[Row]:
     """A bucket's shares sum to the whole: sum over templates of x = parts."""
     for b in range(wanted):
         yield sum(x for (at, _), x in share.items() if at == b) == parts
 
 
-def _borne(
+def borne(
     templates: int, share: Mapping[tuple[int, int], Any], load: Array, count: Sequence[Any], parts: int
-) -> Iterator[Any]:
+) -> Iterator[Row]:
     """A template's load is no more than its copies: sum over buckets of load x share <= n."""
     for t in range(templates):
         yield sum(load[b, at] / parts * x for (b, at), x in share.items() if at == t) <= count[t]
 
 
-def _stocked(templates: Sequence[Template], count: Sequence[Any], stock: Mapping[str, int]) -> Iterator[Any]:
+def stocked(templates: Sequence[Template], count: Sequence[Any], stock: Mapping[str, int]) -> Iterator[Row]:
     """Devices of a kind in all copies are no more than there are: sum of uses x n <= stock."""
     for name, most in stock.items():
         used = [dict(t.uses).get(name, 0) * n for t, n in zip(templates, count, strict=True) if dict(t.uses).get(name)]

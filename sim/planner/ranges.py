@@ -10,14 +10,14 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import inf
+from math import ceil, inf
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from einsum.errors import Infeasible, WeirError
-from sim.planner.milp import Progress
+from sim.planner.milp import Progress, Row
 
 Ranges = tuple[tuple[int, int], ...]  # by node: the first layer, and the one after the last; an empty range is unused
 SCALE = 1 << 30  # the largest capacity as an integer, for scipy's maximum flow
@@ -53,7 +53,9 @@ class Network:
             raise WeirError("a network needs layers and nodes")
         if sum(len(node.rates) for node in self.nodes) < self.layers:
             held = sum(len(node.rates) for node in self.nodes)
-            raise Infeasible(f"all nodes together hold {held} of {self.layers} layers", self.layers / held)
+            more = ceil((self.layers - held) / max(len(node.rates) for node in self.nodes))
+            raise Infeasible(f"all nodes together hold {held} of {self.layers} layers; "
+                             f"{more} more like the largest would do", self.layers / held)  # fmt: skip
 
     def link(self, source: int, target: int) -> float:
         """Tokens a second from one node to another."""
@@ -225,7 +227,7 @@ def place(
     most = network.most
     if value >= most * (1 - 1e-6):
         return Placed(network, known, value, max(value, most), True, "template", monotonic() - began)
-    rows = _Helix(network, milp.Model("ranges"))
+    rows = Helix(network, milp.Model("ranges"))
     rows.build(most)
     start = rows.start(known) if value else None
     try:
@@ -243,7 +245,7 @@ def place(
     return Placed(network, found, reached, max(bound, reached), proven, "mip", monotonic() - began)
 
 
-class _Helix:
+class Helix:
     """The programme: ranges as integers, which nodes follow which as binaries, and the flow through them."""
 
     def __init__(self, network: Network, model: Any) -> None:
@@ -271,14 +273,15 @@ class _Helix:
         self.model.add("all layers", self.passed())
         self.model.minimise(-most * sum(self.flows[-1, n] for n in range(len(self.network.nodes))))
 
-    def within(self) -> Iterator[Any]:
+    def within(self) -> Iterator[Row]:
         """A node holds one range at most, inside the model: sum of y <= 1, s + length <= L."""
         for n in range(len(self.network.nodes)):
             yield sum(self.length[n]) <= 1
             yield self.stop(n) <= self.network.layers
 
-    def order(self) -> Iterator[Any]:
-        """An open edge joins ranges in order: s_b <= e_a, e_a + 1 <= e_b; it enters at layer 0 and leaves after L."""
+    def order(self) -> Iterator[Row]:
+        """An open edge joins ranges in order: s_b <= e_a, e_a + 1 <= e_b; it enters at layer 0 and leaves after L:
+        s_b <= L (1 - d) and e_a >= L d."""
         layers = self.network.layers
         for (a, b), is_open in self.open.items():
             if a < 0:
@@ -289,24 +292,24 @@ class _Helix:
                 yield self.first[b] <= self.stop(a) + layers * (1 - is_open)
                 yield self.stop(a) + 1 <= self.stop(b) + (layers + 1) * (1 - is_open)
 
-    def carried(self) -> Iterator[Any]:
+    def carried(self) -> Iterator[Row]:
         """An edge carries nothing unless open, and no more than its link: f <= link x d."""
         for (a, b), is_open in self.open.items():
             ends = [self.network.nodes[n].rates for n in (a, b) if n >= 0]
             room = min(self.network.link(a, b), *(max(rates) for rates in ends))
             yield self.flows[a, b] <= min(1.0, room / self.most) * is_open
 
-    def kept(self) -> Iterator[Any]:
-        """What enters a node leaves it."""
+    def kept(self) -> Iterator[Row]:
+        """What enters a node leaves it: sum of f in = sum of f out."""
         for n in range(len(self.network.nodes)):
             yield self._into(n) == sum(f for (a, _), f in self.flows.items() if a == n)
 
-    def computed(self) -> Iterator[Any]:
+    def computed(self) -> Iterator[Row]:
         """What enters a node is no more than it computes of its range: sum of f <= sum of rate x y."""
         for n, node in enumerate(self.network.nodes):
             yield self._into(n) <= sum(r / self.most * y for r, y in zip(node.rates, self.length[n], strict=True))
 
-    def passed(self) -> Iterator[Any]:
+    def passed(self) -> Iterator[Row]:
         """Every token passes all layers: L x (what enters) <= sum over nodes of layers a second."""
         entered = sum(self.flows[-1, n] for n in range(len(self.network.nodes)))
         layers = [

@@ -1,87 +1,58 @@
-"""The least recomputation that fits a budget: a quick schedule, then Checkmate's programme, or its relaxation."""
+"""The least recomputation that fits a budget: a quick schedule, a programme of one cut, Checkmate's or one of more."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any
 
 from einsum.errors import Infeasible, WeirError
+from sim.planner import checkmate, cuts
 from sim.planner.check import check
-from sim.planner.checkmate import Stages, build, order_of, start_of
-from sim.planner.evict import Score, best, evict, scores, trim
+from sim.planner.evict import best, evict, scores, trim
 from sim.planner.graph import Graph, graph, peak, spent, within
-from sim.planner.milp import Progress
+from sim.planner.milp import TOLERANCE, Progress, Unfinished
 from sim.planner.problem import Plan, Problem
 from sim.planner.timeline import Step, dropping, timed
 
-LARGE = 200  # tasks beyond which the programme is only solved as a relaxation that guides the eviction
-HUGE = 400  # and beyond which not even that pays
+LARGE = 200  # tasks beyond which Checkmate's programme is too large
+SEVERAL = 8  # cuts there in its stead, relaxed
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An order of runs, how it was found, and seconds that no order can do without."""
+    """An order of runs, how it was found, and seconds that no other can do without."""
 
     order: tuple[int, ...]
     method: str
-    bound: float
+    bound: float  # over schedules in Checkmate's stages
+    floor: float = 0.0  # over all whose tasks first run in the order listed
 
 
 def rematerialise(
-    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", progress: Progress | None = None,
-    start: Sequence[int] | None = None,
+    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", progress: Progress | None = None
 ) -> Plan:  # fmt: skip
     """The plan of least compute seconds whose bytes fit the first tier, tasks dropped values and computed them anew.
 
-    Tasks first run in the order listed, and between two of them any earlier ones run again at most once, in that order
-    too: the programme's bound and proof are over such schedules. A quicker one that leaves them carries the bound that
-    holds for all, every task once. Every plan is checked. Raises :class:`Infeasible` with the least budget found when
-    nothing fits, :class:`WeirError` for a bad problem.
+    Tasks first run in the order listed, and so bound and proof are over such schedules; where Checkmate's programme is
+    what bounds, earlier tasks run again between two of them at most once, in that order too. A quicker schedule that
+    leaves these stages carries the bound that holds without them. Every plan is checked. Raises :class:`Infeasible`
+    with the least budget found when nothing fits, :class:`WeirError` for a bad problem.
     """
     began = monotonic()
     made = graph(problem)
-    found = improve(made, quick(made, start), seconds, solver, progress)
+    found = improve(made, quick(made), seconds, solver, progress)
     beyond = spent(made, found.order) < found.bound * (1 - 1e-9)
-    plan = timed(problem, steps(made, found.order), found.method, made.once if beyond else found.bound)
+    plan = timed(problem, steps(made, found.order), found.method, found.floor if beyond else found.bound)
     check(problem, plan)
     return replace(plan, seconds=monotonic() - began)
 
 
-def curve(problem: Problem, budgets: Iterable[float], *, seconds: float = 60.0, solver: str = "highs") -> Any:
-    """Overhead (seconds beyond one plain pass, as a fraction of it) against bytes: a DataFrame, one row a budget.
-
-    ``seconds`` is for all budgets together. A schedule that fits a smaller budget is where the next larger one starts,
-    so the overhead never rises with the budget; a budget that nothing fits has ``nan``.
-    """
-    import pandas as pd
-
-    made, start = graph(problem), None
-    rows: list[dict[str, Any]] = []
-    wanted = sorted(budgets)
-    for budget in wanted:
-        tried = within(made, budget)
-        try:
-            found = improve(tried, quick(tried, start), seconds / len(wanted), solver, None)
-        except Infeasible:
-            rows.append({"budget": budget, "share": budget / made.full})
-            continue
-        start = found.order
-        over, floor = spent(made, start) / made.once - 1, max(found.bound / made.once - 1, 0.0)
-        rows.append({"budget": budget, "share": budget / made.full, "overhead": over, "bound": min(over, floor),
-                     "peak": peak(made, start), "method": found.method})  # fmt: skip
-    return pd.DataFrame(rows, columns=["budget", "share", "overhead", "bound", "peak", "method"])
-
-
-def quick(made: Graph, start: Sequence[int] | None = None) -> Found | None:
-    """A schedule by eviction, or ``start`` if that is better; None where neither fits."""
+def quick(made: Graph) -> Found | None:
+    """A schedule by eviction; None where none fits."""
     _fits(made)
-    options = [(spent(made, start), "given", list(start))] if start and peak(made, start) <= made.budget else []
     heuristic = best(made)
-    if heuristic:
-        options.append((spent(made, heuristic[1]), *heuristic))
-    return Found(tuple(min(options)[2]), min(options)[1], made.once) if options else None
+    return heuristic and Found(tuple(heuristic[1]), heuristic[0], made.once, made.once)
 
 
 def _fits(made: Graph) -> None:
@@ -108,48 +79,68 @@ def attempt(made: Graph, budget: float) -> Iterator[bool]:
 
 
 def improve(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found:
-    """The best that the programme finds in ``seconds``, never worse than what is known.
+    """The best that the programmes find in ``seconds``, never worse than what is known.
 
     Raises :class:`Infeasible` where nothing is known and nothing is found.
     """
-    if known and (spent(made, known.order) <= made.once or len(made.reads) > HUGE):
+    if known and spent(made, known.order) <= made.once:
         return known
-    large = len(made.reads) > LARGE
-    s = build(made, relaxed=large)
-    start = start_of(s, known.order) if known and not large else None
+    small = len(made.reads) <= LARGE
+    found, floor = known, made.once
+    for count in (1,) if small else (1, SEVERAL):
+        found, bound = _cut(made, found, count, seconds / 3, solver)
+        floor = max(floor, bound)
+        if found and (least := spent(made, found.order)) <= floor * (1 + TOLERANCE):  # all that a solver proves
+            return replace(found, bound=least, floor=least)
+    if small:
+        found = _staged(made, found, seconds * 2 / 3, solver, progress)
+    if not found:
+        raise _nothing(made, False)
+    return replace(found, bound=max(found.bound, floor), floor=floor)
+
+
+def _cut(made: Graph, known: Found | None, count: int, seconds: float, solver: str) -> tuple[Found | None, float]:
+    """The programme of so many cuts: a schedule by evicting what it does not keep, where that is better than what is
+    known, and seconds that no schedule can do without. Several cuts are only relaxed."""
+    c = cuts.build(made, cuts.moments(made, count), relaxed=count > 1)
+    start = cuts.start_of(c, known.order) if known and count == 1 else None
+    try:
+        solved = c.model.solve(seconds=seconds, start=start, solver=solver)
+    except Infeasible:
+        raise _nothing(made, True) from None
+    except Unfinished as why:
+        return known and replace(known, method=f"{known.method}; {why}"), made.once
+    rounded = best(made, iter([("", cuts.kept_by(c, solved.values))]))
+    what = f"eviction of what {len(c.at)} cuts do not keep, {solver}"
+    return _better(made, known, rounded and Found(tuple(rounded[1]), what, made.once)), solved.bound * made.once
+
+
+def _better(made: Graph, known: Found | None, other: Found | None) -> Found | None:
+    """The quicker of two schedules; the known one of two alike."""
+    both = [found for found in (known, other) if found]
+    return min(both, key=lambda found: spent(made, found.order), default=None)
+
+
+def _staged(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found | None:
+    """Checkmate's programme from what is known."""
+    s = checkmate.build(made)
+    start = checkmate.start_of(s, known.order) if known else None
     try:
         solved = s.model.solve(seconds=seconds, start=start, solver=solver, progress=progress)
     except WeirError as why:  # no better answer in time (or none at all in stages): what is known stands
         if known is None:
             raise _nothing(made, isinstance(why, Infeasible)) from None
         return replace(known, method=f"{known.method}; {why}")
-    options = [(spent(made, known.order), known.method, list(known.order))] if known else []
-    if large:
-        rounded = best(made, iter([("", kept_by(s, solved.values))]))
-        if rounded:
-            options.append((spent(made, rounded[1]), "Checkmate's relaxation rounded by eviction", rounded[1]))
-    elif peak(made, order := order_of(s, solved.values)) <= made.budget:  # within our tolerance too, which is none
-        order = trim(made, order)
-        options.append((spent(made, order), f"Checkmate, {solver}", order))
-    if not options:
-        raise _nothing(made, False)
-    _, method, runs = min(options)
-    return Found(tuple(runs), method, max(made.once, solved.bound * made.once))
+    order, bound = checkmate.order_of(s, solved.values), solved.bound * made.once
+    if peak(made, order) > made.budget:  # within our tolerance too, which is none
+        return known and replace(known, bound=bound)
+    found = _better(made, known, Found(tuple(trim(made, order)), f"Checkmate, {solver}", bound))
+    return found and replace(found, bound=bound)
 
 
 def _nothing(made: Graph, proven: bool) -> Infeasible:
     no = "no schedule fits" if proven else "no schedule found in"
     return Infeasible(f"{made.problem.name}: {no} {made.budget:,.0f} bytes; {smallest(made):,.0f} would do")
-
-
-def kept_by(s: Stages, values: Any) -> Score:
-    """A score that drops what the relaxation keeps least over the stages to its next use."""
-
-    def score(buffer: int, task: int, resident: frozenset[int]) -> float:
-        variable = s.keep.get((task + 1, buffer))
-        return -values[variable.name] if variable is not None and not isinstance(variable, float) else 0.0
-
-    return score
 
 
 def steps(made: Graph, order: Sequence[int]) -> Iterable[Step]:

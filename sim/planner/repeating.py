@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum.errors import WeirError
 from sim.planner.pipeline import Flow, Schedule, timed
+
+if TYPE_CHECKING:
+    from sim.planner.milp import Row
 
 EDGE = 1e-9  # intervals; passes that end and begin so close to one another touch
 
@@ -82,9 +85,9 @@ def repeating(
     start = [model.number(f"t{n}") for n in range(len(flow.nodes))]  # in intervals
     most = model.number("most")
     turns = {pair: model.integer(f"q{pair[0]}_{pair[1]}", None) for pair in _pairs(flow)}
-    model.add("dependences", _dependences(flow, start, length, every))
-    model.add("one pass at a time", _apart(turns, start, length))
-    model.add("held", _held(flow, start, length, most))
+    model.add("dependences", dependences(flow, start, length, every))
+    model.add("one pass at a time", apart(turns, start, length))
+    model.add("held", held(flow, start, length, most))
     model.minimise(most + 1e-6 * milp.total(start))  # of patterns that hold as little, the one that ends soonest
     first = {t.name: at for t, at in zip(start, known, strict=True)}
     first |= {turn.name: float(floor(known[b] - known[a] + 1e-9)) for (a, b), turn in turns.items()}
@@ -166,22 +169,23 @@ def _pairs(flow: Flow) -> Iterator[tuple[int, int]]:
             yield a, b
 
 
-def _dependences(flow: Flow, start: list[Any], length: list[float], every: float) -> Iterator[Any]:
+def dependences(flow: Flow, start: list[Any], length: list[float], every: float) -> Iterator[Row]:
     """A node begins once those it comes after have ended and reached it: t_b >= t_a + s_a + lag."""
     for n, earlier in enumerate(flow.before):
         for b in earlier:
             yield start[n] >= start[b] + length[b] + flow.nodes[n].lag / every
 
 
-def _apart(turns: Mapping[tuple[int, int], Any], start: list[Any], length: list[float]) -> Iterator[Any]:
+def apart(turns: Mapping[tuple[int, int], Any], start: list[Any], length: list[float]) -> Iterator[Row]:
     """Two nodes of a device are apart in every interval: s_a <= t_b - t_a - q <= 1 - s_b with q a whole number."""
     for (a, b), turn in turns.items():
         yield start[b] - start[a] - turn >= length[a]
         yield start[b] - start[a] - turn <= 1 - length[b]
 
 
-def _held(flow: Flow, start: list[Any], length: list[float], most: Any) -> Iterator[Any]:
-    """What a device holds on average is no more than the fullest holds: sum of amount (t_last + s_last - t_first)."""
+def held(flow: Flow, start: list[Any], length: list[float], most: Any) -> Iterator[Row]:
+    """What a device holds on average is no more than the fullest holds: sum of amount
+    (t_last + s_last - t_first) <= most."""
     for device in range(flow.devices):
         own = [(f, n, amount) for d, f, n, amount in _holds(flow) if d == device]
         if own:

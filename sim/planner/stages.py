@@ -19,6 +19,7 @@ from sim.planner.flows import (
     Vocabulary,
     chain,
     divided,
+    filled,
     gpipe,
     interleaved_chunks,
     one_f_one_b,
@@ -32,7 +33,11 @@ from workloads.pieces import Types, typed
 from workloads.spec import Spec
 from workloads.training import backward, loss
 
-SCHEDULES = ("1f1b", "gpipe", "interleaved", "v_half", "vocabulary", "vocabulary_2", "v_half_vocabulary")
+SCHEDULES = (
+    "1f1b", "gpipe", "interleaved", "zero_bubble", "v_half", "v_half_split", "vocabulary", "vocabulary_2",
+    "v_half_vocabulary", "v_half_split_vocabulary",
+)  # fmt: skip
+SPLIT = ("zero_bubble", "v_half_split", "v_half_split_vocabulary")  # weights' gradients in passes of their own
 SLACK = 1.0005  # of a repeating pattern's interval: devices are alike to a percent at best
 
 
@@ -57,7 +62,11 @@ class Cut:
     more: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Refuse more stages than layers."""
+        """Refuse layers of several kinds, and more stages than layers."""
+        if len(self.spec.layers) > 1:
+            raise WeirError(
+                f"{self.spec.name}: stages of layers of several kinds cannot be cut yet; of one kind they can"
+            )
         if self.count > self.work.setting.layers:
             raise WeirError(f"{self.count} stages cannot share {self.work.setting.layers} layers of {self.spec.name}")
 
@@ -135,8 +144,16 @@ class Cut:
             work[at] += sum(self.layer)
         return tuple(held)
 
-    def parts(self, layers: tuple[int, ...], ends: bool = True) -> Stages:
-        """Layers in a row, the embedding with the first and the output layer with the last of them, or neither."""
+    @cached_property
+    def weights(self) -> tuple[float, float]:
+        """Seconds of a backward pass that only make weights' gradients: of a layer, and of the output layer."""
+        layer, last = self.work.behind, self._timed(self._ends[3], 1)
+        own = _making(layer, self.work.layer.backward) / float(layer.seconds)
+        return own * self.layer[1], _making(last, self._ends[3])
+
+    def parts(self, layers: tuple[int, ...], ends: bool = True, split: bool = False) -> Stages:
+        """Layers in a row, the embedding with the first and the output layer with the last of them, or neither; with
+        ``split`` weights' gradients are apart, the embedding's backward pass among them."""
         forward, behind = ([n * t for n in layers] for t in self.layer)
         if ends:
             first, back, last, after = self.ends(1)
@@ -144,7 +161,11 @@ class Cut:
             behind[0] += back
             forward[-1] += last
             behind[-1] += after
-        return Stages(tuple(forward), tuple(behind), self.lags)
+        apart = [n * self.weights[0] for n in layers] if split else []
+        if split and ends:
+            apart[0] += back
+            apart[-1] += self.weights[1]
+        return Stages(tuple(forward), tuple(behind), self.lags, tuple(apart))
 
     def vocabulary(self, barriers: int) -> Vocabulary:
         """The output layer and the embedding divided over all devices.
@@ -153,7 +174,7 @@ class Cut:
         both times. The embedding's passes go with them. All-reduces, shared among the barriers, run beside the work.
         """
         first, back, last, behind = (self._timed(one, self.count) for one in self._ends)
-        weights = sum(float(r.seconds) for r in behind.rows if r.kind == "kernel" and _weights(r.name, self._ends[3]))
+        weights = _making(behind, self._ends[3])
         ahead, after = (self.logits / self.count * more for more in self.more)
         stream = _kernels(behind) - weights + after
         s, t = _kernels(last) + ahead, weights + _kernels(back)
@@ -172,13 +193,13 @@ class Cut:
             return interleaved_chunks(self.parts(self.dealt(2 * self.count)), microbatches)
         flow = self.flow(name)
         every = flow.busiest * SLACK + 2 * min(self.lags)  # else what comes back waits an interval at each stage
-        return repeating(flow, interval=every, seconds=seconds).unrolled(microbatches)
+        return filled(repeating(flow, interval=every, seconds=seconds), microbatches)
 
     def flow(self, name: str) -> Flow:
         """What a microbatch does under a schedule that repeats a pattern."""
         vocab = "vocabulary" in name
         bend = name.startswith("v_half")
-        made = self.parts(self.dealt(2 * self.count if bend else self.count), ends=not vocab)
+        made = self.parts(self.dealt(2 * self.count if bend else self.count), ends=not vocab, split=name in SPLIT)
         plain = v_chunks(made) if bend else chain(made)
         return divided(plain, self.vocabulary(2 if name.endswith("2") else 1)) if vocab else plain
 
@@ -218,8 +239,8 @@ def _kernels(found: Estimate) -> float:
     return sum(float(row.seconds) for row in found.rows if row.kind == "kernel")
 
 
-def _weights(name: str, cascade: Cascade) -> bool:
-    """Whether a kernel, named by its Einsums, multiplies for a weight's gradient."""
+def _making(found: Estimate, cascade: Cascade) -> float:
+    """Seconds of an estimate's kernels that multiply for a weight's gradient."""
     own = {t.name for t in cascade.tensors if t.kind == "weight"}
     made = {e.name for e in cascade.einsums if e.contraction and any(e.output.tensor.startswith(f"D{w}") for w in own)}
-    return bool(made & set(name.split()))
+    return sum(float(row.seconds) for row in found.rows if row.kind == "kernel" and made & set(row.name.split()))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from einsum import Cascade
 from einsum.counts import footprint
 from sim.model.estimate import Estimate
-from sim.planner.passes import Setting, Work, work
+from sim.planner.passes import Setting, Work, stack, work
 from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.skeleton import inside
 
@@ -21,16 +21,18 @@ def step(setting: Setting, layers: int | None = None) -> Problem:
 
     ``layers`` of the model, else all; the tier is the device's memory less weights, gradients and optimiser states.
     """
-    made = work(setting)
+    made, works = work(setting), stack(setting)
     count = setting.layers if layers is None else layers
-    parts = _Parts(made)
+    parts = _Parts(works)
     for i in range(count):
-        parts.add(f"f{i}", made.layer.forward, made.ahead, {"X": f"x{i}", "XO": f"x{i + 1}"}, f".{i}")
+        one = works[i]
+        parts.add(f"f{i}", one.layer.forward, one.ahead, {"X": f"x{i}", "XO": f"x{i + 1}"}, f".{i}")
     ahead, behind = made.loss.forward, made.loss.backward
     parts.add("loss", ahead, made.timed(ahead), {"X": f"x{count}", "LOSS": "loss"}, ".loss")
     parts.add("dloss", behind, made.timed(behind), {"X": f"x{count}", "DX": f"g{count}"}, ".loss")
     for i in reversed(range(count)):
-        parts.add(f"b{i}", made.layer.backward, made.behind, {"X": f"x{i}", "DXO": f"g{i + 1}", "DX": f"g{i}"}, f".{i}")
+        one = works[i]
+        parts.add(f"b{i}", one.layer.backward, one.behind, {"X": f"x{i}", "DXO": f"g{i + 1}", "DX": f"g{i}"}, f".{i}")
     room = setting.cluster.pools[0].device.memory.capacity - setting.state_bytes * made.parameters / setting.ways
     written = {name for task in parts.tasks for name in task.writes}
     given = tuple(n for n in parts.sizes if n not in written)
@@ -42,10 +44,11 @@ def step(setting: Setting, layers: int | None = None) -> Problem:
 class _Parts:
     """Tasks and buffers while passes are strung together."""
 
-    def __init__(self, made: Work) -> None:
-        self.ways = made.setting.ways
-        self.weights = {*made.layer.weights, *made.loss.weights}
-        self.stored = {name for layer in (made.layer, made.loss) for name in layer.backward.inputs}
+    def __init__(self, works: tuple[Work, ...]) -> None:
+        self.ways = works[0].setting.ways
+        layers = {made.kind: made.layer for made in works}
+        self.weights = {name for layer in (*layers.values(), works[0].loss) for name in layer.weights}
+        self.stored = {name for layer in (*layers.values(), works[0].loss) for name in layer.backward.inputs}
         self.tasks: list[Task] = []
         self.sizes: dict[str, int] = {}
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from einsum import Cascade, Infeasible, WeirError, hint
 from sim.model.estimate import Estimate
 from sim.planner.check import check
-from sim.planner.passes import Setting, Work, work
+from sim.planner.passes import Setting, Work, stack, work
 from sim.planner.problem import Buffer, Plan, Problem, Task, Tier
 from sim.planner.skeleton import Groups, Layer, transient
 from sim.planner.timeline import Step, timed
@@ -121,38 +121,42 @@ def plan(setting: Setting, strategy: str = "memo", *, seconds: float = 10.0) -> 
     Raises :class:`Infeasible` with the bytes short and the longest sequence that fits, where one device or the host is
     too small.
     """
-    made, fraction, memory = _memory(setting, strategy, seconds)
+    fraction, memory = _memory(setting, strategy, seconds)
     capacity = float(setting.cluster.pools[0].device.memory.capacity)
     total = sum(size for _, size in memory)
     if total > capacity:
         raise Infeasible(_short(setting, strategy, total, capacity), total / capacity)
-    problem, steps = schedule(made, strategy, fraction)
+    problem, steps = schedule(setting, strategy, fraction)
     method = f"{strategy}, alpha {fraction:.4f}" if strategy == "memo" else strategy
     found = timed(problem, steps, method, sum(task.seconds for task in problem.tasks))
     check(problem, found)
-    return Training(setting, strategy, fraction, memory, problem, found, made.model_operations)
+    return Training(setting, strategy, fraction, memory, problem, found, work(setting).model_operations)
 
 
-def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[Work, float, tuple[tuple[str, float], ...]]:
+def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[float, tuple[tuple[str, float], ...]]:
     if strategy not in STRATEGIES:
         raise WeirError(f"unknown strategy {strategy!r}{hint(strategy, STRATEGIES)}")
-    made = work(setting)
-    fraction = made.alpha() if strategy == "memo" else 0.0
-    layer, n = made.anchors + made.others, setting.layers
+    layers, n = stack(setting), setting.layers
+    fraction = layers[0].alpha() if strategy == "memo" else 0.0
     if strategy == "memo":
-        least = (n - 2) * made.anchors * setting.ways
+        least = sum(made.anchors for made in layers[:-2]) * setting.ways
         if least > setting.host:
-            raise Infeasible(f"{setting.spec.name}: the host needs {least:,.0f} bytes for inputs and attention outputs "
-                             f"of {n - 2} layers; it has {setting.host:,.0f}", least / setting.host)  # fmt: skip
-    kept = {"memo": 2 * layer, "recompute": n * made.input + layer, "keep": n * layer}[strategy]
+            raise Infeasible(f"{setting.spec.name}: inputs and attention outputs of {n - 2} layers take {least:,.0f} "
+                             f"bytes of the host, which has {setting.host:,.0f}; {least:,.0f} would do",
+                             least / setting.host)  # fmt: skip
+    whole = [made.anchors + made.others for made in layers]
+    inputs = sum(made.input for made in layers)
+    kept = {"memo": 2 * max(whole), "recompute": inputs + max(whole), "keep": sum(whole)}[strategy]
+    statistics = [made.statistics for made in layers]
+    parameters = layers[0].parameters
     shared = setting.ways // setting.degree  # devices with the same weights, which each holds a part of
-    gathered = 2 * 2 * made.parameters / n / setting.degree if shared > 1 and setting.zero == 3 else 0.0
-    whole = {1: 4.0, 2: 2.0, 3: 0.0}[setting.zero]
-    states = made.parameters / setting.degree * (whole + (setting.state_bytes - whole) / shared)
-    return made, fraction, (
+    gathered = 2 * 2 * parameters / n / setting.degree if shared > 1 and setting.zero == 3 else 0.0
+    copied = {1: 4.0, 2: 2.0, 3: 0.0}[setting.zero]  # bytes a weight that are not shared out
+    states = parameters / setting.degree * (copied + (setting.state_bytes - copied) / shared)
+    return fraction, (
         ("weights, gradients, optimiser", states),
         ("weights gathered", gathered),
-        ("activations", kept + (1 if strategy == "recompute" else n) * made.statistics),
+        ("activations", kept + (max(statistics) if strategy == "recompute" else sum(statistics))),
         ("transient", float(_transients(setting, seconds))),
     )  # fmt: skip
 
@@ -160,13 +164,15 @@ def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[Work, floa
 @lru_cache(maxsize=256)
 def _transients(setting: Setting, seconds: float) -> int:
     """Bi-level placement: each kind of pass first, then the step with one request for each pass."""
-    made, n = work(setting), setting.layers
+    layers, one = stack(setting), work(setting)
+    parts = {f"layer {made.kind}": (made, made.layer) for made in layers} | {"loss": (one, one.loss)}
     heights = {
         (name, back): height(name, requests(made, layer, back), seconds / 5)
-        for name, layer in (("layer", made.layer), ("loss", made.loss))
+        for name, (made, layer) in parts.items()
         for back in (False, True)
     }
-    order = [("layer", False)] * n + [("loss", False), ("loss", True)] + [("layer", True)] * n
+    names = [f"layer {made.kind}" for made in layers] + ["loss"]
+    order = [(name, False) for name in names] + [(name, True) for name in reversed(names)]
     whole = [Buffer(f"{name} {place}", heights[name, back], ((place, place + 1),))
              for place, (name, back) in enumerate(order) if heights[name, back]]  # fmt: skip
     return height("step", whole, seconds / 5)
@@ -182,7 +188,7 @@ def _short(setting: Setting, strategy: str, total: float, capacity: float) -> st
 def fits(setting: Setting, strategy: str) -> bool:
     """Whether a device and the host are large enough."""
     try:
-        _, _, memory = _memory(setting, strategy, 10.0)
+        _, memory = _memory(setting, strategy, 10.0)
     except Infeasible:
         return False
     return sum(size for _, size in memory) <= setting.cluster.pools[0].device.memory.capacity
@@ -198,36 +204,44 @@ def longest(setting: Setting, strategy: str, *, top: int = 4096 * 1024) -> int:
     return low * GRAIN
 
 
-def schedule(made: Work, strategy: str, fraction: float) -> tuple[Problem, list[Step]]:
+def schedule(s: Setting, strategy: str, fraction: float) -> tuple[Problem, list[Step]]:
     """The step as a problem of whole layers, and the order of its runs and moves.
 
     A layer's buffers are its input ``X``, what is swapped or kept (``W``), and rows computed anew: written forward
     (``R``) and again before the backward pass (``A``).
     """
-    s = made.setting
-    n, x = s.layers, round(made.input)
-    all_ = made.anchors + made.others - made.input
-    lost = {"memo": (1 - fraction) * made.others, "keep": 0.0, "recompute": all_}[strategy]
-    rest = int(all_ - lost + made.input - x)  # whole bytes, no more than the fraction was computed for
+    layers, n = stack(s), s.layers
+    x = round(layers[0].input)
+    lost, rest = zip(*(_parted(made, strategy, fraction) for made in layers), strict=True)
     swapped = n - 2 if strategy == "memo" else 0
-    anew = [i for i in range(n) if lost and (strategy == "recompute" or i < swapped)]
-    again = made.forward if strategy == "recompute" else (1 - fraction) * made.recomputed
+    anew = [i for i in range(n) if lost[i] and (strategy == "recompute" or i < swapped)]
     buffers = [Buffer(f"X{i}", x) for i in range(n + 1)] + [Buffer(f"G{i}", x) for i in range(n + 1)]
-    buffers += [Buffer(f"{kind}{i}", round(size)) for i in range(n) for kind, size in (("W", rest), ("R", lost))]
-    buffers += [Buffer(f"A{i}", round(lost)) for i in anew]
+    buffers += [Buffer(f"{kind}{i}", size) for i in range(n) for kind, size in (("W", rest[i]), ("R", lost[i]))]
+    buffers += [Buffer(f"A{i}", lost[i]) for i in anew]
     tasks = [Task(f"forward {i}", made.forward, (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
-             for i in range(n)]  # fmt: skip
-    tasks.append(Task("loss", made.classify, (f"X{n}",), (f"G{n}",)))
+             for i, made in enumerate(layers)]  # fmt: skip
+    tasks.append(Task("loss", layers[0].classify, (f"X{n}",), (f"G{n}",)))
     for i in reversed(range(n)):
+        made = layers[i]
         if i in anew:
+            again = made.forward if strategy == "recompute" else (1 - fraction) * made.recomputed
             tasks.append(Task(f"again {i}", again, (f"X{i}", f"W{i}"), (f"A{i}",)))
         rows = f"A{i}" if i in anew else f"R{i}"
         tasks.append(Task(f"backward {i}", made.backward, (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",)))
-    room = {"memo": 2, "recompute": 1, "keep": n}[strategy] * (x + rest + round(lost))
+    each = [x + kept + gone for kept, gone in zip(rest, lost, strict=True)]
+    room = {"memo": 2 * max(each), "recompute": max(each), "keep": sum(each)}[strategy]
     room += (n * x if strategy == "recompute" else 0) + 2 * x  # and a gradient on its way through a layer
     tiers = (Tier("device", room), Tier("host", s.host / s.ways, s.rate, s.rate))
     problem = Problem(f"{s.spec.name} {strategy}", tuple(buffers), tiers, tuple(tasks), ("X0",), ("G0",))
     return problem, list(_steps(n, swapped, anew))
+
+
+def _parted(made: Work, strategy: str, fraction: float) -> tuple[int, int]:
+    """Bytes of a layer that are computed anew, and that are swapped or kept beside its input."""
+    whole = made.anchors + made.others - made.input
+    lost = {"memo": (1 - fraction) * made.others, "keep": 0.0, "recompute": whole}[strategy]
+    # Whole bytes, no more than the fraction was computed for.
+    return round(lost), int(whole - lost + made.input - round(made.input))
 
 
 def _steps(n: int, swapped: int, anew: list[int]) -> Iterator[Step]:

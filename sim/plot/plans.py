@@ -53,7 +53,7 @@ def resident(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
 
 
 def overhead(table: Any, ax: Axes | None = None) -> Axes:
-    """Overhead against budget, and the bound beneath it: the table of :func:`sim.planner.rematerialise.curve`."""
+    """Overhead against budget, and the bound beneath it: the table of :func:`sim.planner.curves.curve`."""
     axes = style.on(ax, (9, 3))
     axes.plot(table.share * 100, table.overhead * 100, marker="o", label="schedule found")
     axes.plot(table.share * 100, table.bound * 100, ls=":", label="bound")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from einsum import Cascade, WeirError, interpret, parse
 from einsum.adjoint import SLOPES, adjoint
+from einsum.counts import operations
 from einsum.ops import MAPS
 
 STEP = 1e-6
@@ -110,7 +111,7 @@ def test_constants_carry_no_gradient() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Y[k] = top_k[m, k](X[m])", "top_k has no derivative here"),
+        ("Y[k] = top_k[m, k](X[m])", "top_k has no derivative here without arg_top_k"),
         ("Y = prod[m](X[m])", "a prod has no derivative here"),
         ("R[0] = 0\nR[m + 1] = R[m] + X[m]", "no derivative along the iterative rank 'm'"),
         ("DX[m] = X[m]", "the gradient of X would be called DX, which is a tensor already"),
@@ -125,3 +126,26 @@ def test_what_has_no_derivative_says_so(text: str, message: str) -> None:
 def test_an_unknown_output_names_the_nearest() -> None:
     with pytest.raises(WeirError, match="no tensor 'YY'; did you mean 'Y'"):
         adjoint(parse("Y[m] = exp(X[m])", m=2), outputs=("YY",))
+
+
+MOE = """
+RL[p, x] = X[p, d] * WR[d, x]
+TV[p, k] = top_k[x, k](RL[p, x])
+TI[p, k] = arg_top_k[x, k](RL[p, x])
+TE[p, k] = exp(TV[p, k])
+TS[p] = TE[p, k]
+RT[p, TI[p, k]] = TE[p, k] / TS[p]
+U[p, x, f] = one(RT[p, x]) * X[p, d] * WU[x, d, f]
+H[p, x, f] = silu(U[p, x, f])
+Z[p, d] = RT[p, x] * H[p, x, f] * WD[x, f, d]
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_routed_experts(seed: int) -> None:
+    """The router's gradient goes to the experts chosen, and each product is one with the weights of those alone."""
+    cascade = parse(MOE, p=3, d=4, x=4, f=5, k=2)
+    backward = adjoint(cascade)
+    assert differs(cascade, backward, "Z", seed=seed) < 1e-5
+    macs, twice = (sum(float(operations(c, e, c.bind()).get("mac", 0)) for e in c.einsums) for c in (cascade, backward))
+    assert twice < 3 * macs  # two for each product, and one more for the router

@@ -89,7 +89,7 @@ def test_slow_links_carry_less(capsys: pytest.CaptureFixture[str]) -> None:
         (f"{PASSES} --plot x.gif", 2, "end the name in .png"),
         (f"{PASSES} --save /nowhere/at/all.csv", 2, "no folder"),
         (f"{PASSES} --seconds -1", 2, "--seconds must be more than 0"),
-        ("pipeline mixtral-8x7b --on 8xa100", 2, "experts cannot be planned in training yet"),
+        ("pipeline gemma-2-2b --on 2xa100", 2, "several kinds cannot be cut yet"),
         ("ranges llama-3-8b --on 2xl4 --seconds nan", 2, "--seconds must be more than 0"),
         ("ranges llama-3-8b --on 65xl4", 2, "65 nodes; at most 64"),
         ("ranges llama-3-8b --on 2xl4 --link 0B/s", 2, "nothing would flow"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sim.cli import main
-from sim.cli.plans_training import tokens
+from sim.cli.ask import tokens
 
 GRAPH: dict[str, Any] = {
     "buffers": [{"name": n, "bytes": 10} for n in ("x", "a", "b", "c", "g", "h", "i")],
@@ -95,14 +95,47 @@ def test_a_budget_for_a_model_is_memory_that_a_device_may_use(capsys: pytest.Cap
     assert found["bytes"] < found["capacity"] == 20e9
 
 
+def test_a_curve_of_a_graph(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save, plot = tmp_path / "curve.json", tmp_path / "curve.png"
+    assert main(["plan", file, "--curve", "--save", str(save), "--plot", str(plot)]) == 0
+    out = capsys.readouterr().out
+    assert "6 tasks, 9 s once" in out
+    assert "proven" in out
+    saved = json.loads(save.read_text(encoding="utf-8"))
+    assert saved["schema"] == "weir.curve/1"
+    assert saved["rows"][0]["overhead"] == pytest.approx(1 / 9)
+    assert saved["rows"][-1]["overhead"] == 0
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_curve_of_a_models_step_with_a_host_and_without(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "gpt2-xl", "--on", "5xa100", "--sequence", "4096", "--layers", "1", "--curve", "--seconds", "1"]
+    tables = []
+    for more in ((), ("--host", "1TiB")):
+        assert main([*argv, "--json", *more]) == 0
+        found = json.loads(capsys.readouterr().out)
+        rows = [row for row in found["rows"] if row["overhead"] is not None]
+        assert all(row["peak"] <= row["budget"] and row["bound"] <= row["overhead"] for row in rows)
+        assert rows == sorted(rows, key=lambda row: -row["overhead"])
+        tables.append(rows)
+    assert tables[1][0]["overhead"] < tables[0][0]["overhead"]  # copies are cheaper than work
+    assert main([*argv, "--csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "budget,share,overhead,bound,proven,peak,method"
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--csv"], 2, "--csv prints the rows of --curve"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--layers", "2"], 2, "--layers is for --curve"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--curve", "--budget", "1GB"], 2, "leave --budget out"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--curve", "--strategy", "keep"], 2, "kernel by kernel"),
+        (["gpt2-xl", "--on", "1xa800", "--on", "1xh100", "--sequence", "4K", "--curve"], 2, "--curve is of one --on"),
+        (["gpt2-xl", "--on", "1xa800", "--sequence", "4K", "--curve", "--objective", "peak"], 2, "time against memory"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--solver", "glpk"], 2, "known: cbc, highs"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--link", "0B/s"], 2, "more than nothing"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--budget", "1GB"], 3, "not even the shortest"),
         (["llama-2-7b", "--on", "2xmi250x", "--sequence", "64K", "--objective", "dollars"], 2, "--price mi250x=1.50"),
-        (["mixtral-8x7b", "--on", "8xa800", "--sequence", "64K"], 2, "experts cannot be planned in training yet"),
         (["llama-2-7b"], 2, "names a model in training: give --on CLUSTER too"),
         (["llama-2-7b", "--on", "8xa800"], 2, "give --sequence N too"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "1G"], 2, "--sequence must be tokens such as"),

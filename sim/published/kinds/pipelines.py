@@ -30,8 +30,8 @@ METHODS = {
     "redistributed": ("1f1b", False),
     "one barrier": ("vocabulary", True),
     "two barriers": ("vocabulary_2", True),
-    "V": ("v_half", True),
-    "V, one barrier": ("v_half_vocabulary", True),
+    "V": ("v_half_split", True),  # the paper's V-Half has weights' gradients apart
+    "V, one barrier": ("v_half_split_vocabulary", True),
 }
 
 

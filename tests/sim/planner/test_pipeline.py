@@ -39,8 +39,11 @@ def fastest(flow: Flow, microbatches: int, limits: list[int]) -> float:
     """The fastest of all orders that hold no more than the limits."""
     choices = []
     for device in range(flow.devices):
-        f, b = ([(flow.index[f"{kind}{device}"], k) for k in range(microbatches)] for kind in "FB")
-        choices.append(list(interleavings(f, b)))
+        own = [[(n, k) for k in range(microbatches)] for n, node in enumerate(flow.nodes) if node.device == device]
+        found = [tuple(own[0])]
+        for passes in own[1:]:
+            found = [more for order in found for more in interleavings(list(order), passes)]
+        choices.append(found)
     best = float("inf")
     for orders in itertools.product(*choices):
         try:
@@ -64,6 +67,20 @@ def test_exact_is_the_best_of_all_orders(
     assert found.seconds == pytest.approx(fastest(flow, microbatches, limits))
     assert all(held <= limit for held, limit in zip(found.held, limits, strict=True))
     assert listed(flow, microbatches, limits).seconds >= found.seconds - 1e-9
+
+
+@given(st.tuples(TIMES, TIMES), st.tuples(TIMES, TIMES), st.tuples(st.floats(0, 1), st.floats(0, 1)), st.integers(1, 2))
+@settings(max_examples=5, deadline=None)
+def test_exact_is_the_best_where_weights_gradients_are_apart(
+    forward: tuple[float, ...], backward: tuple[float, ...], share: tuple[float, ...], first: int
+) -> None:
+    apart = tuple(b * part for b, part in zip(backward, share, strict=True))
+    flow = chain(Stages(forward, backward, 0.0, apart))
+    found = exact(flow, 2, [first, 2])
+    checked(found, 2)
+    assert found.proven
+    assert found.seconds == pytest.approx(fastest(flow, 2, [first, 2]))
+    assert found.seconds <= exact(chain(Stages(forward, backward)), 2, [first, 2]).seconds + 1e-6
 
 
 @given(
@@ -127,6 +144,10 @@ def test_what_is_wrong_is_named() -> None:
         listed(flow, 2, [0, 1])
     with pytest.raises(WeirError, match="several things"):
         exact(v_shape(stages), 2, [2, 2])
+    with pytest.raises(WeirError, match="1 times for 2 stages"):
+        Stages((1.0, 1.0), (1.0, 1.0), 0.0, (1.0,))
+    with pytest.raises(WeirError, match="weights' gradients take 2 s of a backward pass of 1 s"):
+        Stages((1.0,), (1.0,), 0.0, (2.0,))
     with pytest.raises(WeirError, match="one of each a stage"):
         Stages((1.0,), (1.0, 2.0))
     with pytest.raises(WeirError, match="not a multiple of 2"):

@@ -56,7 +56,8 @@ def test_no_counts_are_cheaper(rows: list[list[float]], gpus: int | None) -> Non
     stock = None if gpus is None else {"gpu": gpus}
     least = cheapest(load, gpus)
     if least == inf:
-        with pytest.raises(Infeasible):
+        enough = next(n for n in range(100) if cheapest(load, n) < inf)
+        with pytest.raises(Infeasible, match=f"{enough} of gpu instead of {gpus} would do"):
             rent(wanted(len(load)), TEMPLATES, load, stock=stock)
         return
     found = rent(wanted(len(load)), TEMPLATES, load, stock=stock)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from einsum import Infeasible, WeirError
 from sim.planner.check import check
 from sim.planner.checkmate import build, order_of, start_of
+from sim.planner.curves import curve
 from sim.planner.evict import best, evict, gaps, scores, trim
 from sim.planner.graph import Graph, graph, lives, peak, spent, within
 from sim.planner.problem import Buffer, Problem, Task, Tier
-from sim.planner.rematerialise import curve, improve, quick, rematerialise, steps
+from sim.planner.rematerialise import improve, quick, rematerialise, steps
 from sim.planner.timeline import timed
 
 CHEAP = settings(max_examples=25, deadline=None)

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum import Infeasible, WeirError
-from sim.planner.flows import Stages, Vocabulary, chain, v_half, v_shape, vocabulary, vocabulary_parallel
+from sim.planner.flows import (
+    Stages,
+    Vocabulary,
+    chain,
+    filled,
+    one_f_one_b,
+    v_half,
+    v_shape,
+    vocabulary,
+    vocabulary_parallel,
+)
 from sim.planner.pipeline import Flow
 from sim.planner.repeating import Pattern, repeating
 
@@ -59,6 +69,34 @@ def test_a_v_holds_half_and_alike(p: int, most: int) -> None:
     made = v_half(stages, 4 * p)
     assert max(made.held) == most == p // 2 + 1
     assert repeating(v_shape(stages)).proven
+
+
+def test_no_pattern_on_a_grid_holds_less_where_weights_gradients_are_apart() -> None:
+    flow = chain(Stages((1.0, 1.0), (2.0, 2.0), 0.0, (1.0, 1.0)))
+    found = repeating(flow)
+    assert found.proven
+    assert found.held == pytest.approx(least(flow, 3), rel=1e-4)
+
+
+@pytest.mark.parametrize("p", [4, 6])
+def test_a_v_with_weights_gradients_apart_holds_half_and_waits_less(p: int) -> None:
+    """Qi et al. (arXiv 2405.15362): V-Half holds half of what 1F1B does."""
+    whole = Stages((1.0,) * p, (2.0,) * p)
+    split = Stages(whole.forward, whole.backward, 0.0, (1.0,) * p)
+    made, plain = v_half(split, 4 * p), one_f_one_b(whole, 4 * p)
+    assert max(made.held) == p / 2 == max(plain.held) / 2
+    assert made.idle < plain.idle
+    assert v_half(whole, 4 * p).idle >= made.idle
+
+
+def test_weights_gradients_fill_what_1f1b_waits() -> None:
+    """ZB-H1 (arXiv 2401.10241): no more held than 1F1B, and a smaller bubble."""
+    whole, m = Stages((1.0,) * 4, (2.0,) * 4), 12
+    split = Stages(whole.forward, whole.backward, 0.0, (1.0,) * 4)
+    made, plain = filled(repeating(chain(split)), m), one_f_one_b(whole, m)
+    assert max(made.held) == max(plain.held)
+    assert made.seconds < plain.seconds
+    assert made.seconds >= made.bound
 
 
 @pytest.mark.parametrize("barriers", [1, 2])

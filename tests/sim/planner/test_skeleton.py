@@ -4,7 +4,7 @@ import pytest
 
 from sim.planner.skeleton import Layer, fused, transient
 from workloads.pieces import Norm
-from workloads.spec import Attention, FeedForward, Spec
+from workloads.spec import Attention, Experts, FeedForward, Spec
 from workloads.spec import Layer as Kind
 from workloads.training import forward, loss
 from workloads.transformer import model
@@ -42,6 +42,20 @@ def test_other_layers(name: str, units: float) -> None:
     spec = model(name).spec
     layer = Layer(forward(spec, sequence=16))
     assert sum(live.bytes for live in layer.wide) / (16 * spec.model * 2) == pytest.approx(units)
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "qwen3-30b-a3b"])
+def test_experts_keep_what_the_chosen_ones_make(name: str) -> None:
+    """Gate, up and their product for each of the experts that a token goes to, and where it goes."""
+    spec = model(name).spec
+    [kind] = spec.layers
+    made = Layer(forward(spec, sequence=16))
+    found = {live.tensor: live.bytes / (16 * 2) for live in made.skeletal}
+    assert isinstance(kind.network, Experts)
+    for tensor in ("G", "U", "H"):
+        assert found[tensor] == pytest.approx(kind.network.gate.chosen * kind.network.hidden)
+    assert {"RT", "TI", "TV"} <= set(found)
+    assert {live.tensor for live in made.anchors} == {"X", "O"}
 
 
 def test_the_backward_pass_reads_what_is_kept_and_nothing_else() -> None:

@@ -34,7 +34,16 @@ def test_a_divided_vocabulary_does_the_same_work_in_eight_places() -> None:
 
 @pytest.mark.parametrize(
     ("name", "held"),
-    [("1f1b", 8), ("vocabulary", 9), ("vocabulary_2", 10), ("v_half", 6.5), ("interleaved", 11.5), ("gpipe", 16)],
+    [
+        ("1f1b", 8),
+        ("vocabulary", 9),
+        ("vocabulary_2", 10),
+        ("v_half", 6.5),
+        ("v_half_split", 4),
+        ("zero_bubble", 8),
+        ("interleaved", 11.5),
+        ("gpipe", 16),
+    ],
 )
 def test_microbatches_held(name: str, held: float) -> None:
     found = MADE.schedule(name, 16, seconds=0)
@@ -42,6 +51,16 @@ def test_microbatches_held(name: str, held: float) -> None:
     assert found.seconds >= 16 * found.flow.busiest * (1 - 1e-9)
     assert len(found.start) == 16 * len(found.flow.nodes)
     assert 0 < MADE.mfu(found, 16) < 1
+
+
+def test_weights_gradients_take_part_of_the_backward_pass() -> None:
+    """A layer's products each have two in the backward pass, one for the weight and one for the stream."""
+    own, last = MADE.weights
+    assert 0.25 * MADE.layer[1] < own < 0.5 * MADE.layer[1]
+    assert 0 < last < MADE.ends(1)[3]
+    split = MADE.parts(MADE.layers, split=True)
+    assert split.weights[1] == pytest.approx(6 * own)
+    assert split.backward == MADE.parts(MADE.layers).backward
 
 
 def test_layers_go_where_there_is_time() -> None:
@@ -68,10 +87,12 @@ def test_measured_passes_are_longer_by_what_was_measured() -> None:
 
 
 def test_mistakes_are_named() -> None:
+    with pytest.raises(WeirError, match="gemma-2-2b: stages of layers of several kinds cannot be cut yet"):
+        Cut(model("gemma-2-2b").spec, cluster("2xa100"), 1024)
     with pytest.raises(WeirError, match="64 stages cannot share 48 layers"):
         Cut(MADE.spec, cluster("64xa100"), 1024)
     with pytest.raises(WeirError, match="did you mean 'v_half'"):
         MADE.schedule("v_halve", 8)
     with pytest.raises(WeirError, match="12 microbatches are not a multiple of 8"):
         MADE.schedule("interleaved", 12)
-    assert len(SCHEDULES) == 7
+    assert len(SCHEDULES) == 10

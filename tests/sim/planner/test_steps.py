@@ -8,11 +8,12 @@ import pytest
 
 from sim.arch import cluster
 from sim.planner.check import check
+from sim.planner.curves import curve
 from sim.planner.evict import best
 from sim.planner.graph import graph, spent, within
 from sim.planner.passes import Setting, work
 from sim.planner.problem import Tier
-from sim.planner.rematerialise import curve, rematerialise
+from sim.planner.rematerialise import rematerialise
 from sim.planner.steps import step
 from workloads.transformer import model
 

@@ -8,11 +8,13 @@ from scipy.optimize import linprog
 from einsum import Infeasible, WeirError
 from sim.arch import cluster
 from sim.planner.check import check
+from sim.planner.graph import graph
 from sim.planner.passes import Setting, work
+from sim.planner.steps import step
 from sim.planner.training import STRATEGIES, fits, longest, plan
+from workloads.gates import Gate
 from workloads.pieces import Norm
-from workloads.spec import Attention, FeedForward, Layer, Spec
-from workloads.transformer import model
+from workloads.spec import Attention, Experts, FeedForward, Layer, Spec
 
 NORM = Norm("layer", 1e-5, True)
 ATTENTION = Attention(8, 8, 16, 0.25, rotary=False, bias=True, out_bias=True)
@@ -138,8 +140,33 @@ def test_a_host_that_binds_is_never_short_of_a_rounded_byte(host: float) -> None
 
 
 def test_a_host_too_small_for_the_anchors() -> None:
-    with pytest.raises(Infeasible, match="the host needs"):
+    with pytest.raises(Infeasible, match=r"bytes of the host, which has 1,000,000; .* would do"):
         plan(replace(SETTING, host=1e6), "memo")
+
+
+EXPERTS = replace(GPT.layers[0], name="experts", times=2, network=Experts(8, 256, Gate(2), "silu"))
+MIXED = replace(SETTING, spec=replace(GPT, layers=(replace(GPT.layers[0], times=2), EXPERTS)))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_layers_of_several_kinds_each_take_what_their_own_passes_do(strategy: str) -> None:
+    found, alone = plan(MIXED, strategy), [plan(replace(SETTING, spec=replace(GPT, layers=(kind,))), strategy)
+                                           for kind in MIXED.spec.layers]  # fmt: skip
+    check(found.problem, found.plan)
+    runs = {run.task: run.stop - run.start for run in found.plan.runs}
+    for kind, made in enumerate(alone):
+        for place, one in ((2 * kind, 0), (2 * kind + 1, 1)):
+            own = {run.task: run.stop - run.start for run in made.plan.runs}
+            assert runs[f"backward {place}"] == pytest.approx(own[f"backward {one}"])
+    if strategy == "keep":
+        kept, *parts = (dict(made.memory)["activations"] for made in (found, *alone))
+        assert kept == pytest.approx(sum(parts))
+
+
+def test_a_mixed_step_as_a_graph_takes_what_its_passes_take() -> None:
+    made = [work(MIXED, kind) for kind in (0, 0, 1)]
+    passes = sum(float(one.ahead.seconds + one.behind.seconds) for one in made)
+    assert graph(step(MIXED, 3)).once == pytest.approx(passes + made[0].classify)
 
 
 def test_what_is_not_planned_says_so() -> None:
@@ -147,7 +174,5 @@ def test_what_is_not_planned_says_so() -> None:
         replace(SETTING, split="tensors")
     with pytest.raises(WeirError, match="unknown strategy 'swap'"):
         plan(SETTING, "swap")
-    with pytest.raises(WeirError, match="several kinds"):
-        replace(SETTING, spec=model("gemma-2-2b").spec)
     with pytest.raises(WeirError, match="one pool"):
         replace(SETTING, cluster=cluster("2xh100_4xh20"))

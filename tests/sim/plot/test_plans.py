@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import matplotlib as mpl
 import pytest
 
+from sim.planner.curves import curve
 from sim.planner.problem import Buffer, Problem, Task, Tier
-from sim.planner.rematerialise import curve
 from sim.planner.timeline import Step, timed
 from sim.plot import plans
 

@@ -1,0 +1,103 @@
+"""``weir plan`` for graphs of tasks in JSON files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from einsum import WeirError
+from sim.cli import ask
+from sim.cli.data import Form, emit, save
+from sim.cli.patience import progressing
+from sim.cli.plan_asked import Asked
+from sim.cli.plans_curves import curved, draw, files
+from sim.cli.text import Sheet, show
+from sim.manifest import Made
+from sim.units import fmt, si
+
+
+def graphed(asked: Asked, form: Form) -> None:
+    """Schedule the graph of a JSON file: recompute, and page where there is a second tier."""
+    from sim.planner.graphs import load
+    from sim.planner.paging import page
+    from sim.planner.rematerialise import rematerialise
+
+    if asked.objective not in (None, "time"):
+        raise WeirError(f"--objective {asked.objective!r:.40}: a graph is scheduled for time within its budget")
+    files(asked)
+    problem = load(Path(asked.what))
+    problem = replace(problem, tiers=_tiers(asked, problem.tiers))
+    if asked.curve:
+        curved(problem, asked, form)
+        return
+    make = page if len(problem.tiers) > 1 else rematerialise
+    with progressing("length", "plain passes") as heard:
+        found = make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
+    made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
+    if asked.save is not None:
+        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
+    draw(asked.plot, problem, found, asked.seconds)
+    if form is Form.JSON:
+        emit(form, _figures(problem, found), [], replace(made, times=("solve_seconds",)))
+    else:
+        show(*_scheduled(problem, found))
+
+
+def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The file's tiers, a device's in their place, and a budget in place of the first one's capacity."""
+    from sim.arch import device
+    from sim.planner.problem import Tier
+
+    if len(asked.on) > 1:
+        raise WeirError("a graph runs on one --on; several are for a model")
+    if asked.on:
+        one = device(asked.on[0])
+        link = one.link("host")
+        own = (Tier("device", one.memory.capacity),)
+        if link is not None and asked.host is not None:
+            rate = si(asked.link, "B/s", "--link") if asked.link else link.bandwidth
+            own = (*own, Tier("host", si(asked.host, "B", "--host"), rate, rate))
+    if asked.capacity is not None:
+        own = (replace(own[0], capacity=ask.bytes_of(asked.capacity, "--budget")), *own[1:])
+    return own
+
+
+def _figures(problem: Any, found: Any) -> dict[str, Any]:
+    """A schedule's figures under stable names."""
+    from sim.planner.graph import graph
+
+    made = graph(problem)
+    return {
+        "schema": "weir.plan/1",
+        "problem": problem.name,
+        "seconds": found.value,
+        "overhead": found.value / made.once - 1 if made.once else 0.0,
+        "bound": found.bound,
+        "proven": found.proven,
+        "method": found.method,
+        "solve_seconds": found.seconds,
+        "budget": problem.tiers[0].capacity,
+        "everything_kept": made.full,
+        "runs": [run.task for run in found.runs],
+        "moves": [[m.buffer, m.source, m.target, m.start] for m in found.moves],
+    }
+
+
+def _scheduled(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
+    figures = _figures(problem, found)
+    proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the bound"
+    count = {name: figures["runs"].count(name) for name in dict.fromkeys(figures["runs"])}
+    again = sorted(((n, c) for n, c in count.items() if c > 1), key=lambda item: -item[1])
+    budget = fmt(problem.tiers[0].capacity, "B") if isfinite(problem.tiers[0].capacity) else "unlimited memory"
+    head = (
+        f"{problem.name}: {len(problem.tasks)} tasks in {budget} ({fmt(figures['everything_kept'], 'B')} would keep "
+        f"everything)\n{fmt(found.value, 's')}, {figures['overhead']:.2%} over one plain pass, {proof}; "
+        f"{len(found.moves)} copies between tiers\nfound by {found.method} in {found.seconds:.1f} s"
+    )
+    rows = tuple((name, str(times)) for name, times in again[:20])
+    if not rows:
+        return (f"{head}\nnothing is computed twice",)
+    left = (f"and {len(again) - 20} more: --json or --save has all",) if len(again) > 20 else ()
+    return f"{head}\n", Sheet("", ("computed again", "runs"), rows, right=(1,), notes=left)

@@ -1,0 +1,68 @@
+"""Overhead against bytes: a graph scheduled within one budget after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from einsum.errors import Infeasible
+from sim.planner.graph import graph, within
+from sim.planner.paging import page
+from sim.planner.problem import Plan, Problem
+from sim.planner.rematerialise import rematerialise, smallest
+
+POINTS = 7
+Told = Callable[[int, int], None]  # budgets done, and of how many
+
+
+def budgets(problem: Problem, points: int = POINTS) -> list[float]:
+    """So many budgets from the least for which a schedule is found to what keeping everything takes, bytes."""
+    made = graph(problem)
+    return [float(round(b)) for b in np.linspace(smallest(made), made.full, points)]
+
+
+def curve(
+    problem: Problem, tried: Iterable[float] | None = None, *, seconds: float = 60.0, solver: str = "highs",
+    told: Told | None = None,
+) -> Any:  # fmt: skip
+    """Overhead (seconds beyond one plain pass, as a fraction of it) against bytes: a DataFrame, one row a budget.
+
+    Values are computed again, or paged where there is a second tier. ``seconds`` is for all budgets together. What fits
+    a smaller budget fits the next larger one, so the overhead never rises with the budget; a budget that nothing fits
+    has ``nan``.
+    """
+    import pandas as pd
+
+    wanted = sorted(budgets(problem) if tried is None else tried)
+    made, make = graph(problem), page if len(problem.tiers) > 1 else rematerialise
+    known: Plan | None = None
+    rows: list[dict[str, Any]] = []
+    for place, budget in enumerate(wanted):
+        if told is not None:
+            told(place, len(wanted))
+        try:
+            found = make(within(made, budget).problem, seconds=seconds / len(wanted), solver=solver)
+        except Infeasible:
+            rows.append({"budget": budget, "share": budget / made.full})
+            continue
+        known = found if known is None or found.value <= known.value else _under(known, found.bound)
+        over, floor = known.value / made.once - 1, max(known.bound / made.once - 1, 0.0)
+        rows.append({"budget": budget, "share": budget / made.full, "overhead": over, "bound": min(over, floor),
+                     "proven": known.proven, "peak": used(problem, known), "method": known.method})  # fmt: skip
+    return pd.DataFrame(rows, columns=["budget", "share", "overhead", "bound", "proven", "peak", "method"])
+
+
+def _under(known: Plan, bound: float) -> Plan:
+    """A plan with the bound of a larger budget."""
+    return replace(known, bound=bound, proven=known.value <= bound * (1 + 1e-9))
+
+
+def used(problem: Problem, plan: Plan) -> int:
+    """The most bytes of the first tier that a plan uses at once."""
+    sizes, tier = {b.name: b.size for b in problem.buffers}, problem.tiers[0].name
+    stays = [s for s in plan.stays if s.tier == tier]
+    changes = sorted([(s.stop, -sizes[s.buffer]) for s in stays] + [(s.start, sizes[s.buffer]) for s in stays])
+    return max(np.cumsum([size for _, size in changes]).tolist(), default=0)
