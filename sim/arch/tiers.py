@@ -71,21 +71,21 @@ def constants(
     )
     errors = top.table("tested")
     found = tuple((name, _tested(errors.table(name, Tested.__slots__))) for name in errors.raw)
+    top.text("source", "")
     _check_known(tables.values(), known)
     top.finish()
     return Constants(classes), found
 
 
 def _check_known(tables: Iterable[Table], known: Constants | None) -> None:
-    """Classes and names are those of ``known``, where that is given."""
+    """Classes are among those of ``known``, where that is given, and each has all of its names and no other."""
     names = known.table() if known else {}
     for table in tables if known else ():
         name = str(table.path[-1])
         if name not in names:
             table.refuse(f"unknown class of kernels{hint(name, names)}")
-        for key in table.raw if name in names else ():
-            if key not in names[name]:
-                table.refuse(f"unknown constant{hint(key, names[name])}", key)
+        for key in sorted(names.get(name, {}).keys() ^ table.raw.keys()) if name in names else ():
+            table.refuse(f"unknown constant{hint(key, names[name])}" if key in table.raw else "is missing", key)
 
 
 def _tested(table: Table) -> Tested:

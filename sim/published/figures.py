@@ -81,7 +81,7 @@ def _ordered(figures: list[Figure]) -> tuple[Figure, ...]:
 
 def _single(entry: Table, inputs: dict[str, Any]) -> Iterator[Figure]:
     """The figure of one [[figure]] table."""
-    made = _figure(entry, inputs, entry.text("id"), entry.text("quantity"), entry.raw.get("value"), {})
+    made = _figure(entry, inputs, entry.text("id"), entry.text("quantity"), entry.raw.get("value"), {}, "value")
     if made is not None:
         yield made
 
@@ -99,18 +99,20 @@ def _many(entry: Table, inputs: dict[str, Any]) -> Iterator[Figure]:
             continue
         *at, value = cell
         label = f"{' '.join(map(_shown, at))}: {quantity}"
-        made = _figure(entry, inputs, f"{name}.{place}", label, value, dict(zip(axes, at, strict=True)))
+        made = _figure(
+            entry, inputs, f"{name}.{place}", label, value, dict(zip(axes, at, strict=True)), "cells", place - 1
+        )
         if made is not None:
             yield made
 
 
 def _figure(
-    entry: Table, inputs: dict[str, Any], name: str, quantity: str, value: Any, at: dict[str, Any]
+    entry: Table, inputs: dict[str, Any], name: str, quantity: str, value: Any, at: dict[str, Any], *spot: str | int
 ) -> Figure | None:
-    """One figure; None after a problem."""
+    """One figure, whose value stands at ``spot``; None after a problem."""
     given = entry.table("given").raw
     if not _finite(value):
-        entry.refuse(f"{name}: a finite 'value' is needed")
+        entry.refuse("a finite number is needed", *spot)
         return None
     relation = entry.one_of("relation", RELATIONS) if "relation" in entry.raw else "equal"
     expected = entry.one_of("verdict", VERDICTS) if "verdict" in entry.raw else "holds"
@@ -128,7 +130,8 @@ def _tolerance(entry: Table, value: float) -> float:
     """How far off ours may be, in the figure's unit: ``within`` as it is, ``tolerance`` as a fraction of the figure."""
     given = [key for key in ("tolerance", "within") if key in entry.raw]
     if len(given) != 1 or not _finite(entry.raw[given[0]]) or entry.raw[given[0]] < 0:
-        entry.refuse("give either 'tolerance' (a fraction) or 'within' (in the figure's unit), zero or more")
+        where = given if len(given) == 1 else []
+        entry.refuse("give either 'tolerance' (a fraction) or 'within' (in the figure's unit), zero or more", *where)
         return 0.0
     size = float(entry.raw[given[0]])
     return size * abs(value) if given[0] == "tolerance" else size

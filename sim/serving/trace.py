@@ -181,7 +181,9 @@ def _summary(path: Path) -> Trace:
     seconds = _positive(top, "seconds") if "seconds" in top.raw else None
     rate = (requests - 1) / seconds if seconds and requests > 1 else None
     burstiness = _positive(top, "burstiness") if "burstiness" in top.raw else None
-    source = f"{top.raw.get('source', 'no source given')} ({kind})"
+    source = f"{top.text('source', 'no source given')} ({kind})"
+    top.text("title", "")
+    top.text("licence", "")
     top.finish()
     return Trace(path.stem, np.empty(0), prompt, output, weight, source, False, rate, burstiness)
 
