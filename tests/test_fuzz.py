@@ -1,8 +1,8 @@
 """Broken files of every format: each is read, or refused in words, quickly; nothing else comes out.
 
 Good files are broken by cutting, repeating, swapping and planting awkward pieces. ``WEIR_FUZZ`` sets how many broken
-files of each format are tried. In a process of its own, ``python tests/test_fuzz.py FILES [FORMAT ...]`` holds itself to
-a gigabyte and says how much it used; there a crash shows as well.
+files of each format are tried. In a process of its own, ``python tests/test_fuzz.py FILES [FORMAT ...]`` holds itself
+to a gigabyte and says how much it used; there a crash shows as well.
 """
 
 from __future__ import annotations

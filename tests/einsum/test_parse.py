@@ -224,6 +224,21 @@ def test_caret_runs_under_the_culprit() -> None:
     ]
 
 
+def test_long_lines_are_shown_around_the_culprit() -> None:
+    with pytest.raises(WeirError) as error:
+        parse("Z[m] = " + " + ".join(["A[m]"] * 40) + " + epx(A[m])" + " " * 5000 + "# why", m=2)
+    said, line, carets = str(error.value).split("\n")
+    assert "did you mean 'exp'?" in said
+    assert len(line) < 130
+    assert line[carets.index("^") :].startswith("epx")
+
+
+def test_long_names_are_refused() -> None:
+    with pytest.raises(WeirError, match="a name of 5001 characters; at most 64 are read") as error:
+        parse(f"Z[m] = A[m{'x' * 5000}]", m=2)
+    assert len(str(error.value)) < 500
+
+
 def test_caret_counts_characters_not_bytes() -> None:
     with pytest.raises(WeirError) as caught:
         parse("Zé[m] = exq(A[m])", m=2)
