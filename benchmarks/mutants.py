@@ -108,7 +108,24 @@ def _run(path: Path, source: str, tests: tuple[str, ...]) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0", *tests])))
+    os._exit(
+        int(
+            pytest.main(
+                [
+                    "-x",
+                    "-q",
+                    "-p",
+                    "no:cacheprovider",
+                    "-p",
+                    "no:xdist",
+                    "-W",
+                    "ignore::pytest.PytestAssertRewriteWarning",
+                    "--hypothesis-seed=0",
+                    *tests,
+                ]
+            )
+        )
+    )
 
 
 def main() -> None:

@@ -41,8 +41,7 @@ def parse(text: str, *, name: str = "cascade", dtype: str = "bf16", **sizes: int
 
     Raises :class:`WeirError` with the line and a caret under the culprit.
     """
-    source = dedent(text).strip("\n")
-    reader = _Reader(source, name, sizes)
+    reader = _Reader(text, name, sizes)
     numbers = {r: s for r, s in sizes.items() if not isinstance(s, str)}
     check_sizes(numbers, name)
     sums = {r: _sum(s, r, name) for r, s in sizes.items() if isinstance(s, str)}
@@ -80,7 +79,8 @@ class _Reader:
     def __init__(self, source: str, where: str, sized: Iterable[str] = ()) -> None:
         if len(source) > LIMIT:
             raise WeirError(f"{where}: {len(source)} characters of cascade; at most {LIMIT} are read")
-        self.source, self.where, self.lines = source, where, source.split("\n")
+        self.source, self.where = dedent(source).strip("\n"), where
+        self.lines = self.source.split("\n")
         self.sized = set(sized)  # ranks whose names in capitals are sizes
 
     def fail(self, message: str, node: Any) -> NoReturn:
@@ -230,7 +230,7 @@ class _Reader:
         if isinstance(node, ast.Name) and node.id == "inf":
             return Const(math.inf)
         if isinstance(node, ast.Name) and node.id.isupper() and node.id.lower() in self.sized:
-            return Const(math.nan, node.id.lower())
+            return Const(0.0, node.id.lower())
         return self.access(node)
 
     def access(self, node: ast.expr) -> Access:

@@ -140,7 +140,7 @@ RANKS = (*"mnkpefhbcxri", "m0", "m1")
 
 
 def _cascade(text: str, _: Path) -> object:
-    return parse(text, **{r: 4 for r in RANKS if re.search(rf"\b{r}\b", text)})
+    return parse(text, **{r: 4 for r in set(re.findall(r"\w+", text[:10_000])) & set(RANKS)})
 
 
 ROWS = [{"on": "4xh100", "batch": 2**n, "seconds": 0.1 * n, "ttft": {"p95": 1.5}, "fits": n > 1} for n in range(4)]
@@ -225,6 +225,51 @@ def _try(read: Callable[[str, Path], object], text: str, folder: Path) -> bool:
     assert time.process_time() - began < SLOW, f"took too long:\n{text!r}"
     assert said is None or 0 < len(said.strip()) < LONGEST, repr(text)
     return said is not None
+
+
+FIRST = re.compile(r"(?<![\w.])\d[\d_.]*(?!\w)")  # a number
+
+
+def numbered(number: str) -> Callable[[str], str]:
+    """A good text with another first number."""
+    return lambda text: FIRST.sub(number, text, count=1)
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9))
+REFUSED: dict[str, Callable[[str], str]] = {
+    "nothing": lambda _: "",
+    "NUL": lambda text: text[: len(text) // 2] + "\0" + text[len(text) // 2 :],
+    "a million brackets": lambda _: "[" * 10**6,
+    "a million braces": lambda _: '{"a":' * 10**6,
+    "nested braces": lambda _: "{a: " * 50_000,
+    "a million parentheses": lambda _: "Z[m] = " + "(" * 10**6,
+    "a chain of dots": lambda _: ".".join(["a"] * 10**5) + " = 1",
+    "billion laughs": lambda _: LAUGHS,
+    "a tag that runs code": lambda _: "a: !!python/object/apply:os.system ['true']\n",
+    "a tower of powers": lambda _: "9**9**9",
+    "UTF-16": lambda text: "".join(c + "\0" for c in text),
+}
+READ: dict[str, Callable[[str], str]] = {
+    "a byte order mark": lambda text: "\ufeff" + text,
+    "carriage returns": lambda text: text.replace("\n", "\r\n"),
+    "no last newline": lambda text: text.rstrip("\n"),
+}
+EITHER: dict[str, Callable[[str], str]] = {
+    "a million digits": numbered("9" * 10**6), "NaN": numbered("nan"), "infinity": numbered("inf"),
+    "minus one": numbered("-1"), "zero": numbered("0"), "1e999": numbered("1e999"), "octal": numbered("010"),
+    "twice": lambda text: text + "\n" + text, "tabs": lambda text: text.replace(" ", "\t"),
+}  # fmt: skip
+FREE = ("table", "calibration")  # any text is a table of one column; a calibration may change nothing
+UNMARKED = ("cascade", "mapping", "architecture", "quantity", "matrix")  # not from files, or MatrixMarket
+
+
+@pytest.mark.parametrize("bomb", [*REFUSED, *READ, *EITHER])
+def test_named_bombs_do_nothing(bomb: str, tmp_path: Path) -> None:
+    """What is known to bring readers down, given to each of them: refused, or read as what it means, in a second."""
+    for name, (texts, reader) in FORMATS.items():
+        refused = _try(reader, (REFUSED | READ | EITHER)[bomb](texts()[0]), tmp_path)
+        assert refused or bomb not in REFUSED or name in FREE, name
+        assert not refused or bomb not in READ or (bomb == "a byte order mark" and name in UNMARKED), name
 
 
 def test_broken_files_end_no_process_and_take_little_memory() -> None:

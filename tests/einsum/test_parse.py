@@ -145,8 +145,8 @@ MALFORMED = {
     "Z[m] = A[m]\ud800": "surrogates not allowed",
     "Z[m] = " + "(" * 100_000 + "A[m]" + ")" * 100_000: "too many nested parentheses",
     "Z[m] = " + "exp(" * 80 + "A[m]" + ")" * 80: "nested more than 60 deep",
-    "Z[m] = " + "-" * 100_000 + "A[m]": "not readable as a cascade",
-    "Z[m] = A[" + "+".join(["m"] * 5000) + "]": "not readable as a cascade",
+    "Z[m] = " + "-" * 100_000 + "A[m]": "nested too deep|not readable as a cascade",
+    "Z[m] = A[" + "+".join(["m"] * 5000) + "]": "nested too deep|not readable as a cascade",
     "Z[m] = " + "9" * 300_000: "at most 262144 are read",
     "Z[m] = " + "9" * 5000: "digits",
     "Z[m] = " + "9" * 400: "only finite numbers",
@@ -210,7 +210,7 @@ MALFORMED = {
 def test_malformed(text: str, message: str) -> None:
     with pytest.raises(WeirError) as caught:
         read(text)
-    assert message in str(caught.value)
+    assert any(one in str(caught.value) for one in message.split("|"))  # Pythons differ in what is too deep for them
     assert str(caught.value).startswith("cascade: ")
 
 
