@@ -86,3 +86,39 @@ def test_long_and_odd_keys_do_not_spoil_the_line(tmp_path: Path) -> None:
     one, two = str(error.value).split("\n")
     assert one == r"a.toml:1:1: 'a\nb': unknown key"
     assert len(two) < 100
+
+
+def test_what_is_wrong_has_a_stand_in_and_reading_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('a = " "\nb = [1]\nc = 1\nd = {}\ne = [[1], {}]\nf = "x"\n')
+    top = Table.read(tmp_path / "a.toml", "test")
+    assert (top.text("a", "x"), top.text("a"), top.text("z"), top.text("z", "y"), top.text("c")) == (
+        " ",
+        "",
+        "",
+        "y",
+        "",
+    )
+    assert (top.texts("z"), top.texts("b"), top.texts("c")) == ((), (), ())
+    assert (top.flag("z"), top.flag("c")) == (False, False)
+    assert (top.tables("z", ()), top.tables("d", ())) == ([], [])
+    assert [one.raw for one in top.tables("e", ())] == [{}, {}]
+    assert (top.table("z").raw, top.table("c").raw, top.one_of("f", ("y",)), top.one_of("f", ("x",))) == (
+        {},
+        {},
+        "x",
+        "x",
+    )
+    with pytest.raises(WeirError) as error:
+        top.finish()
+    assert str(error.value).split("\n") == [
+        "a.toml:1:1: a: must be text, not ' '",
+        "a.toml:1:1: z: is missing",
+        "a.toml:2:1: b: must be a list of texts, not [1]",
+        "a.toml:3:1: c: expected a table of keys and values",
+        "a.toml:3:1: c: must be a list of texts, not 1",
+        "a.toml:3:1: c: must be text, not 1",
+        "a.toml:3:1: c: must be true or false, not 1",
+        "a.toml:4:1: d: is written [[d]], once for each entry",
+        "a.toml:5:6: e[1]: expected a table of keys and values",
+        "a.toml:6:1: f: unknown f 'x'; known: y",
+    ]
