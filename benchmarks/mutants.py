@@ -33,7 +33,7 @@ MODULES = {
     "pareto": ("sim/space/pareto.py", ("tests/sim/space/test_pareto.py",)),
     "store": ("sim/space/store.py", ("tests/sim/space/test_store.py", "-k", "not killed and not interrupted")),
 }  # fmt: skip
-LIMIT = 60  # s of CPU that the tests may take with a mutant; one that takes longer is noticed
+LIMIT = 20  # s of CPU that the tests may take with a mutant; one that takes longer is noticed
 SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.Add: ast.Sub, ast.Sub: ast.Add,
