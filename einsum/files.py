@@ -86,12 +86,23 @@ def parse_toml(content: str, name: str) -> dict[str, Any]:
     """The tables of TOML text; ``name`` is the file the message blames."""
     import tomllib
 
-    if _CHAIN.search(content):
-        raise WeirError(f"{name}: not valid TOML: a key of more than {NESTED} parts")
+    chain = _CHAIN.search(content)
+    if chain:
+        at = content.count("\n", 0, chain.start()) + 1
+        raise WeirError(f"{name}:{at}:1: not valid TOML: a key of more than {NESTED} parts")
     try:
         return tomllib.loads(content)
     except (ValueError, RecursionError) as problem:
-        raise WeirError(f"{name}: not valid TOML: {problem}") from None
+        raise WeirError(f"{name}:{_where(str(problem), content)}") from None
+
+
+def _where(problem: str, content: str) -> str:
+    """What ``tomllib`` says, its place in front; the first line where it gives none."""
+    said, place = re.fullmatch(r"(.*?)(?: \(at ([^()]*)\))?", problem, re.DOTALL).groups("")  # type: ignore[union-attr]  # always
+    digits = re.findall(r"\d+", place)
+    if place == "end of document":
+        digits = [str(content.count("\n") + 1), str(len(content) - content.rfind("\n"))]
+    return f"{':'.join(digits or ('1', '1'))}: not valid TOML: {said}"
 
 
 def write(path: Path, content: bytes, what: str) -> None:

@@ -22,6 +22,9 @@ from einsum.patterns import inferred
 from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Tensor, Term, ranks_of
 
 LIMIT = 1 << 18  # characters of text; far above any real cascade, far below what could exhaust memory
+LONGEST = 500  # characters of a message
+NAME = 64  # characters of a name
+SHOWN = 120  # characters of a line in a message
 DEPTH = 60  # nesting of one expression
 
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
@@ -38,8 +41,7 @@ def parse(text: str, *, name: str = "cascade", dtype: str = "bf16", **sizes: int
 
     Raises :class:`WeirError` with the line and a caret under the culprit.
     """
-    source = dedent(text).strip("\n")
-    reader = _Reader(source, name, sizes)
+    reader = _Reader(text, name, sizes)
     numbers = {r: s for r, s in sizes.items() if not isinstance(s, str)}
     check_sizes(numbers, name)
     sums = {r: _sum(s, r, name) for r, s in sizes.items() if isinstance(s, str)}
@@ -63,13 +65,22 @@ def _sum(text: str, rank: str, where: str) -> Affine:
     return affine
 
 
+def _pointed(line: str, start: int, end: int) -> str:
+    """A line, or what is around the culprit in a long one, and carets under the culprit."""
+    first = max(0, start - SHOWN // 2)
+    shown = line[first : first + SHOWN]
+    carets = "^" * max(1, min(end, first + len(shown)) - start)
+    return f"  {shown}\n  {' ' * (start - first)}{carets}"
+
+
 class _Reader:
     """One text being read; it exists to place carets."""
 
     def __init__(self, source: str, where: str, sized: Iterable[str] = ()) -> None:
         if len(source) > LIMIT:
             raise WeirError(f"{where}: {len(source)} characters of cascade; at most {LIMIT} are read")
-        self.source, self.where, self.lines = source, where, source.split("\n")
+        self.source, self.where = dedent(source).strip("\n"), where
+        self.lines = self.source.split("\n")
         self.sized = set(sized)  # ranks whose names in capitals are sizes
 
     def fail(self, message: str, node: Any) -> NoReturn:
@@ -78,8 +89,7 @@ class _Reader:
         coded = line.encode()  # the tree counts bytes
         start = len(coded[: node.col_offset].decode(errors="ignore"))
         end = len(coded[: node.end_col_offset].decode(errors="ignore")) if node.end_lineno == node.lineno else len(line)
-        carets = " " * start + "^" * max(1, end - start)
-        raise WeirError(f"{self.where}: line {node.lineno}: {message}\n  {line}\n  {carets}")
+        raise WeirError(f"{self.where}: line {node.lineno}: {message:.{LONGEST}}\n{_pointed(line, start, end)}")
 
     def statements(self) -> list[ast.stmt]:
         """Python's own parse of the text, its refusals turned into ours."""
@@ -91,12 +101,14 @@ class _Reader:
                 tree = ast.parse(self.source)
         except SyntaxError as error:
             line = self.lines[(error.lineno or 1) - 1] if (error.lineno or 1) <= len(self.lines) else ""
-            caret = " " * max(0, (error.offset or 1) - 1) + "^"
-            raise WeirError(
-                f"{self.where}: line {error.lineno or 1}: not an expression ({error.msg})\n  {line}\n  {caret}"
-            ) from None
+            start = max(0, (error.offset or 1) - 1)
+            said = f"{self.where}: line {error.lineno or 1}: not an expression ({error.msg:.{LONGEST}})"
+            raise WeirError(f"{said}\n{_pointed(line, start, start + 1)}") from None
         except (RecursionError, MemoryError, ValueError) as error:
             raise WeirError(f"{self.where}: not readable as a cascade ({error})") from None
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and len(node.id) > NAME:
+                self.fail(f"a name of {len(node.id)} characters; at most {NAME} are read", node)
         return tree.body
 
     def read(self) -> tuple[tuple[Einsum, ...], dict[str, Tensor]]:
@@ -218,7 +230,7 @@ class _Reader:
         if isinstance(node, ast.Name) and node.id == "inf":
             return Const(math.inf)
         if isinstance(node, ast.Name) and node.id.isupper() and node.id.lower() in self.sized:
-            return Const(math.nan, node.id.lower())
+            return Const(0.0, node.id.lower())
         return self.access(node)
 
     def access(self, node: ast.expr) -> Access:

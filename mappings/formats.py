@@ -47,23 +47,21 @@ class Format:
     parts: tuple[Part, ...]
 
 
-def parse_format(tensor: str, texts: Iterable[str], ranks: Iterable[str], where: str) -> Format:
+def parse_format(tensor: str, texts: Iterable[str], ranks: Iterable[str]) -> Format:
     """A tensor's format from its parts as text; raises :class:`WeirError` naming the part and the nearest rank."""
     known, parts = tuple(ranks), []
     for text in texts:
         match = _PART.fullmatch(text.strip())
         if match is None:
-            raise WeirError(
-                f"{where}: format of {tensor}: {text!r:.60} is not BYTES, or BYTES each (or every) RANK EXTENT ..."
-            )
+            raise WeirError(f"{text!r:.60} is not BYTES, or BYTES each (or every) RANK EXTENT ...")
         words = (match[3] or "").split()
         cell = tuple((r, ALL if n == "all" else int(n)) for r, n in zip(words[::2], words[1::2], strict=True))
         for rank, _ in cell:
             if rank not in known:
-                raise WeirError(f"{where}: format of {tensor}: no rank {rank!r}{hint(rank, known)}")
+                raise WeirError(f"no rank {rank!r}{hint(rank, known)}")
         parts.append(Part(float(match[1]), cell, match[2] == "every"))
     if not parts or parts[0].cell:
-        raise WeirError(f"{where}: format of {tensor}: the first part is the bytes of an entry, as '12'")
+        raise WeirError("the first part is the bytes of an entry, as '12'")
     return Format(tensor, tuple(parts))
 
 

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from einsum import Cascade, WeirError, hint, parse
-from einsum.errors import raise_all, refuse_unknown
-from einsum.files import parse_toml, read_text
+from einsum import Cascade, WeirError, hint, parse, tables
+from einsum.errors import raise_all
 from mappings.formats import Format, parse_format
 from mappings.text import parse as parse_nest
 from mappings.tree import Branch, Nest, Node, Spatial, Temporal
@@ -39,9 +37,11 @@ _KEYS = (
     "via",
     "table",
 )
-_TABLE = ("slot", "load", "hash", "clear", "tag", "drain")
 TAGS = ("row column", "column row")
 DRAINS = ("entries", "table")
+_TABLE = ("slot", "load", "hash", "clear", "tag", "drain")
+_CHOICES = {"hash": HASHES, "tag": TAGS, "drain": DRAINS}
+_RADIX = re.compile(r"[2-9]|[1-9]\d{1,5}", re.ASCII)  # of a merger
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,106 +128,97 @@ def read(name: str | Path) -> SparseMapping:
         if str(name) not in names():
             raise WeirError(f"unknown sparse mapping {str(name)!r:.60}{hint(str(name), names())}")
         path = FOLDER / f"{name}.toml"
-    return made(path.stem, parse_toml(read_text(path, "mapping"), path.name), path.name)
+    return _made(path.stem, tables.Table.read(path, "mapping", (*_KEYS, "instructions")))
 
 
-def made(name: str, raw: Mapping[str, Any], where: str) -> SparseMapping:
+def _made(name: str, top: tables.Table) -> SparseMapping:
     """The mapping that a file's tables describe."""
-    problems = refuse_unknown(raw, (*_KEYS, "instructions"), where)
-    problems += [f"{where}: {key!r} is missing" for key in ("title", "source", "cascade", "nest") if key not in raw]
-    problems += [
-        f"{where}: {key!r} must be text" for key in ("title", "source", "workload", "cascade", "nest", "share", "notes")
-        if not isinstance(raw.get(key, ""), str)
-    ]  # fmt: skip
-    for key in ("format", "work", "via", "table", "instructions"):
-        if not isinstance(raw.get(key, {}), dict):
-            problems.append(f"{where}: {key!r} must be a table")
-    raise_all(problems)
-    cascade = _cascade(name, raw["cascade"])
-    nest = parse_nest(raw["nest"], f"{where} nest")
-    share = _one_of(raw.get("share", "dynamic"), SHARES, f"{where}: share")
+    cascade, nest = _cascade(name, top), _nest(top)
+    einsums = None if cascade is None else [e.name for e in cascade.einsums]
+    share = top.one_of("share", SHARES) if "share" in top.raw else "dynamic"
+    formats = _formats(cascade, top)
+    works, instructions = _works(top.table("work", einsums)), top.table("instructions", einsums)
+    counted = {e: _numbers(instructions.table(e, INSTRUCTIONS)) for e in instructions.raw}
+    table = _table(top.table("table", _TABLE)) if "table" in top.raw else None
+    via = top.table("via")
+    units = {unit: via.texts(unit) for unit in via.raw}
+    title, source, notes = top.text("title"), top.text("source"), top.text("notes", "")
+    unverified, workload = top.texts("unverified"), top.text("workload", "spgemm")
+    top.finish()
+    assert cascade is not None and nest is not None  # noqa: S101, PT018 - else there was a problem
     return SparseMapping(
-        name, raw["title"], raw["source"], cascade, nest, _formats(cascade, raw.get("format", {}), where), share,
-        _works(cascade, raw.get("work", {}), where), _via(raw.get("via", {}), where),
-        _instructions(cascade, raw.get("instructions", {}), where), _table(raw.get("table"), where),
-        raw.get("notes", ""), tuple(raw.get("unverified", ())), raw.get("workload", "spgemm"),
-    )  # fmt: skip
+        name, title, source, cascade, nest, formats, share, works, units, counted, table, notes, unverified, workload
+    )
 
 
-def _cascade(name: str, text: str) -> Cascade:
+def _cascade(name: str, top: tables.Table) -> Cascade | None:
     """The cascade, at sizes of two: those of the matrices take their place when it is counted."""
+    text = top.text("cascade")
     subscripts = re.findall(r"\[([^\]]*)\]", text)
     ranks = {rank for one in subscripts for rank in re.findall(r"[a-z]\w*", one)}
-    return parse(text, name=name, dtype="fp64", **dict.fromkeys(sorted(ranks), 2))
+    try:
+        return parse(text, name=name, dtype="fp64", **dict.fromkeys(sorted(ranks), 2)) if text else None
+    except WeirError as problem:
+        top.refuse_text("cascade", str(problem), name)
+        return None
 
 
-def _one_of(value: Any, known: tuple[str, ...], where: str) -> str:
-    if value not in known:
-        raise WeirError(f"{where} is {value!r:.40}{hint(str(value), known)}")
-    return str(value)
+def _nest(top: tables.Table) -> Nest | None:
+    text = top.text("nest")
+    try:
+        return parse_nest(text, "nest") if text else None
+    except WeirError as problem:
+        top.refuse_text("nest", str(problem), "nest")
+        return None
 
 
-def _formats(cascade: Cascade, raw: Mapping[str, Any], where: str) -> tuple[Format, ...]:
+def _formats(cascade: Cascade | None, top: tables.Table) -> tuple[Format, ...]:
     """A format of every tensor; entries of 12 bytes where the file says nothing."""
-    raise_all(refuse_unknown(raw, [t.name for t in cascade.tensors], f"{where} [format]"))
+    tensors = {} if cascade is None else {t.name: [r for r in t.ranks if r] for t in cascade.tensors}
+    table = top.table("format", None if cascade is None else tensors)
     found = []
-    for tensor in cascade.tensors:
-        texts = raw.get(tensor.name, ["12"])
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise WeirError(f"{where} [format]: {tensor.name!r} must be a list of texts")
-        found.append(parse_format(tensor.name, texts, [r for r in tensor.ranks if r], where))
+    for tensor, ranks in tensors.items():
+        texts = table.texts(tensor) if tensor in table.raw else ("12",)
+        try:
+            found.append(parse_format(tensor, texts, ranks))
+        except WeirError as problem:
+            table.refuse(str(problem), tensor)
     return tuple(found)
 
 
-def _works(cascade: Cascade, raw: Mapping[str, Any], where: str) -> dict[str, tuple[str, int]]:
+def _works(table: tables.Table) -> dict[str, tuple[str, int]]:
     """How the products of each Einsum meet: ``"merge 64"`` through mergers of that radix, ``"hash"``, ..."""
-    raise_all(refuse_unknown(raw, [e.name for e in cascade.einsums], f"{where} [work]"))
+    return {einsum: _work(table, einsum) for einsum in table.raw}
+
+
+def _work(table: tables.Table, einsum: str) -> tuple[str, int]:
+    kind, *rest = table.text(einsum).split() or [""]
+    if kind and kind not in WORKS:
+        table.refuse(f"unknown {kind!r:.40}{hint(kind, WORKS)}", einsum)
+    elif kind and (len(rest) != (kind == "merge") or not all(_RADIX.fullmatch(word) for word in rest)):
+        table.refuse(f"is not {', '.join(WORKS[:-1])} or 'merge RADIX', of a radix from 2 to 999,999", einsum)
+    else:
+        return kind, int(rest[0]) if rest else 0
+    return kind, 0
+
+
+def _numbers(table: tables.Table, besides: tuple[str, ...] = ()) -> dict[str, float]:
+    """The numbers of a table by key, all but ``besides``."""
     found = {}
-    for einsum, text in raw.items():
-        words = str(text).split()
-        kind = _one_of(words[0] if words else "", WORKS, f"{where} [work]: {einsum}")
-        if len(words) > 2 or (len(words) == 2) != (kind == "merge") or (kind == "merge" and not words[1].isdigit()):
-            raise WeirError(f"{where} [work]: {einsum}: {text!r:.40} is not {', '.join(WORKS[:-1])} or 'merge RADIX'")
-        radix = int(words[1]) if kind == "merge" else 0
-        if kind == "merge" and radix < 2:
-            raise WeirError(f"{where} [work]: {einsum}: a merger's radix is at least 2")
-        found[einsum] = (kind, radix)
+    for key, value in ((key, value) for key, value in table.raw.items() if key not in besides):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
+            table.refuse("must be a number from 0 to 1e9", key)
+        else:
+            found[key] = float(value)
     return found
 
 
-def _via(raw: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
-    for unit, tensors in raw.items():
-        if not isinstance(tensors, list) or not all(isinstance(t, str) for t in tensors):
-            raise WeirError(f"{where} [via]: {unit!r} must be a list of tensors")
-    return {unit: tuple(tensors) for unit, tensors in raw.items()}
-
-
-def _instructions(cascade: Cascade, raw: Mapping[str, Any], where: str) -> dict[str, dict[str, float]]:
-    raise_all(refuse_unknown(raw, [e.name for e in cascade.einsums], f"{where} [instructions]"))
-    for einsum, table in raw.items():
-        if not isinstance(table, dict):
-            raise WeirError(f"{where} [instructions]: {einsum!r} must be a table, written [instructions.{einsum}]")
-    return {e: _numbers(table, INSTRUCTIONS, f"{where} [instructions.{e}]") for e, table in raw.items()}
-
-
-def _numbers(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> dict[str, float]:
-    raise_all(refuse_unknown(raw, known, where))
-    for key, value in raw.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
-            raise WeirError(f"{where}: {key!r} must be a number from 0 to 1e9")
-    return {key: float(value) for key, value in raw.items()}
-
-
-def _table(raw: Mapping[str, Any] | None, where: str) -> Table | None:
-    if raw is None:
-        return None
-    where = f"{where} [table]"
-    raise_all(refuse_unknown(raw, _TABLE, where))
-    found = _numbers({k: v for k, v in raw.items() if k not in ("hash", "tag", "drain")}, _TABLE, where)
-    hash_ = _one_of(raw.get("hash", "multiplicative"), HASHES, f"{where} hash")
-    tag = _one_of(raw.get("tag", TAGS[0]), TAGS, f"{where} tag")
-    drain = _one_of(raw.get("drain", DRAINS[0]), DRAINS, f"{where} drain")
-    made = Table(**found, hash=hash_, tag=tag, drain=drain)
-    if not 0 < made.load < 1 or made.slot <= 0:
-        raise WeirError(f"{where}: load must lie between 0 and 1, slot above 0")
-    return made
+def _table(table: tables.Table) -> Table:
+    chosen = {key: table.one_of(key, known) for key, known in _CHOICES.items() if key in table.raw}
+    found = _numbers(table, tuple(_CHOICES))
+    load, slot = found.get("load", 0.5), found.get("slot", 1.0)
+    if not 0 < load < 1:
+        table.refuse("must lie between 0 and 1", "load")
+    if slot <= 0:
+        table.refuse("must be above 0", "slot")
+    return Table(**{key: value for key, value in (*found.items(), *chosen.items()) if key in _TABLE})  # type: ignore[arg-type]

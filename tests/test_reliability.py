@@ -13,24 +13,54 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sim
+from sim.arch import cluster
 from sim.cli import main
 from sim.space import sweep as module
 from sim.space.sweep import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = int(os.environ.get("WEIR_EXAMPLES", "15"))  # of each property of the model
+POINTS = int(os.environ.get("WEIR_POINTS", "18"))  # that are asked one by one as well
 STEPS: dict[str, Any] = {"on": ["2xh100", "1xh100_2xh20"], "batch": range(1, 40), "context": [100, 3000, 50_000]}
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
 def test_neither_blocks_nor_workers_change_a_bit(block: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    terms = {**STEPS, "batch": [1, 2, 39]} if block == 1 else STEPS
+    terms = {**STEPS, "batch": range(1, POINTS // 6 + 1)} if block == 1 else STEPS
     whole = sweep("llama-3-8b", **terms)
     monkeypatch.setattr(module, "BLOCK", block)
     with ThreadPoolExecutor(3) as pool:
         parts = sweep("llama-3-8b", **terms, executor=pool, store=tmp_path / "s.db")
     pd.testing.assert_frame_equal(parts, whole, check_exact=True)
+
+
+BETTER = ("model.hbm.bandwidth", "model.hbm.capacity", "model.tensor.device_rate.mac.bf16", "network.bandwidth")
+
+
+def seconds(tier: str, batch: int, context: int, **changed: float) -> float:
+    table = sweep("llama-3-8b", on="2xh100", batch=batch, context=context, layout="tp=2", tier=tier, **changed)
+    return float(table["seconds"].iloc[0])
+
+
+@given(path=st.sampled_from(BETTER), factor=st.floats(1, 16), batch=st.integers(1, 64), context=st.integers(1, 8000))
+@settings(max_examples=EXAMPLES)
+@pytest.mark.parametrize("tier", ["limit", "physical"])
+def test_better_hardware_is_never_slower(tier: str, path: str, factor: float, batch: int, context: int) -> None:
+    better = {path: cluster("2xh100").get(path) * factor}
+    assert seconds(tier, batch, context, **better) <= seconds(tier, batch, context) * (1 + 1e-12)
+
+
+@given(batch=st.integers(1, 64), context=st.integers(1, 8000), more=st.integers(1, 200))
+@settings(max_examples=EXAMPLES)
+def test_more_work_is_never_faster_at_the_limit(batch: int, context: int, more: int) -> None:
+    one = seconds("limit", batch, context)
+    assert seconds("limit", batch + more % 20, context) >= one * (1 - 1e-12)
+    assert seconds("limit", batch, context + more) >= one * (1 - 1e-12)
+    assert seconds("physical", batch, context) >= one
 
 
 def test_an_estimate_asks_nobody_over_the_network(monkeypatch: pytest.MonkeyPatch) -> None:

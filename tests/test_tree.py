@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +82,27 @@ def test_nothing_is_evaluated_or_unpickled() -> None:
 def test_files_stay_readable() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources(*OURS, "tests")}
     assert {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > LONGEST} == {}
+
+
+def declared(*extras: str) -> set[str]:
+    """Distributions that pyproject.toml asks for, by their names in small letters."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    return {match[0].lower() for one in wanted if (match := re.match(r"[\w-]+", one))}
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras", "besides"),
+    [(tuple(OURS), ("parquet", "dask", "measure", "explore"), set()), (("tests",), ("test",), {"benchmarks", "tests"})],
+)
+def test_whatever_is_imported_is_asked_for(
+    folders: tuple[str, ...], extras: tuple[str, ...], besides: set[str]
+) -> None:
+    """What comes only because something else needs it may be gone with that thing's next release."""
+    names = {name.split(".")[0] for path in sources(*folders) for name in imports(path)}
+    foreign = names - OURS - besides - sys.stdlib_module_names
+    assert foreign
+    assert {{"yaml": "pyyaml"}.get(name, name) for name in foreign} <= declared(*extras)
 
 
 def test_tests_are_no_packages() -> None:

@@ -37,13 +37,13 @@ def _stands_for(have: str, want: str) -> tuple[int, ...] | None:
     return 2, bits(have), have.startswith("int") != integer, have == "fp32"
 
 
-def quantity(value: str | float, kind: Quantity, where: str) -> float:
+def quantity(value: str | float, kind: Quantity, where: str = "") -> float:
     """A component's number, read from text with units or taken as SI, and held to its limits."""
-    number = si(value, kind.unit, where)
+    number, prefix = si(value, kind.unit, where), f"{where}: " if where else ""
     if kind.positive and number == 0:
-        raise WeirError(f"{where}: {value!r} is zero; it must be more")
+        raise WeirError(f"{prefix}{value!r} is zero; it must be more")
     if kind.whole and not (number.is_integer() and number < 1e9):
-        raise WeirError(f"{where}: {value!r} is not a whole number below 1e9")
+        raise WeirError(f"{prefix}{value!r} is not a whole number below 1e9")
     return number
 
 

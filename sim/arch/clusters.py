@@ -12,7 +12,7 @@ from einsum.errors import WeirError, hint
 from sim.arch.architecture import Device, quantity
 from sim.arch.components import Link, Quantity
 from sim.arch.devices import canonical, device, device_aliases, device_names
-from sim.arch.files import DATA, Table, read
+from sim.arch.files import DATA, Table
 
 FOLDER = DATA / "clusters"
 FILE_KEYS = ("title", "source", "notes", "node_size", "pool", "network")
@@ -132,7 +132,7 @@ def cluster_names() -> tuple[str, ...]:
 def default_network() -> tuple[Link, int, str]:
     """The network assumed where none is given: its link, the devices of a node, and its source."""
     path = DATA / "network.toml"
-    top = Table(read(path, "network"), path.name, (*Link.QUANTITIES, "node_size", "source"), [])
+    top = Table.read(path, "network", (*Link.QUANTITIES, "node_size", "source"))
     link = Link(name="network", scope="network", **top.numbers(Link.QUANTITIES))
     size = int(top.number("node_size", _COUNT))
     source = top.text("source")
@@ -199,17 +199,17 @@ def _pool(name: str, made: Device, count: int, network: Link, node_size: int) ->
 
 def load(path: Path) -> Cluster:
     """The cluster a file describes; all of the file's problems are reported together."""
-    top = Table(read(path, "cluster"), path.name, FILE_KEYS, [])
+    top = Table.read(path, "cluster", FILE_KEYS)
     assumed, default_size, origin = default_network()
-    network = _network(top.raw["network"], top) if "network" in top.raw else assumed
+    network = _network(top.table("network", Link.QUANTITIES)) if "network" in top.raw else assumed
     stated = int(top.number("node_size", _COUNT, default_size))
     made = [_filed(entry, network, stated, "node_size" in top.raw) for entry in top.tables("pool", POOL_KEYS)]
     pools = tuple(pool for pool in made if pool is not None)
     names = [pool.name for pool in pools]
     if not made:
-        top.problems.append(f"{top.where}: needs at least one [[pool]]")
+        top.refuse("at least one [[pool]] is needed", "pool")
     if len(set(names)) < len(names) or "network" in names:
-        top.problems.append(f"{top.where}: pool names must differ from each other and from 'network'")
+        top.refuse("pool names must differ from each other and from 'network'", "pool")
     title, source, notes = top.text("title"), top.text("source"), top.text("notes", "")
     if "network" not in top.raw:
         source += f"; network assumed: {origin}"
@@ -219,27 +219,34 @@ def load(path: Path) -> Cluster:
 
 def _filed(entry: Table, network: Link, node_size: int, stated: bool) -> Pool | None:
     """One [[pool]], its device changed as its ``set`` table says; None after a problem."""
-    before = len(entry.problems)
-    name, text = entry.text("name"), entry.text("device")
-    changes: Any = entry.raw.get("set", {})
-    if not isinstance(changes, dict):
-        entry.problems.append(f"{entry.where}: 'set' must be a table of \"path\" = value")
-    try:
-        count = _count(entry.raw.get("count", 0), f"{entry.where} 'count'")
-        made = device(text) if text else None
-        for path, value in changes.items() if made and isinstance(changes, dict) else ():
-            made = made.with_(path, value) if made else None
-    except WeirError as problem:
-        message = str(problem)
-        entry.problems.append(message if message.startswith(entry.where) else f"{entry.where}: {message}")
-    if len(entry.problems) > before or made is None:
+    before = len(entry.source.problems)
+    name, made = entry.text("name"), _filed_device(entry)
+    count = int(entry.number("count", _COUNT))
+    if count > LARGEST:
+        entry.refuse(f"{count} devices; a pool has at most {LARGEST}", "count")
+    if len(entry.source.problems) > before or made is None:
         return None
     own = made.link("network") or network
     return Pool(name, made, count, own, node_size) if stated else _pool(name, made, count, network, node_size)
 
 
-def _network(raw: Any, top: Table) -> Link:
-    table = Table(raw, f"{top.where} [network]", Link.QUANTITIES, top.problems)
+def _filed_device(entry: Table) -> Device | None:
+    """A pool's device, changed as its ``set`` table says; None after a problem."""
+    text, changes = entry.text("device"), entry.table("set")
+    try:
+        made = device(text) if text else None
+    except WeirError as problem:
+        entry.refuse(str(problem), "device")
+        return None
+    for path, value in changes.raw.items() if made else ():
+        try:
+            made = made.with_(path, value) if made else None
+        except WeirError as problem:
+            changes.refuse(str(problem), path)
+    return made
+
+
+def _network(table: Table) -> Link:
     bandwidth = table.number("bandwidth", Link.QUANTITIES["bandwidth"])
     rest: dict[str, Any] = table.numbers({k: q for k, q in Link.QUANTITIES.items() if k != "bandwidth"})
     return Link(name="network", scope="network", bandwidth=bandwidth, **rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,7 +20,9 @@ ACCELERATORS = DATA / "accelerators"  # spatial arrays, for mapped cascades: no 
 _KEYS = ("title", "vendor", "architecture", "year", "source", "aliases", "notes", "unverified")
 _PARTS = ("memory", "fanout", "compute", "link", "power", "technology")
 FILE_KEYS = (*_KEYS, *_PARTS)
-_RATES = ("rate", "device_rate", "energy")
+_COMPUTE = (
+    "name", "under", "chained", "asynchronous", "apart", "area", "contexts", "rate", "device_rate", "energy",
+)  # fmt: skip
 _MEMORY = ("replacement", "interleaved")
 Rows = tuple[tuple[str, str, float], ...]
 Part = TypeVar("Part", Memory, Fanout)
@@ -79,34 +82,32 @@ def _catalogued(name: str) -> Device:
 
 def load(path: Path) -> Device:
     """The device a file describes; all of the file's problems are reported together."""
-    top = Table(read(path, "device"), path.name, FILE_KEYS, [])
-    memories = tuple(_memory(entry) for entry in top.tables("memory", (*_known(Memory.QUANTITIES), *_MEMORY)))
-    fanouts = tuple(
-        _fanout(entry) for entry in top.tables("fanout", (*_known(Fanout.QUANTITIES), "network", "topology"))
-    )
-    entries = top.tables("compute", ("name", "under", "chained", "asynchronous", "apart", "area", "contexts", *_RATES))
-    links = tuple(_link(entry) for entry in top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES)))
-    computes = tuple(_compute(entry) for entry in entries)
+    top = Table.read(path, "device", FILE_KEYS)
+    memories = top.tables("memory", (*_known(Memory.QUANTITIES), *_MEMORY))
+    fanouts = top.tables("fanout", (*_known(Fanout.QUANTITIES), "network", "topology"))
+    computes = top.tables("compute", _COMPUTE)
+    links = top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES))
     made = Device(
         name=path.stem,
         title=top.text("title"),
         vendor=top.text("vendor"),
         architecture=top.text("architecture"),
         year=int(top.number("year", Quantity("1", positive=True, whole=True))),
-        memories=memories,
-        fanouts=fanouts,
-        computes=computes,
-        links=links,
-        power=_power(top.raw["power"], top) if "power" in top.raw else None,
+        memories=tuple(map(_memory, memories)),
+        fanouts=tuple(map(_fanout, fanouts)),
+        computes=tuple(map(_compute, computes)),
+        links=tuple(map(_link, links)),
+        power=_power(top.table("power", Power.QUANTITIES)) if "power" in top.raw else None,
         source=top.text("source"),
         notes=top.text("notes", ""),
         unverified=top.texts("unverified"),
-        technology=_process(top.raw["technology"], top) if "technology" in top.raw else None,
+        technology=_process(top.table("technology", ("node", "dram", "clock"))) if "technology" in top.raw else None,
     )
     top.texts("aliases")
-    _check_tree(made, top)
+    _check_names([*memories, *fanouts, *computes, *links])
+    _check_tree(made, top, [*memories, *fanouts, *computes])
     top.finish()
-    return _per_instance(made, {entry.raw["name"] for entry in entries if "device_rate" in entry.raw})
+    return _per_instance(made, {entry.raw["name"] for entry in computes if "device_rate" in entry.raw})
 
 
 def _known(quantities: dict[str, Quantity]) -> tuple[str, ...]:
@@ -127,7 +128,7 @@ def _fanout(entry: Table) -> Fanout:
     topology = entry.one_of("topology", Fanout.TOPOLOGIES) if "topology" in entry.raw else ""
     for name in ("pitch", "bandwidth"):
         if name in entry.raw and not topology:
-            entry.problems.append(f"{entry.where}: {name!r} needs a 'topology': {', '.join(Fanout.TOPOLOGIES[1:])}")
+            entry.refuse(f"needs a 'topology': {', '.join(Fanout.TOPOLOGIES[1:])}", name)
     return replace(_part(Fanout, entry), network=network, topology=topology)
 
 
@@ -140,7 +141,7 @@ def _link(entry: Table) -> Link:
 
 def _compute(entry: Table) -> Compute:
     if ("rate" in entry.raw) == ("device_rate" in entry.raw):
-        entry.problems.append(f"{entry.where}: give either 'rate' (one instance) or 'device_rate' (the whole device)")
+        entry.refuse("give either 'rate' (one instance) or 'device_rate' (the whole device)")
     rates = _rows(entry, "rate", RATE) or _rows(entry, "device_rate", RATE)
     name, under, energies = entry.text("name"), entry.text("under", ""), _rows(entry, "energy", ENERGY)
     area = entry.number("area", Memory.QUANTITIES["area"], 0.0)
@@ -153,46 +154,42 @@ def _compute(entry: Table) -> Compute:
 
 def _rows(entry: Table, key: str, kind: Quantity) -> Rows:
     """Rows of a table of tables: operation class, then data type, then a quantity."""
-    table = Table(entry.raw.get(key, {}), f"{entry.where} {key}", OPERATIONS, entry.problems)
-    cells = [(op, row) for op, row in table.raw.items() if op in OPERATIONS]
-    rows = []
-    for op, row in cells:
-        inner = Table(row, f"{table.where} {op}", row if isinstance(row, dict) else (), entry.problems)
-        rows += [(op, dtype, _cell(inner, dtype, kind)) for dtype in inner.raw]
-    return tuple(rows)
+    table = entry.table(key, OPERATIONS)
+    inner = {op: table.table(op) for op in table.raw if op in OPERATIONS}
+    return tuple((op, dtype, _cell(row, dtype, kind)) for op, row in inner.items() for dtype in row.raw)
 
 
 def _cell(table: Table, dtype: str, kind: Quantity) -> float:
     """One rate or energy, its data type checked as well."""
     try:
         bits(dtype)
-        return quantity(table.raw[dtype], kind, f"{table.where} {dtype!r}")
+        return quantity(table.raw[dtype], kind)
     except WeirError as problem:
-        message = str(problem)
-        table.problems.append(message if message.startswith(table.where) else f"{table.where}: {message}")
+        table.refuse(str(problem), dtype)
         return 1.0
 
 
-def _power(raw: Any, top: Table) -> Power:
+def _power(table: Table) -> Power:
     """Board power; what the file does not state follows the default shares of the board's limit."""
-    table = Table(raw, f"{top.where} [power]", Power.QUANTITIES, top.problems)
     tdp = table.number("tdp", Power.QUANTITIES["tdp"])
     shares = _shares()
     rest = {name: table.number(name, Power.QUANTITIES[name], shares[name] * tdp) for name in shares}
     return Power(tdp=tdp, **rest)
 
 
-def _process(raw: Any, top: Table) -> Process:
+def _process(table: Table) -> Process:
     """What the device is made in; the models must know its node and its kind of memory."""
     from sim.arch.technology import dram, technology  # few files ask for models
 
-    table = Table(raw, f"{top.where} [technology]", ("node", "dram", "clock"), top.problems)
     node, kind = 0.0, table.text("dram", "")
     try:
         node = technology(table.raw.get("node", "")).node
+    except WeirError as problem:
+        table.refuse(str(problem), "node")
+    try:
         kind = dram(kind).name if kind else ""
     except WeirError as problem:
-        table.problems.append(f"{table.where}: {problem}")
+        table.refuse(str(problem), "dram")
     return Process(node, kind, table.number("clock", Quantity("Hz", positive=True), 0.0))
 
 
@@ -201,33 +198,41 @@ def _shares() -> dict[str, float]:
     """Default parts of the board's power limit, by kind of work."""
     path = DATA / "power.toml"
     names = tuple(name for name in Power.QUANTITIES if name != "tdp")
-    table = Table(read(path, "power"), path.name, (*names, "source"), [])
+    table = Table.read(path, "power", (*names, "source"))
     shares = {name: table.number(name, Quantity("1")) for name in names}
     table.finish()
     return shares
 
 
-def _check_tree(made: Device, top: Table) -> None:
-    """Names are unique, every ``under`` leads to one outermost memory, and there is something to run on."""
-    nodes: list[Memory | Fanout | Compute] = [*made.memories, *made.fanouts, *made.computes]
-    names = [*[part.name for part in nodes], *[link.name for link in made.links]]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        top.problems.append(f"{top.where}: two components are called {name!r}")
-    top.problems += [
-        f"{top.where}: a component's name cannot be {name!r}" for name in names if name and not _plain(name)
-    ]
-    parents = {part.name: part.under for part in nodes}
+def _check_tree(made: Device, top: Table, nodes: Sequence[Table]) -> None:
+    """Every ``under`` leads to one outermost memory, and there is something to run on."""
+    parts: tuple[Memory | Fanout | Compute, ...] = (*made.memories, *made.fanouts, *made.computes)
+    parents = {part.name: part.under for part in parts}
     stores = {memory.name for memory in made.memories} | {fanout.name for fanout in made.fanouts}
-    for part in nodes:
+    for part, node in zip(parts, nodes, strict=True):
         if part.under and part.under not in stores:
-            top.problems.append(f"{top.where} {part.name!r}: under unknown {part.under!r}{hint(part.under, stores)}")
+            node.refuse(f"unknown {part.under!r:.60}{hint(part.under, stores)}", "under")
         elif _circular(part.name, parents):
-            top.problems.append(f"{top.where} {part.name!r}: is under itself")
+            node.refuse("is under itself", "under")
     outermost = [memory.name for memory in made.memories if not memory.under]
     if len(outermost) != 1:
-        top.problems.append(f"{top.where}: needs exactly one [[memory]] without 'under'; it has {len(outermost)}")
+        top.refuse(f"exactly one [[memory]] without 'under' is needed; there are {len(outermost)}", "memory")
     if not made.computes:
-        top.problems.append(f"{top.where}: needs at least one [[compute]]")
+        top.refuse("at least one [[compute]] is needed", "compute")
+
+
+def _check_names(entries: Iterable[Table]) -> None:
+    """Every component has a name of its own that can begin a dotted path."""
+    seen = set[str]()
+    for entry in entries:
+        name = entry.raw.get("name")
+        if not isinstance(name, str) or not name:
+            continue
+        if name in seen:
+            entry.refuse(f"two components are called {name!r:.60}", "name")
+        if not _plain(name):
+            entry.refuse(f"a component's name cannot be {name!r:.60}", "name")
+        seen.add(name)
 
 
 def _plain(name: str) -> bool:

@@ -12,7 +12,7 @@ from sim.arch.architecture import Device, quantity
 from sim.arch.clusters import Cluster
 from sim.arch.components import Quantity
 from sim.arch.devices import canonical, device_names
-from sim.arch.files import DATA, Table, read
+from sim.arch.files import DATA, Table
 
 FOLDER = DATA / "prices"
 HOURLY = Quantity("USD/h", positive=True)
@@ -70,7 +70,7 @@ def _catalogued(name: str) -> Book:
 
 
 def _read(path: Path, name: str) -> Book:
-    top = Table(read(path, "price"), path.name, FILE_KEYS, [])
+    top = Table.read(path, "price", FILE_KEYS)
     date, source = top.text("date"), top.text("source")
     found = tuple(_price(entry, date, source, path.parent != FOLDER) for entry in top.tables("price", PRICE_KEYS))
     made = Book(name, top.text("title"), date, source, found, top.text("notes", ""))
@@ -85,11 +85,11 @@ def _price(entry: Table, date: str, source: str, own: bool) -> Price:
     """
     name = _name(entry.text("device")) if own else entry.text("device")
     if not own and name not in device_names():
-        entry.problems.append(f"{entry.where}: unknown device {name!r}{hint(name, device_names())}")
+        entry.refuse(f"unknown device {name!r:.60}{hint(name, device_names())}", "device")
     usd = entry.number("usd_per_hour", HOURLY)
     low, high = entry.number("low", HOURLY, usd), entry.number("high", HOURLY, usd)
     if not low <= usd <= high:
-        entry.problems.append(f"{entry.where}: {usd} USD/h lies outside its own range {low} to {high}")
+        entry.refuse(f"{usd} USD/h lies outside its own range {low} to {high}", "usd_per_hour")
     return Price(name, usd, entry.text("date", date), entry.text("source", source), entry.text("note", ""), low, high)
 
 

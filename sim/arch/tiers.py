@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import WeirError, hint, raise_all
+from einsum.errors import WeirError, hint
 from sim.arch.components import Quantity
-from sim.arch.files import DATA, Table, read
+from sim.arch.files import DATA, Table
 
 _QUANTITIES = {
     "launch": Quantity("s"),
@@ -58,44 +60,53 @@ class Tier:
     tested: tuple[tuple[str, Tested], ...] = ()  # errors by class of kernel
 
 
-def constants(path: Path = DATA / "physical.toml") -> tuple[Constants, tuple[tuple[str, Tested], ...]]:
-    """The constants in a file by class of kernel, and their tested errors."""
-    raw, problems = read(path, "constants"), list[str]()
-    errors = raw.pop("tested", {})
-    classes = []
-    for name, entry in raw.items():
-        if name != "source":
-            table = Table(entry, f"{path.name} [{name}]", entry if isinstance(entry, dict) else (), problems)
-            classes.append((name, tuple((key, table.number(key, Quantity("1"))) for key in table.raw)))
-    raise_all(problems)
-    found = tuple((name, _tested(table, f"{path.name} [tested.{name}]")) for name, table in errors.items())
-    return Constants(tuple(classes)), found
+def constants(
+    path: Path = DATA / "physical.toml", known: Constants | None = None
+) -> tuple[Constants, tuple[tuple[str, Tested], ...]]:
+    """The constants in a file by class of kernel, and their tested errors; none but those ``known``, where given."""
+    top = Table.read(path, "constants")
+    tables = {name: top.table(name) for name in top.raw if name not in ("source", "tested")}
+    classes = tuple(
+        (n, tuple((key, table.number(key, Quantity("1"))) for key in table.raw)) for n, table in tables.items()
+    )
+    errors = top.table("tested")
+    found = tuple((name, _tested(errors.table(name, Tested.__slots__))) for name in errors.raw)
+    top.text("source", "")
+    _check_known(tables.values(), known)
+    top.finish()
+    return Constants(classes), found
 
 
-def _tested(raw: Any, where: str) -> Tested:
+def _check_known(tables: Iterable[Table], known: Constants | None) -> None:
+    """Classes are among those of ``known``, where that is given, and each has all of its names and no other."""
+    names = known.table() if known else {}
+    for table in tables if known else ():
+        name = str(table.path[-1])
+        if name not in names:
+            table.refuse(f"unknown class of kernels{hint(name, names)}")
+        for key in sorted(names.get(name, {}).keys() ^ table.raw.keys()) if name in names else ():
+            table.refuse(f"unknown constant{hint(key, names[name])}" if key in table.raw else "is missing", key)
+
+
+def _tested(table: Table) -> Tested:
     """One class's errors; a file of the user's own may be anything."""
-    problems = list[str]()
-    table = Table(raw, where, Tested.__slots__, problems)
     lists = {name: table.texts(name) for name in ("devices", "dtypes")}
     one = Quantity("1")
     sizes = {name: table.number(name, one) for name in ("median", "p90", "shortest", "longest")}
     kernels, bias = int(table.number("kernels", one)), table.raw.get("bias", 0.0)
-    if not isinstance(bias, float | int):
-        problems.append(f"{where}: 'bias' must be a number")
-    raise_all(problems)
+    if not isinstance(bias, float | int) or not math.isfinite(bias):
+        table.refuse("must be a finite number", "bias")
+        bias = 0.0
     return Tested(kernels=kernels, bias=float(bias), **sizes, **lists)  # type: ignore[arg-type]  # by name, as read
 
 
 @cache
 def _tiers() -> dict[str, Tier]:
     path = DATA / "tiers.toml"
-    raw, problems = read(path, "tier"), list[str]()
-    tables = {
-        name: Table(entry, f"{path.name} [{name}]", (*_QUANTITIES, "source"), problems) for name, entry in raw.items()
-    }
+    top = Table.read(path, "tier")
+    tables = {name: top.table(name, (*_QUANTITIES, "source")) for name in top.raw}
     made = {name: Tier(name=name, source=table.text("source"), **_numbers(table)) for name, table in tables.items()}
-    for table in tables.values():
-        table.finish()
+    top.finish()
     known, errors = constants()
     return made | {"physical": replace(made["physical"], constants=known, tested=errors)}
 
@@ -121,12 +132,8 @@ def tier(name: str) -> Tier:
 def _calibrated(path: Path) -> Tier:
     """The physical tier with what a file of constants has measured; unknown classes and names are refused."""
     base = _tiers()["physical"]
-    own, errors = constants(path)
-    table = base.constants.table() if base.constants else {}
-    for name, numbers in own.classes:
-        for key in (k for k, _ in numbers if k not in table.get(name, {})):
-            raise WeirError(f"{path.name} [{name}]: unknown constant {key!r}{hint(key, table.get(name, {}))}")
-        table[name] = dict(numbers)
+    own, errors = constants(path, base.constants)
+    table = (base.constants.table() if base.constants else {}) | own.table()
     whole = Constants(tuple((name, tuple(numbers.items())) for name, numbers in table.items()))
     kept = dict(base.tested) | dict(errors)
     return replace(base, name="calibrated", source=path.name, constants=whole, tested=tuple(kept.items()))

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _closed(CLOSED)
     except Exception as error:
         return _report(error, given)
-    return code
+    return _say("interrupted", code) if code == INTERRUPTED else code  # typer heeds it first, and says nothing
 
 
 def _say(text: str, code: int) -> int:

@@ -106,10 +106,22 @@ def _pool(processes: int, address: str | None) -> Any:
         return nullcontext()
     if not 1 <= processes <= 256:
         raise WeirError(f"{processes} processes; give 1 to 256")
+    return _processes(processes)
+
+
+def _processes(number: int) -> Any:
+    """Processes that do not hear an interrupt: it is for whoever hands them their work, and ends them quietly."""
+    import signal
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    deaf = signal.SIGINT, signal.SIG_IGN
+    pool = ProcessPoolExecutor(number, get_context("spawn"), signal.signal, deaf)
+    before = signal.signal(*deaf)  # while they start; a process is started where none is idle
+    for _ in range(number):
+        pool.submit(int)
+    signal.signal(signal.SIGINT, before)
+    return pool
 
 
 def sheet(frame: pd.DataFrame, width: int | None = None) -> Sheet:

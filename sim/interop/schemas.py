@@ -137,7 +137,8 @@ def _trace() -> Schema:
     positive: Schema = {"type": "number", "exclusiveMinimum": 0}
     row = {"type": "array", "items": {"type": "number", "minimum": 1}, "minItems": 3, "maxItems": 3}
     known = dict.fromkeys(SUMMARY_KEYS, positive) | {
-        "title": {}, "source": {}, "licence": {}, "cells": {"type": "array", "items": row, "minItems": 1},
+        **{key: {"type": "string"} for key in ("title", "source", "licence")},
+        "cells": {"type": "array", "items": row, "minItems": 1},
     }  # fmt: skip
     means = {"required": ["mean_prompt", "mean_output"]}
     return table(_listed(SUMMARY_KEYS, known), ["requests"]) | {"anyOf": [{"required": ["cells"]}, means]}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einsum.errors import Infeasible, WeirError, hint
-from sim.arch.files import Table, read
+from einsum.tables import Table
 from sim.planner.affine import Convex, evaluate
 from sim.units import fmt, si
 
@@ -88,12 +88,11 @@ def _shipped(name: str) -> Method:
 
 def _read(path: Path) -> Method:
     known = ("title", "source", "notes", "classes", "settings", "quantities", "stages", "memory")
-    top = Table(read(path, "method"), path.name, known, [])
-    classes = _part(top, "classes")
-    settings = {name: _inner(top, "settings", name, ("unit", "value")) for name in _part(top, "settings").raw}
-    quantities = _part(top, "quantities")
-    stages = {name: _inner(top, "stages", name, ("runs", "seconds")) for name in _part(top, "stages").raw}
-    stores = {name: _inner(top, "memory", name, ("most", "holds")) for name in _part(top, "memory").raw}
+    top = Table.read(path, "method", known)
+    classes, quantities = top.table("classes"), top.table("quantities")
+    settings = _inner(top.table("settings"), ("unit", "value"))
+    stages = _inner(top.table("stages"), ("runs", "seconds"))
+    stores = _inner(top.table("memory"), ("most", "holds"))
     made = Method(
         name=path.stem, title=top.text("title"), source=top.text("source"), notes=top.text("notes", ""),
         classes=tuple((name, classes.texts(name)) for name in classes.raw),
@@ -103,19 +102,14 @@ def _read(path: Path) -> Method:
         stores=tuple(Store(name, t.text("most"), t.texts("holds")) for name, t in stores.items()),
     )  # fmt: skip
     if not made.fractions or not made.stages:
-        top.problems.append(f"{path.name}: needs [classes] with their tiers, and [stages]")
+        top.refuse("[classes] with their tiers and [stages] are needed")
     top.finish()
     return made
 
 
-def _part(top: Table, key: str) -> Table:
-    """One table of a file, whose keys are free."""
-    raw = top.raw.get(key, {})
-    return Table(raw, f"{top.where} [{key}]", raw if isinstance(raw, dict) else (), top.problems)
-
-
-def _inner(top: Table, key: str, name: str, known: tuple[str, ...]) -> Table:
-    return Table(top.raw[key][name], f"{top.where} [{key}] {name!r}", known, top.problems)
+def _inner(table: Table, known: tuple[str, ...]) -> dict[str, Table]:
+    """The tables of a table whose own keys are free."""
+    return {name: table.table(name, known) for name in table.raw}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import WeirError, hint, refuse_unknown
+from einsum.errors import WeirError, hint
+from einsum.tables import Table
 
 FOLDER = Path(__file__).parent / "kinds"
 _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
@@ -31,24 +32,23 @@ class Call:
         return float(self.ask(self.inputs, **dict(self.given)))
 
 
-def call(
-    kind: str, inputs: Mapping[str, Any], given: Mapping[str, Any], where: str, problems: list[str]
-) -> Call | None:
-    """The call that a figure asks for; what is wrong with it is added to ``problems``."""
+def call(entry: Table, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> Call | None:
+    """The call that a figure's ``entry`` asks for with the arguments ``given``; None after a problem."""
+    kind, before = entry.text("kind"), len(entry.source.problems)
     try:
         ask = function(kind)
     except WeirError as problem:
-        problems.append(f"{where}: {problem}")
+        entry.refuse(str(problem), "kind")
         return None
-    before = len(problems)
     known = {n: p for n, p in signature(ask).parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
-    problems += refuse_unknown(given, known, f"{where} {kind}")
+    for name in (name for name in given if name not in known):
+        entry.refuse(f"{kind} takes no such argument{hint(name, known)}", "given", name)
     for name, parameter in known.items():
         if name in given and not _fits(given[name], str(parameter.annotation)):
-            problems.append(f"{where} {kind}: {name!r} must be {parameter.annotation}, not {given[name]!r:.60}")
+            entry.refuse(f"must be {parameter.annotation}, not {given[name]!r:.60}", "given", name)
         elif name not in given and parameter.default is Parameter.empty:
-            problems.append(f"{where} {kind}: {name!r} is missing")
-    return None if len(problems) > before else Call(kind, ask, inputs, tuple(given.items()))
+            entry.refuse("is missing", "given", name)
+    return None if len(entry.source.problems) > before else Call(kind, ask, inputs, tuple(given.items()))
 
 
 def _fits(value: Any, annotation: str) -> bool:

@@ -13,8 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import raise_all
-from sim.arch.files import Table, read
+from einsum.tables import Table
 from sim.published.calls import Call, call
 
 KNOWN = ("read", "artefact", "notes", "memory")  # the paper's text, its authors' files, other people's notes, nothing
@@ -54,21 +53,19 @@ class Paper:
 
 def load(path: Path) -> Paper:
     """The paper of a file of figures; all of the file's problems are reported together."""
-    top = Table(read(path, "figures"), path.name, _PAPER, [])
-    inputs = top.raw.get("inputs", {})
-    if not isinstance(inputs, dict):
-        top.problems.append(f"{top.where}: 'inputs' must be a table")
-        inputs = {}
+    top = Table.read(path, "figures", _PAPER)
+    inputs = top.table("inputs").raw
     single = [f for entry in top.tables("figure", (*_COMMON, "value")) for f in _single(entry, inputs)]
     many = [f for entry in top.tables("table", (*_COMMON, "axes", "cells")) for f in _many(entry, inputs)]
-    if not single and not many and not top.problems:
-        top.problems.append(f"{top.where}: needs at least one [[figure]] or [[table]]")
+    if not single and not many and not top.source.problems:
+        top.refuse("at least one [[figure]] or [[table]] is needed")
     known, notes = top.one_of("known", KNOWN), top.text("notes", "")
     made = Paper(path.stem, top.text("title"), top.text("source"), known, notes, _ordered(single + many))
     ids = sorted(f.id for f in made.figures)
     repeated = dict.fromkeys(name for name, after in pairwise(ids) if name == after)
-    top.problems.extend(f"{top.where}: id {name!r} is given more than once" for name in repeated)
-    raise_all(list(dict.fromkeys(top.problems)))  # what is wrong with a table would be said for each of its cells
+    for name in repeated:
+        top.refuse(f"id {name!r:.60} is given more than once")
+    top.finish()
     return made
 
 
@@ -84,7 +81,7 @@ def _ordered(figures: list[Figure]) -> tuple[Figure, ...]:
 
 def _single(entry: Table, inputs: dict[str, Any]) -> Iterator[Figure]:
     """The figure of one [[figure]] table."""
-    made = _figure(entry, inputs, entry.text("id"), entry.text("quantity"), entry.raw.get("value"), {})
+    made = _figure(entry, inputs, entry.text("id"), entry.text("quantity"), entry.raw.get("value"), {}, "value")
     if made is not None:
         yield made
 
@@ -94,49 +91,47 @@ def _many(entry: Table, inputs: dict[str, Any]) -> Iterator[Figure]:
     name, quantity, axes = entry.text("id"), entry.text("quantity"), entry.texts("axes")
     cells = entry.raw.get("cells", [])
     if not (axes and isinstance(cells, list) and cells):
-        entry.problems.append(f"{entry.where}: needs 'axes' and 'cells'")
+        entry.refuse("'axes' and 'cells' are needed")
         return
     for place, cell in enumerate(cells, start=1):
         if not isinstance(cell, list) or len(cell) != len(axes) + 1:
-            entry.problems.append(
-                f"{entry.where}: cell {place} must be {len(axes)} of {', '.join(axes)}, and the figure"
-            )
+            entry.refuse(f"must be {len(axes)} of {', '.join(axes)}, and the figure", "cells", place - 1)
             continue
         *at, value = cell
         label = f"{' '.join(map(_shown, at))}: {quantity}"
-        made = _figure(entry, inputs, f"{name}.{place}", label, value, dict(zip(axes, at, strict=True)))
+        made = _figure(
+            entry, inputs, f"{name}.{place}", label, value, dict(zip(axes, at, strict=True)), "cells", place - 1
+        )
         if made is not None:
             yield made
 
 
 def _figure(
-    entry: Table, inputs: dict[str, Any], name: str, quantity: str, value: Any, at: dict[str, Any]
+    entry: Table, inputs: dict[str, Any], name: str, quantity: str, value: Any, at: dict[str, Any], *spot: str | int
 ) -> Figure | None:
-    """One figure; None after a problem."""
-    where = f"{entry.where} {name}"
-    given = entry.raw.get("given", {})
-    if not _finite(value) or not isinstance(given, dict):
-        entry.problems.append(f"{where}: needs a finite 'value', and 'given' as a table")
+    """One figure, whose value stands at ``spot``; None after a problem."""
+    given = entry.table("given").raw
+    if not _finite(value):
+        entry.refuse("a finite number is needed", *spot)
         return None
     relation = entry.one_of("relation", RELATIONS) if "relation" in entry.raw else "equal"
     expected = entry.one_of("verdict", VERDICTS) if "verdict" in entry.raw else "holds"
     why = entry.text("why", "")
     if expected in ("cannot", "unverified") and not why:
-        entry.problems.append(f"{where}: a figure that {expected!r} describes must say why")
-    asked = call(entry.text("kind"), inputs, {**given, **at}, where, entry.problems)
-    tolerance = _tolerance(entry, where, value)
+        entry.refuse(f"a figure that {expected!r} describes must say why", "verdict")
+    asked = call(entry, inputs, {**given, **at})
+    tolerance = _tolerance(entry, value)
     if asked is None:
         return None
     return Figure(name, quantity, asked, float(value), entry.text("unit"), tolerance, relation, expected, why)
 
 
-def _tolerance(entry: Table, where: str, value: float) -> float:
+def _tolerance(entry: Table, value: float) -> float:
     """How far off ours may be, in the figure's unit: ``within`` as it is, ``tolerance`` as a fraction of the figure."""
     given = [key for key in ("tolerance", "within") if key in entry.raw]
     if len(given) != 1 or not _finite(entry.raw[given[0]]) or entry.raw[given[0]] < 0:
-        entry.problems.append(
-            f"{where}: give either 'tolerance' (a fraction) or 'within' (in the figure's unit), zero or more"
-        )
+        where = given if len(given) == 1 else []
+        entry.refuse("give either 'tolerance' (a fraction) or 'within' (in the figure's unit), zero or more", *where)
         return 0.0
     size = float(entry.raw[given[0]])
     return size * abs(value) if given[0] == "tolerance" else size

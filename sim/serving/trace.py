@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from einsum.errors import WeirError, hint, raise_all, refuse_unknown
-from sim.arch.files import read as read_table
+from einsum.errors import WeirError, hint
+from einsum.tables import Table
 from sim.serving.formats import MAX_TOKENS, columns
 from sim.serving.service import Array
 
+LARGEST = 1e300  # of a figure; NaN is not below it
 DATA = Path(__file__).parent / "data"
 SUMMARY_KEYS = (
     "title",
@@ -166,43 +166,46 @@ def trace(name_or_path: str | Path) -> Trace:
 
 def _summary(path: Path) -> Trace:
     """A trace's summary file: totals of cells of like requests, or means alone."""
-    raw = read_table(path, "trace summary")
-    raise_all(refuse_unknown(raw, SUMMARY_KEYS, path.name))
-    requests = _positive(raw, "requests", path.name)
-    if "cells" in raw:
-        cells = _cells(raw["cells"], path.name)
+    top = Table.read(path, "trace summary", SUMMARY_KEYS)
+    requests = _positive(top, "requests")
+    if "cells" in top.raw:
+        cells = _cells(top)
         if cells[:, 0].sum() != requests:
-            raise WeirError(
-                f"{path.name}: the cells hold {cells[:, 0].sum():.0f} requests, 'requests' says {requests:.0f}"
-            )
+            top.refuse(f"is {requests:.0f}, but the cells hold {cells[:, 0].sum():.0f}", "requests")
         weight, prompt, output = cells[:, 0], cells[:, 1] / cells[:, 0], cells[:, 2] / cells[:, 0]
         kind = f"{len(cells)} cells of like requests"
     else:
-        means = [[_positive(raw, key, path.name)] for key in ("mean_prompt", "mean_output")]
+        means = [[_positive(top, key)] for key in ("mean_prompt", "mean_output")]
         weight, prompt, output = np.array([requests]), np.array(means[0]), np.array(means[1])
         kind = "means only: every request has the mean lengths"
-    rate = (requests - 1) / _positive(raw, "seconds", path.name) if "seconds" in raw and requests > 1 else None
-    burstiness = _positive(raw, "burstiness", path.name) if "burstiness" in raw else None
-    source = f"{raw.get('source', 'no source given')} ({kind})"
+    seconds = _positive(top, "seconds") if "seconds" in top.raw else None
+    rate = (requests - 1) / seconds if seconds and requests > 1 else None
+    burstiness = _positive(top, "burstiness") if "burstiness" in top.raw else None
+    source = f"{top.text('source', 'no source given')} ({kind})"
+    top.text("title", "")
+    top.text("licence", "")
+    top.finish()
     return Trace(path.stem, np.empty(0), prompt, output, weight, source, False, rate, burstiness)
 
 
-def _positive(raw: dict[str, Any], key: str, where: str) -> float:
+def _positive(table: Table, key: str) -> float:
     """A finite positive number of the file."""
-    value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-        raise WeirError(f"{where}: {key!r} is {'missing' if value is None else value}; a positive number is needed")
+    value = table.raw.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LARGEST:
+        table.refuse(f"{'is missing' if value is None else f'is {value!r:.60}'}; a positive number is needed", key)
+        return 1.0
     return float(value)
 
 
-def _cells(raw: object, where: str) -> Array:
+def _cells(table: Table) -> Array:
     """Rows of (requests, prompt tokens, output tokens), each a total over its cell."""
     try:
-        cells = np.array(raw, dtype=float)
-    except (TypeError, ValueError):
+        cells = np.array(table.raw["cells"], dtype=float)
+    except (TypeError, ValueError, OverflowError):
         cells = np.empty(0)
     if cells.ndim != 2 or cells.shape[1] != 3 or not np.isfinite(cells).all() or (cells < 1).any():
-        raise WeirError(f"{where}: 'cells' must be rows of [requests, prompt tokens, output tokens], each at least 1")
+        table.refuse("must be rows of [requests, prompt tokens, output tokens], each at least 1", "cells")
+        return np.array([[_positive(table, "requests"), 1.0, 1.0]])
     return cells
 
 

@@ -50,11 +50,11 @@ def test_other_encodings_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (".".join(["a"] * 50_000) + " = 1", "x.toml: not valid TOML: a key of more than 32 parts"),
-        ("[" + " . ".join(['"a b"'] * 50_000) + "]", "x.toml: not valid TOML: a key of more than 32 parts"),
-        ("a = " + "[" * 100_000, "x.toml: not valid TOML: maximum recursion depth exceeded"),
-        ("a = 1\na = 2", "x.toml: not valid TOML: Cannot overwrite a value"),
-        ("a = " + "9" * 5000, "x.toml: not valid TOML: Exceeds the limit"),
+        (".".join(["a"] * 50_000) + " = 1", "x.toml:1:1: not valid TOML: a key of more than 32 parts"),
+        ("[" + " . ".join(['"a b"'] * 50_000) + "]", "x.toml:1:1: not valid TOML: a key of more than 32 parts"),
+        ("a = " + "[" * 100_000, "x.toml:1:1: not valid TOML: maximum recursion depth exceeded"),
+        ("a = 1\na = 2", "x.toml:2:6: not valid TOML: Cannot overwrite a value"),
+        ("a = " + "9" * 5000, "x.toml:1:1: not valid TOML: Exceeds the limit"),
     ],
     ids=["dots", "quoted", "deep", "twice", "digits"],
 )

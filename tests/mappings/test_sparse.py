@@ -59,7 +59,7 @@ def test_every_cascade_computes_what_scipy_does(name: str) -> None:
 
 
 def test_a_format() -> None:
-    made = parse_format("A", ["12", "4 every k all", "8 each m 128 k 128"], ("m", "k"), "x")
+    made = parse_format("A", ["12", "4 every k all", "8 each m 128 k 128"], ("m", "k"))
     entry, pointer, tile = made.parts
     assert entry.extents(("m", "k")) == (1, 1)
     assert (pointer.extents(("m", "k")), pointer.every) == ((1, ALL), True)
@@ -80,25 +80,25 @@ def test_other_tiles() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("share =", "chair =", "unknown key 'chair'; did you mean 'share'"),
-        ('share = "dynamic"', 'share = "dynamc"', "share is 'dynamc'; did you mean 'dynamic'"),
-        ("title =", "# title =", "'title' is missing"),
-        ("product = 12", "produkt = 12", "unknown key 'produkt'; did you mean 'product'"),
-        ("product = 12", "product = -1", "'product' must be a number from 0"),
-        ('hash = "multiplicative"', 'hash = "md5"', "hash is 'md5'"),
-        ("load = 0.5", "load = 1.5", "load must lie between 0 and 1"),
-        ('Z = "hash"', 'Z = "hush"', "Z is 'hush'; did you mean 'hash'"),
-        ('Z = "hash"', 'Z = "merge"', "'merge' is not add, hash, intersect, skip or 'merge RADIX'"),
-        ('Z = "hash"', 'Z = "merge 1"', "a merger's radix is at least 2"),
-        ('Z = "hash"', 'Y = "hash"', "unknown key 'Y'"),
-        ('"8 each n all"', '"8 each q all"', "format of B: no rank 'q'"),
+        ("share =", "chair =", "chair: unknown key; did you mean 'share'"),
+        ('share = "dynamic"', 'share = "dynamc"', "share: unknown share 'dynamc'; did you mean 'dynamic'"),
+        ("title =", "# title =", "title: is missing"),
+        ("product = 12", "produkt = 12", "instructions.Z.produkt: unknown key; did you mean 'product'"),
+        ("product = 12", "product = -1", "instructions.Z.product: must be a number from 0"),
+        ('hash = "multiplicative"', 'hash = "md5"', "table.hash: unknown hash 'md5'"),
+        ("load = 0.5", "load = 1.5", "table.load: must lie between 0 and 1"),
+        ('Z = "hash"', 'Z = "hush"', "work.Z: unknown 'hush'; did you mean 'hash'"),
+        ('Z = "hash"', 'Z = "merge"', "work.Z: is not add, hash, intersect, skip or 'merge RADIX'"),
+        ('Z = "hash"', 'Z = "merge 1"', "of a radix from 2"),
+        ('Z = "hash"', 'Y = "hash"', "work.Y: unknown key"),
+        ('"8 each n all"', '"8 each q all"', "format.B: no rank 'q'"),
         ('"8 each n all"', '"8 for n all"', "is not BYTES, or BYTES each"),
         ('B = ["12"', 'B = ["4 each n all"', "the first part is the bytes of an entry"),
-        ('dma = ["Z"]', 'dma = "Z"', "'dma' must be a list of tensors"),
+        ('dma = ["Z"]', 'dma = "Z"', "via.dma: must be a list of texts"),
         (
             "for m tile 64",
             "fro m tile 64",
-            "piuma.toml nest: line 2: 'fro m tile 64' is not a node; did you mean 'for'",
+            "nest: 'fro m tile 64' is not a node; did you mean 'for'",
         ),
         ('cascade = "Z', 'cascade = "z', "z"),
     ],

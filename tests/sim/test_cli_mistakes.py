@@ -107,8 +107,8 @@ def test_every_problem_of_a_file_has_a_line(tmp_path: Path, capsys: pytest.Captu
     path.write_text('title = "mine"\nsource = "me"\nwidth = 3\n[[pool]]\nname = "model"\ndevice = "h10"\ncount = 1\n')
     assert main(["estimate", "gpt2-xl", "--on", str(path)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "weir: mine.toml: unknown key 'width'; known: network, node_size, notes, pool, source, title"
-    assert lines[1] == "weir: mine.toml [[pool]] 'model': unknown device 'h10'; did you mean 'h100'?"
+    assert lines[0] == "weir: mine.toml:3:1: width: unknown key; known: network, node_size, notes, pool, source, title"
+    assert lines[1] == "weir: mine.toml:6:1: pool.model.device: unknown device 'h10'; did you mean 'h100'?"
     assert len(lines) == 2
 
 

@@ -120,3 +120,47 @@ def test_any_text_is_a_quantity_or_one_clear_line(text: str, unit: str) -> None:
     except WeirError:
         value = 0.0
     assert 0 <= value < math.inf
+
+
+@pytest.mark.parametrize("base", ["B", "bit", "b", "FLOP", "op", "OP", "W", "J", "Hz"])
+def test_every_large_prefix_is_a_power_of_a_thousand(base: str) -> None:
+    one = {"bit": 0.125, "b": 0.125}.get(base, 1.0)
+    unit = {"bit": "B", "b": "B", "FLOP": "op", "OP": "op"}.get(base, base)
+    assert [si(f"1 {prefix}{base}", unit) for prefix in ("", *"kMGTPE")] == [one * 10.0 ** (3 * n) for n in range(7)]
+
+
+@pytest.mark.parametrize("base", ["B", "bit", "b"])
+def test_every_binary_prefix_is_a_power_of_1024(base: str) -> None:
+    one = 1.0 if base == "B" else 0.125
+    assert [si(f"1 {prefix}i{base}", "B") for prefix in "KMGTP"] == [one * 1024.0**n for n in range(1, 6)]
+    assert si(f"1 K{base}", "B") == one * 1000
+
+
+@pytest.mark.parametrize("base", ["s", "m", "W", "J"])
+def test_every_small_prefix_is_a_thousandth_of_the_last(base: str) -> None:
+    found = [si(f"1 {prefix}{base}", base) for prefix in "munpf"]
+    assert found == pytest.approx([10.0 ** (-3 * n) for n in range(1, 6)], rel=1e-12)
+    assert si(f"1 µ{base}", base) == si(f"1 μ{base}", base) == si(f"1 u{base}", base)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [("2 min", "s", 120.0), ("3 $", "USD", 3.0), ("4 kUSD", "USD", 4000.0), ("5 m^2", "m^2", 5.0),
+     ("6 um^2", "m^2", 6e-12), ("7 Wh", "J", 25_200.0), ("8 kWh", "J", 28.8e6), ("9 $/h", "USD/h", 9.0)],
+)  # fmt: skip
+def test_units_of_other_trades(text: str, unit: str, value: float) -> None:
+    assert si(text, unit) == pytest.approx(value, rel=1e-12)
+
+
+def test_people_read_the_prefix_that_leaves_one_to_three_digits() -> None:
+    assert [fmt(3 * 10.0 ** (3 * n), "B") for n in range(7)] == ["3 B", *(f"3 {prefix}B" for prefix in "kMGTPE")]
+    assert [fmt(3 * 10.0 ** (-3 * n), "s") for n in range(6)] == ["3 s", *(f"3 {prefix}s" for prefix in "munpf")]
+    assert (fmt(999, "B"), fmt(1000, "B"), fmt(0.5, "B"), fmt(0, "s"), fmt(7200, "s")) == (
+        "999 B", "1 kB", "0.5 B", "0 s", "7200 s")  # fmt: skip
+    assert fmt(2e-18, "s") == "0.002 fs"
+
+
+def test_the_longest_quantity() -> None:
+    assert si("1" + " " * 61 + "GB", "B") == 1e9
+    with pytest.raises(WeirError, match="a quantity of 65 characters; at most 64"):
+        si("1" + " " * 62 + "GB", "B")

@@ -9,7 +9,7 @@ from typing import Any
 
 from einsum.errors import WeirError, hint
 from sim.arch.files import Table
-from sim.arch.technology.tables import raw
+from sim.arch.technology.tables import FOLDER
 from sim.arch.technology.technology import Technology
 from sim.units import si
 
@@ -57,7 +57,7 @@ class Check:
 @cache
 def anchors() -> tuple[Anchor, ...]:
     """Every published number in the package's data."""
-    top = Table(raw("anchors"), "anchors.toml", ("anchor",), [])
+    top = Table.read(FOLDER / "anchors.toml", "technology", ("anchor",))
     found = tuple(_anchor(entry) for entry in top.tables("anchor", _KEYS))
     top.finish()
     return found
@@ -67,13 +67,13 @@ def _anchor(entry: Table) -> Anchor:
     use, within = entry.one_of("use", USES), entry.raw.get("within")
     unit, of, over = entry.text("unit", "J"), entry.raw.get("of", {}), entry.raw.get("over", {})
     if of.get("model") not in _MODELS:
-        entry.problems.append(f"{entry.where}: unknown model {of.get('model')!r}{hint(str(of.get('model')), _MODELS)}")
+        entry.refuse(f"unknown model {of.get('model')!r}{hint(str(of.get('model')), _MODELS)}", "of")
     return Anchor(
         name=entry.text("name"),
         node=float(entry.raw.get("node", 0)),
         of=tuple(of.items()),
         over=tuple(over.items()),
-        theirs=si(entry.raw.get("value", 0.0), unit, entry.where),
+        theirs=si(entry.raw.get("value", 0.0), unit, str(entry.raw.get("name"))),
         unit=unit,
         source=entry.text("source"),
         verified=entry.raw.get("verified", True),

@@ -8,7 +8,7 @@ from functools import cache
 from einsum.errors import WeirError, hint
 from sim.arch.components import Quantity
 from sim.arch.files import Table
-from sim.arch.technology.tables import raw
+from sim.arch.technology.tables import FOLDER
 
 _ENERGIES = ("energy", "low", "high")
 _KEYS = (*_ENERGIES, "activation", "row", "verified", "source")
@@ -31,16 +31,17 @@ class Dram:
 
 @cache
 def _kinds() -> dict[str, Dram]:
-    return {name: _kind(name, entry) for name, entry in raw("dram").items()}
+    top = Table.read(FOLDER / "dram.toml", "technology")
+    found = {name: _kind(name, top.table(name, _KEYS)) for name in top.raw}
+    top.finish()
+    return found
 
 
-def _kind(name: str, entry: object) -> Dram:
-    table = Table(entry, f"dram.toml [{name}]", _KEYS, [])
+def _kind(name: str, table: Table) -> Dram:
     energies = {key: table.number(key, Quantity("J/B", positive=True)) / _BITS for key in _ENERGIES}
     activation = table.number("activation", Quantity("J")) if "activation" in table.raw else None
     size = table.number("row", Quantity("B")) if "row" in table.raw else None
     source, verified = table.text("source"), table.raw.get("verified") is True
-    table.finish()
     return Dram(name=name, **energies, activation=activation, row=size, verified=verified, source=source)
 
 

@@ -192,10 +192,10 @@ def test_a_method_of_ones_own(tmp_path: Path) -> None:
     found = place(TINY, GPU, Load(6, 4), method=str(mine), micro=1)
     assert found.fractions["weights.gpu"] == pytest.approx(300 / 315)  # both take as long
     mine.write_text(mine.read_text().replace("runs", "rums"))
-    with pytest.raises(WeirError, match="unknown key 'rums'; did you mean 'runs'"):
+    with pytest.raises(WeirError, match=r"stages\.decode\.rums: unknown key; did you mean 'runs'"):
         method(mine)
     mine.write_text('title = "a"\nsource = "b"\n')
-    with pytest.raises(WeirError, match=r"needs \[classes\]"):
+    with pytest.raises(WeirError, match=r"\[classes\] with their tiers"):
         method(mine)
 
 

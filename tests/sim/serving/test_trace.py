@@ -113,13 +113,13 @@ def test_unknown_traces(name: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("requests = 2\nmean_promt = 3", "t.toml: unknown key 'mean_promt'; did you mean 'mean_prompt'?"),
-        ("mean_prompt = 3", "t.toml: 'requests' is missing; a positive number is needed"),
-        ("requests = 2\nmean_prompt = nan", "t.toml: 'mean_prompt' is nan; a positive number is needed"),
-        ("requests = 2\ncells = [[1, 2, 3]]", "the cells hold 1 requests, 'requests' says 2"),
-        ("requests = 2\ncells = [[1, 2]]", "'cells' must be rows of [requests, prompt tokens, output tokens]"),
-        ("requests = 2\ncells = [[2, 'x', 3]]", "'cells' must be rows of"),
-        ("requests = ", "t.toml: not valid TOML:"),
+        ("requests = 2\nmean_promt = 3", "t.toml:2:1: mean_promt: unknown key; did you mean 'mean_prompt'?"),
+        ("mean_prompt = 3", "t.toml:1:1: requests: is missing; a positive number is needed"),
+        ("requests = 2\nmean_prompt = nan", "t.toml:2:1: mean_prompt: is nan; a positive number is needed"),
+        ("requests = 2\ncells = [[1, 2, 3]]", "requests: is 2, but the cells hold 1"),
+        ("requests = 2\ncells = [[1, 2]]", "cells: must be rows of [requests, prompt tokens, output tokens]"),
+        ("requests = 2\ncells = [[2, 'x', 3]]", "cells: must be rows of"),
+        ("requests = ", "t.toml:1:12: not valid TOML:"),
     ],
 )
 def test_malformed_summaries(tmp_path: Path, text: str, message: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from multiprocessing import get_context
@@ -374,3 +376,40 @@ def test_a_full_disk_loses_nothing_kept(tmp_path: Path) -> None:
     with opened(path) as store:
         assert sum(store.versions().values()) >= 1
     assert main(argv) == 0
+
+
+HEEDING = (
+    "import signal as s, sys; s.signal(s.SIGINT, s.default_int_handler); from sim.cli import main; sys.exit(main())"
+)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_interrupted_sweep_stops_at_once_and_goes_on_later(processes: str, tmp_path: Path) -> None:
+    """Ctrl-C is one line and exit 130, and what was kept is not asked again."""
+    path, points = tmp_path / "s.db", ["--axis", "batch=1..200", "--axis", "context=1000..1999:1"]
+    argv = ["sweep", "llama-3-8b", "--on", "1xh100", "--store", str(path), "--csv", *points, "--processes", processes]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen([sys.executable, "-c", HEEDING, *argv], env=environment, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    while _kept(path) < 2 and child.poll() is None:
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    began = time.monotonic()
+    out, err = child.communicate(timeout=60)
+    assert time.monotonic() - began < 30  # 2 s on a quiet machine
+    assert (child.returncode, out, err) == (130, b"", b"weir: interrupted\n")
+    kept = _kept(path)
+    assert 2 <= kept < 200
+    assert main([*argv, "--status"]) == 0
+    frame = sweep("llama-3-8b", on="1xh100", batch=range(1, 201), context=range(1000, 2000), store=path)
+    assert len(frame) == len(frame.drop_duplicates(["batch", "context"])) == 200_000
+    assert _kept(path) > kept
+
+
+def _kept(path: Path) -> int:
+    """Blocks in a store that may not be one yet."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
+            return int(base.execute("SELECT count(*) FROM blocks").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0

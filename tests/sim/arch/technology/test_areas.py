@@ -136,7 +136,7 @@ def test_eyeriss_is_no_larger_than_its_core() -> None:
         ('node = "45 nm"', 'node = "3 um"', "'3 um' is not a number of nanometres"),
         ('node = "45 nm"\n', "", "is not a number of nanometres"),
         ('"hbm2"', '"hbm9"', "unknown kind of DRAM 'hbm9'"),
-        ('clock = "500', 'clok = "500', "unknown key 'clok'; did you mean 'clock'?"),
+        ('clock = "500', 'clok = "500', "technology.clok: unknown key; did you mean 'clock'?"),
         ('"500 MHz"', '"0 MHz"', "is zero; it must be more"),
         ('"0.01 mm^2"', '"-1 mm^2"', "area"),
     ],
