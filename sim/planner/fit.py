@@ -11,13 +11,18 @@ from sim.planner.search import Ints, Shape, compiled, inside
 
 
 @compiled
-def fit(shape: Shape, order: Ints, best: bool) -> Ints:
-    """Each buffer in the order given, at the lowest offset where it fits, or in the tightest hole (``best``)."""
+def fit(shape: Shape, order: Ints, best: bool, stop: Ints) -> Ints:
+    """Each buffer in the order given, at the lowest offset where it fits, or in the tightest hole (``best``).
+
+    Without offsets soon after another thread has set ``stop[0]``, as the other does.
+    """
     n = order.size
     offset, end = np.zeros(n, np.int64), np.zeros(n, np.int64)
     first, last = shape.begin[shape.at[:-1]], shape.end[shape.at[1:] - 1]
     placed, count = np.empty(n, np.int64), 0  # in the order of their offsets
     for i in order:
+        if stop[0]:
+            return offset[:0]
         size, align, low, high = shape.size[i], shape.align[i], first[i], last[i]
         top, tightest, found = np.int64(0), np.int64(1) << 62, np.int64(-1)
         for k in range(count):
@@ -66,7 +71,7 @@ def _together(shape: Shape, i: int, j: int) -> bool:
 
 
 @compiled
-def skyline(shape: Shape, order: Ints) -> Ints:
+def skyline(shape: Shape, order: Ints, stop: Ints) -> Ints:
     """Fill the lowest valley of the outline with the first buffer in the order that fits between its slopes.
 
     Buffers with gaps count as live throughout.
@@ -78,6 +83,8 @@ def skyline(shape: Shape, order: Ints) -> Ints:
     waiting = order.copy()
     count = n
     while count > 0:
+        if stop[0]:
+            return offset[:0]
         left = 0
         for s in range(shape.moments):
             if outline[s] < outline[left]:
