@@ -9,12 +9,14 @@ import numpy as np
 
 from sim.planner.search import Ints, Shape, compiled, inside
 
+BLOCKS = 256  # stretches of time in which what a broken-off pass leaves is piled up
+
 
 @compiled
 def fit(shape: Shape, order: Ints, best: bool, stop: Ints) -> Ints:
     """Each buffer in the order given, at the lowest offset where it fits, or in the tightest hole (``best``).
 
-    Without offsets soon after another thread has set ``stop[0]``, as the other does.
+    Soon after another thread has set ``stop[0]`` what is left is put on top of the rest: quickly, not lowly.
     """
     n = order.size
     offset, end = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -22,7 +24,8 @@ def fit(shape: Shape, order: Ints, best: bool, stop: Ints) -> Ints:
     placed, count = np.empty(n, np.int64), 0  # in the order of their offsets
     for i in order:
         if stop[0]:
-            return offset[:0]
+            _pile(shape, order, count, offset)
+            break
         size, align, low, high = shape.size[i], shape.align[i], first[i], last[i]
         top, tightest, found = np.int64(0), np.int64(1) << 62, np.int64(-1)
         for k in range(count):
@@ -43,6 +46,21 @@ def fit(shape: Shape, order: Ints, best: bool, stop: Ints) -> Ints:
         placed[k] = i
         count += 1
     return offset
+
+
+@inside
+def _pile(shape: Shape, order: Ints, placed: int, offset: Ints) -> None:
+    """Put those from a place in the order on top of those before, which are placed; time is in few stretches."""
+    blocks = min(shape.moments, BLOCKS)
+    outline = np.zeros(blocks, np.int64)
+    for k in range(order.size):
+        i = order[k]
+        low = shape.begin[shape.at[i]] * blocks // shape.moments
+        high = (shape.end[shape.at[i + 1] - 1] - 1) * blocks // shape.moments + 1
+        top = outline[low:high].max()
+        if k >= placed:
+            offset[i] = top + (-top) % shape.align[i]
+        outline[low:high] = max(top, offset[i] + shape.size[i])
 
 
 @inside
@@ -74,7 +92,7 @@ def _together(shape: Shape, i: int, j: int) -> bool:
 def skyline(shape: Shape, order: Ints, stop: Ints) -> Ints:
     """Fill the lowest valley of the outline with the first buffer in the order that fits between its slopes.
 
-    Buffers with gaps count as live throughout.
+    Buffers with gaps count as live throughout. Nothing is returned soon after another thread has set ``stop[0]``.
     """
     n = order.size
     offset = np.zeros(n, np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from math import inf
 from typing import TypeVar
 
 import numpy as np
@@ -14,16 +13,20 @@ from sim.planner.search import Ints
 T = TypeVar("T")
 
 
-def until(kernel: Callable[[Ints], T], seconds: float = inf) -> T:
+def until(kernel: Callable[[Ints], T], seconds: float, keep: Callable[[T], None] | None = None) -> T:
     """What a kernel returns that looks at the array it is given, and ends soon after its first value is not zero.
 
-    That is when ``seconds`` are over. An interrupt sets it too, and is raised when the kernel has ended.
+    That is when ``seconds`` are over. An interrupt sets it too; it is raised when the kernel has ended and what it
+    returned was given to ``keep``.
     """
     stop = np.zeros(1, np.int64)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(kernel, stop)
         try:
-            wait([running], None if seconds == inf else max(seconds, 0.0))
+            wait([running], max(seconds, 0.0))
         finally:
             stop[0] = 1
-    return running.result()
+            found = running.result()
+            if keep is not None:
+                keep(found)
+    return found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import count
-from math import inf, isfinite
+from math import isfinite
 
 import numpy as np
 
@@ -200,9 +200,9 @@ def _scaled(work: _Work) -> Progress | None:
 
 
 def _greedy(work: _Work) -> None:
-    """The lowest of a few placements without looking back: the first whatever it takes, others while there is time."""
+    """The lowest of a few placements without looking back, while there is time."""
     for attempt in _tries(work.packing):
-        work.take(until(attempt, work.seconds - work.elapsed if work.best.size else inf), "greedy")
+        until(attempt, work.seconds - work.elapsed, lambda found: work.take(found, "greedy"))
         if work.done:
             return
 
@@ -225,8 +225,6 @@ def _promote(work: _Work, seconds: float) -> None:
     while not work.done and work.elapsed < seconds and vain < PATIENCE:
         order = np.argsort(-weight * size, kind="stable").astype(np.int64)
         found = until(partial(fit.fit, shape, order, False), seconds - work.elapsed)
-        if found.size < size.size:  # broken off
-            return
         work.take(found, "first fit, reordered")
         high = found + size > work.bound
         weight[high] *= 1.5
