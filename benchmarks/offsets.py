@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 from traces import disturbed, joined, tight, training
 
 from einsum import Infeasible
@@ -35,6 +36,7 @@ from sim.planner.packing import pack
 from sim.planner.problem import Problem, Tier
 from sim.planner.tables import read
 
+GO = np.zeros(1, np.int64)  # nobody says stop
 GREEDY, WEIR, LOWEST, SAT = "greedy", "weir, at capacity", "weir, lowest", "CP-SAT"
 
 SATISFY = """
@@ -112,7 +114,7 @@ def rows(problem: Problem, seconds: float) -> Iterator[Row]:
 def once(problem: Problem) -> Row:
     """First fit by size."""
     packing, began = pack(problem), time.process_time()
-    height = packing.height(fit.fit(packing.shape, packing.order("Z"), False)) * packing.unit
+    height = packing.height(fit.fit(packing.shape, packing.order("Z"), False, GO)) * packing.unit
     used = time.process_time() - began
     first = used if height <= problem.tiers[0].capacity else inf
     return Row(problem, GREEDY, first, used, height, packing.bound * packing.unit)
@@ -139,7 +141,7 @@ def timed(problem: Problem, method: str, seconds: float) -> Row:
 def satisfied(problem: Problem, seconds: float) -> Row:
     """CP-SAT's answer on one thread, in another process; without a capacity, below the greedy one."""
     packing, capacity = pack(problem), problem.tiers[0].capacity
-    height = packing.height(fit.fit(packing.shape, packing.order("Z"), False))
+    height = packing.height(fit.fit(packing.shape, packing.order("Z"), False, GO))
     shape = packing.shape
     lives = [
         [[int(shape.begin[k]), int(shape.end[k])] for k in range(shape.at[i], shape.at[i + 1])]

@@ -9,15 +9,23 @@ import numpy as np
 
 from sim.planner.search import Ints, Shape, compiled, inside
 
+BLOCKS = 256  # stretches of time in which what a broken-off pass leaves is piled up
+
 
 @compiled
-def fit(shape: Shape, order: Ints, best: bool) -> Ints:
-    """Each buffer in the order given, at the lowest offset where it fits, or in the tightest hole (``best``)."""
+def fit(shape: Shape, order: Ints, best: bool, stop: Ints) -> Ints:
+    """Each buffer in the order given, at the lowest offset where it fits, or in the tightest hole (``best``).
+
+    Soon after another thread has set ``stop[0]`` what is left is put on top of the rest: quickly, not lowly.
+    """
     n = order.size
     offset, end = np.zeros(n, np.int64), np.zeros(n, np.int64)
     first, last = shape.begin[shape.at[:-1]], shape.end[shape.at[1:] - 1]
     placed, count = np.empty(n, np.int64), 0  # in the order of their offsets
     for i in order:
+        if stop[0]:
+            _pile(shape, order, count, offset)
+            break
         size, align, low, high = shape.size[i], shape.align[i], first[i], last[i]
         top, tightest, found = np.int64(0), np.int64(1) << 62, np.int64(-1)
         for k in range(count):
@@ -38,6 +46,21 @@ def fit(shape: Shape, order: Ints, best: bool) -> Ints:
         placed[k] = i
         count += 1
     return offset
+
+
+@inside
+def _pile(shape: Shape, order: Ints, placed: int, offset: Ints) -> None:
+    """Put those from a place in the order on top of those before, which are placed; time is in few stretches."""
+    blocks = min(shape.moments, BLOCKS)
+    outline = np.zeros(blocks, np.int64)
+    for k in range(order.size):
+        i = order[k]
+        low = shape.begin[shape.at[i]] * blocks // shape.moments
+        high = (shape.end[shape.at[i + 1] - 1] - 1) * blocks // shape.moments + 1
+        top = outline[low:high].max()
+        if k >= placed:
+            offset[i] = top + (-top) % shape.align[i]
+        outline[low:high] = max(top, offset[i] + shape.size[i])
 
 
 @inside
@@ -66,10 +89,10 @@ def _together(shape: Shape, i: int, j: int) -> bool:
 
 
 @compiled
-def skyline(shape: Shape, order: Ints) -> Ints:
+def skyline(shape: Shape, order: Ints, stop: Ints) -> Ints:
     """Fill the lowest valley of the outline with the first buffer in the order that fits between its slopes.
 
-    Buffers with gaps count as live throughout.
+    Buffers with gaps count as live throughout. Nothing is returned soon after another thread has set ``stop[0]``.
     """
     n = order.size
     offset = np.zeros(n, np.int64)
@@ -78,6 +101,8 @@ def skyline(shape: Shape, order: Ints) -> Ints:
     waiting = order.copy()
     count = n
     while count > 0:
+        if stop[0]:
+            return offset[:0]
         left = 0
         for s in range(shape.moments):
             if outline[s] < outline[left]:

@@ -6,22 +6,19 @@ once is optimal; else what the search or the solver exhausts proves it.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from math import isfinite
-from types import FrameType
 
 import numpy as np
 
 from einsum import Infeasible, WeirError
 from sim.planner import fit, orders, search, valleys
 from sim.planner.check import check
+from sim.planner.halting import until
 from sim.planner.milp import SOLVERS, Progress, Unfinished
 from sim.planner.packing import Ints, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
@@ -31,14 +28,15 @@ MOST_BYTES = 1 << 62  # of all buffers together, so that ends fit 64 bits
 LARGEST = 3000  # buffers that are searched; the search's memory grows with their square
 SHALLOW = 1.5  # choices that a short search may make, for each buffer: what succeeds hardly ever turns back
 SHORTEST = 100  # choices of the shortest
-DEEPEST = 100_000  # choices of one search at most: a second or two, in which an interrupt has to wait
+DEEPEST = 100_000  # choices of one search at most: a second or two
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
 ADVICE = 5.0  # seconds at most to find what would do when nothing fits
 PATIENCE = 50  # passes in other orders without a lower placement
 PROMOTING = 0.1  # of the time for first fit in other orders, before a search
 FADING = 0.98  # of blame from one attempt to the next
 NOISE = 0.1  # by which blame is scattered, as the deviation of its logarithm: attempts must not run in circles
-VALLEYS = 3  # choices in valleys for one of the other search; each takes a fifth of the time
+VALLEYS = 3  # choices in valleys for one of the other search; each takes half its time or less
+LONGER = 3  # times the length of a short search, for one of valleys: what it learns of a moment it uses at once
 SCATTER = 0.1  # of all places, by which buffers leave theirs in an ordering for valleys
 SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
@@ -80,23 +78,6 @@ def _until_interrupted(work: _Work) -> None:
         work.method += ", interrupted"
 
 
-@contextmanager
-def _held() -> Iterator[None]:
-    """An interrupt waits until the block is left: of one within a kernel Numba would make a SystemError."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    seen: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: seen.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if seen:
-        before(*seen[-1])
-
-
 @dataclass
 class _Work:
     """The best placement so far and what is known of better ones, in units."""
@@ -132,7 +113,9 @@ class _Work:
         return self.height <= self.bound or (not self.lowest and decided)
 
     def take(self, found: Ints, method: str) -> None:
-        """Keep a placement if it is the lowest so far."""
+        """Keep a placement if it is whole (not broken off) and the lowest so far."""
+        if found.size < self.packing.shape.size.size:
+            return
         height = self.packing.height(found)
         if height < self.height:
             self.best, self.height, self.method = found, height, method
@@ -166,27 +149,20 @@ def _checked(problem: Problem, seconds: float, solver: str) -> None:
 
 def _compile(packing: Packing) -> None:
     """Have the kernels compiled (or loaded) before the clock starts."""
-    two = pack(replace(packing.problem, buffers=packing.problem.buffers[:1]))
-    _greedy(two)
-    if two.buffers:
-        rank = np.zeros(1, np.int64)
-        search.place(
-            two.shape,
-            search.overlaps(two.shape),
-            rank,
-            two.bound,
-            10,
-            *(np.zeros(2, np.int64), 0, True, np.zeros(two.shape.moments, np.int64)),
-        )
-        none = np.zeros(two.shape.moments, np.int64)
-        valleys.place(two.shape, search.overlaps(two.shape), rank, two.bound, 10, none)
+    one, go = pack(replace(packing.problem, buffers=packing.problem.buffers[:1])), np.zeros(1, np.int64)
+    for attempt in _tries(one):
+        attempt(go)
+    if one.buffers:
+        shape, table, rank = one.shape, search.overlaps(one.shape), np.zeros(1, np.int64)
+        blame = np.zeros(shape.moments, np.int64)
+        search.place(shape, table, rank, one.bound, 10, np.zeros(2, np.int64), 0, True, blame, go)
+        valleys.place(shape, table, rank, one.bound, 10, blame, False, go)
 
 
 def _place(work: _Work) -> None:
     """Every stage in turn, as long as a better placement is wanted and there is time."""
     small = len(work.packing.buffers) <= LARGEST
-    with _held():
-        work.take(_greedy(work.packing), "greedy")
+    _greedy(work)
     if work.done:
         return
     if not small or work.lowest:
@@ -223,18 +199,23 @@ def _scaled(work: _Work) -> Progress | None:
     return lambda _, height, bound: tell(work.elapsed, min(height, work.height) * unit, max(bound, work.bound) * unit)
 
 
-def _greedy(packing: Packing) -> Ints:
-    """The lowest of first fit, best fit and skyline in a few orders."""
-    shape, orders_by = packing.shape, ("Z", "A", "W", "TWA")
-    large = len(packing.buffers) > LARGEST
-    tries: Iterator[Callable[[], Ints]] = iter(
-        [
-            *(lambda by=by: fit.fit(shape, packing.order(by), False) for by in (orders_by[:1] if large else orders_by)),
-            *([] if large else [lambda by=by: fit.skyline(shape, packing.order(by)) for by in ("W", "A", "Z")]),
-            *([] if large else [lambda: fit.fit(shape, packing.order("Z"), True)]),
-        ]
-    )
-    return min((attempt() for attempt in tries), key=packing.height)
+def _greedy(work: _Work) -> None:
+    """The lowest of a few placements without looking back, while there is time."""
+    for attempt in _tries(work.packing):
+        until(attempt, work.seconds - work.elapsed, lambda found: work.take(found, "greedy"))
+        if work.done:
+            return
+
+
+def _tries(packing: Packing) -> Iterator[Callable[[Ints], Ints]]:
+    """First fit, skyline and best fit in a few orders; of many buffers only the first."""
+    shape, large = packing.shape, len(packing.buffers) > LARGEST
+    for by in ("Z",) if large else ("Z", "A", "W", "TWA"):
+        yield partial(fit.fit, shape, packing.order(by), False)
+    if not large:
+        for by in ("W", "A", "Z"):
+            yield partial(fit.skyline, shape, packing.order(by))
+        yield partial(fit.fit, shape, packing.order("Z"), True)
 
 
 def _promote(work: _Work, seconds: float) -> None:
@@ -242,8 +223,8 @@ def _promote(work: _Work, seconds: float) -> None:
     shape, size = work.packing.shape, work.packing.shape.size
     weight, best, vain = np.ones(size.size), work.height, 0
     while not work.done and work.elapsed < seconds and vain < PATIENCE:
-        with _held():
-            found = fit.fit(shape, np.argsort(-weight * size, kind="stable").astype(np.int64), False)
+        order = np.argsort(-weight * size, kind="stable").astype(np.int64)
+        found = until(partial(fit.fit, shape, order, False), seconds - work.elapsed)
         work.take(found, "first fit, reordered")
         high = found + size > work.bound
         weight[high] *= 1.5
@@ -262,7 +243,7 @@ def _search(work: _Work, table: np.ndarray, seconds: float) -> None:
     if not work.packing.buffers:
         return
     short = _short(work.packing)
-    effort = _Effort(work.packing, table, short=short, deep=0 if work.lowest else LATE)
+    effort = _Effort(work.packing, table, seconds, short=short, deep=0 if work.lowest else LATE)
     for attempt in count():
         target = _target(work, attempt)
         if work.done or work.elapsed > seconds:
@@ -282,16 +263,17 @@ def _short(packing: Packing) -> int:
 
 def _look_into_valleys(work: _Work, effort: _Effort, target: int) -> None:
     """Searches of the other kind, until they have had their share."""
-    while not work.done and effort.valleys < VALLEYS * effort.spent:
-        turn = effort.turns // len(ORDERINGS)
-        _try_valleys(work, effort, target, min(effort.short * luby(turn + 1), VALLEYS * DEEPEST))
+    while not work.done and work.elapsed < effort.seconds and effort.valleys < VALLEYS * effort.spent:
+        length = LONGER * effort.short * luby(effort.turns // (2 * len(ORDERINGS)) + 1)
+        _try_valleys(work, effort, target, min(length, VALLEYS * DEEPEST))
 
 
 def _try_valleys(work: _Work, effort: _Effort, target: int, limit: int) -> None:
-    """One search of valleys under a scattered ordering, its find or proof kept."""
-    rank = effort.scattered(ORDERINGS[effort.turns % len(ORDERINGS)])
-    with _held():
-        status, choices, found = valleys.place(effort.packing.shape, effort.table, rank, target, limit, effort.crowded)
+    """One search of valleys under a scattered ordering, its find or proof kept; every other round weighs blame."""
+    turn, by = divmod(effort.turns, len(ORDERINGS))
+    rank, shape = effort.scattered(ORDERINGS[by]), effort.packing.shape
+    kernel = partial(valleys.place, shape, effort.table, rank, target, limit, effort.crowded, turn % 2 == 1)
+    status, choices, found = until(kernel, effort.seconds - work.elapsed)
     effort.turns += 1
     effort.valleys += int(choices) + 1
     _keep(work, status, found, target)
@@ -310,6 +292,7 @@ class _Effort:
 
     packing: Packing
     table: np.ndarray
+    seconds: float  # when to end, by the clock of the work
     short: int
     deep: int  # choices from which on a deep search is due
     spent: int = 0
@@ -370,10 +353,9 @@ def _try(work: _Work, effort: _Effort, by: str, target: int, limit: int, *, back
     blame = effort.blame.setdefault((by, target <= work.bound), np.zeros(moments))
     rank, seen = effort.rank(by, blame), np.zeros(moments, np.int64)
     effort.memory[:] = 0
-    with _held():
-        status, choices, found = search.place(
-            effort.shapes[backward], effort.table, rank, target, limit, effort.memory, 0, True, seen
-        )
+    shape = effort.shapes[backward]
+    kernel = partial(search.place, shape, effort.table, rank, target, limit, effort.memory, 0, True, seen)
+    status, choices, found = until(kernel, effort.seconds - work.elapsed)
     effort.spent += int(choices)
     blame *= FADING
     blame += seen[::-1] if backward else seen

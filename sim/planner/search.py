@@ -113,12 +113,13 @@ def _meet(shape: Shape, i: int, j: int) -> bool:
 
 def place(
     shape: Shape, table: NDArray[np.bool_], rank: Ints, capacity: int, limit: int, memory: Ints, salt: int,
-    lowest_first: bool, blame: Ints,
+    lowest_first: bool, blame: Ints, stop: Ints,
 ) -> tuple[int, int, Ints]:  # fmt: skip
     """FOUND with offsets, IMPOSSIBLE, or UNDECIDED after ``limit`` choices; and how many choices were made.
 
     ``rank`` is each buffer's place in the ordering, ``memory`` a power of two of zeros (or what a call before with the
     same ordering and ``salt`` left), ``blame`` counts by moment how often what remained did not fit there.
+    UNDECIDED also soon after another thread has set ``stop[0]``.
     """
     n, moments, pairs = shape.size.size, shape.moments, int(np.count_nonzero(table)) // 2
     room = 3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * moments + 64
@@ -133,16 +134,18 @@ def place(
     state.frames[0, MEMBER_END] = n
     state.frames[0, LAST] = -1
     state.frames[0, FRESH] = 1
-    return _run(shape, table, state, capacity, limit, lowest_first), int(state.now[NODES]), state.offset
+    return _run(shape, table, state, capacity, limit, lowest_first, stop), int(state.now[NODES]), state.offset
 
 
 @compiled
-def _run(shape: Shape, table: NDArray[np.bool_], state: _State, capacity: int, limit: int, lowest_first: bool) -> int:
+def _run(
+    shape: Shape, table: NDArray[np.bool_], state: _State, capacity: int, limit: int, lowest_first: bool, stop: Ints
+) -> int:
     depth, doing = 0, ENTER
     while depth >= 0:
         frame = state.frames[depth]
         if doing == ENTER:
-            if state.now[NODES] >= limit:
+            if state.now[NODES] >= limit or stop[0]:
                 return UNDECIDED
             doing = NEXT if _enter(shape, table, state, frame, capacity, lowest_first) else FAILED
             depth -= doing == FAILED

@@ -20,6 +20,8 @@ from sim.planner.check import check
 from sim.planner.packing import Packing, pack
 from sim.planner.problem import Buffer, Problem, Tier
 
+GO = np.zeros(1, np.int64)  # nobody says stop
+
 
 @st.composite
 def problems(draw: st.DrawFn, most: int = 6, aligned: bool = True) -> Problem:
@@ -68,8 +70,9 @@ def test_either_search_is_right_under_any_ordering(problem: Problem, data: st.Da
         none = np.zeros(shape.moments, np.int64)
         for lowest_first in (True, False):
             memory = np.zeros(64, np.int64)
-            assert search.place(shape, table, rank, capacity, 10**6, memory, 0, lowest_first, none)[0] == verdict
-        assert valleys.place(shape, table, rank, capacity, 10**6, none)[0] == verdict
+            assert search.place(shape, table, rank, capacity, 10**6, memory, 0, lowest_first, none, GO)[0] == verdict
+        for weighed in (True, False):
+            assert valleys.place(shape, table, rank, capacity, 10**6, none, weighed, GO)[0] == verdict
 
 
 def test_the_last_in_an_ordering_counts_only_where_nothing_may_be_wasted() -> None:
@@ -82,7 +85,7 @@ def test_the_last_in_an_ordering_counts_only_where_nothing_may_be_wasted() -> No
     packing = pack(problem)
     rank, none = np.array([0, 2, 1]), np.zeros(packing.shape.moments, np.int64)
     table, memory = search.overlaps(packing.shape), np.zeros(64, np.int64)
-    assert search.place(packing.shape, table, rank, 2, 100, memory, 0, True, none)[0] == search.FOUND
+    assert search.place(packing.shape, table, rank, 2, 100, memory, 0, True, none, GO)[0] == search.FOUND
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,7 +110,7 @@ def test_the_search_decides_under_any_ordering(problem: Problem, lowest_first: b
     table = search.overlaps(packing.shape)
     for capacity in range(best // packing.unit - 1, best // packing.unit + 2):
         memory, blame = np.zeros(64, np.int64), np.zeros(packing.shape.moments, np.int64)
-        status, _, found = search.place(packing.shape, table, rank, capacity, 10**6, memory, 0, lowest_first, blame)
+        status, _, found = search.place(packing.shape, table, rank, capacity, 10**6, memory, 0, lowest_first, blame, GO)
         if packing.buffers:
             assert status == (search.FOUND if capacity * packing.unit >= best else search.IMPOSSIBLE)
         if status == search.FOUND:
@@ -115,14 +118,14 @@ def test_the_search_decides_under_any_ordering(problem: Problem, lowest_first: b
 
 
 @settings(max_examples=100, deadline=None)
-@given(problem=problems(), data=st.data())
-def test_the_search_of_valleys_decides_under_any_ordering(problem: Problem, data: st.DataObject) -> None:
+@given(problem=problems(), weighed=st.booleans(), data=st.data())
+def test_the_search_of_valleys_decides_under_any_ordering(problem: Problem, weighed: bool, data: st.DataObject) -> None:
     packing, best = pack(problem), lowest(problem)
     rank = np.array(data.draw(st.permutations(range(len(packing.buffers)))), np.int64)
     table = search.overlaps(packing.shape)
     for capacity in range(best // packing.unit - 1, best // packing.unit + 2):
         blame = np.zeros(packing.shape.moments, np.int64)
-        status, _, found = valleys.place(packing.shape, table, rank, capacity, 10**6, blame)
+        status, _, found = valleys.place(packing.shape, table, rank, capacity, 10**6, blame, weighed, GO)
         if packing.buffers:
             assert status == (search.FOUND if capacity * packing.unit >= best else search.IMPOSSIBLE)
         if status == search.FOUND:
@@ -135,7 +138,7 @@ def test_the_search_of_valleys_forces_what_a_dense_packing_needs() -> None:
     buffers = tuple(Buffer(str(i), z, ((a, b),)) for i, (a, b, z) in enumerate(rows))
     packing = pack(Problem("pinwheel", buffers, (Tier("m"),)))
     rank, blame = np.arange(5), np.zeros(packing.shape.moments, np.int64)
-    status, _, found = valleys.place(packing.shape, search.overlaps(packing.shape), rank, 3, 60, blame)
+    status, _, found = valleys.place(packing.shape, search.overlaps(packing.shape), rank, 3, 60, blame, False, GO)
     assert (status, packing.height(found)) == (search.FOUND, 3)
 
 
@@ -200,9 +203,9 @@ def test_every_heuristic_gives_a_right_plan(problem: Problem) -> None:
     for by in ("Z", "A", "W", "TWA"):
         order = packing.order(by)
         for found in (
-            fit.fit(packing.shape, order, False),
-            fit.fit(packing.shape, order, True),
-            fit.skyline(packing.shape, order),
+            fit.fit(packing.shape, order, False, GO),
+            fit.fit(packing.shape, order, True, GO),
+            fit.skyline(packing.shape, order, GO),
         ):
             check(problem, packing.plan(found, packing.bound, by, 0, proven=False))
 
