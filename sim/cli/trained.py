@@ -9,9 +9,9 @@ from einsum.errors import WeirError
 from sim.arch import Cluster
 from sim.arch.prices import Prices, prices
 from sim.cli import ask
+from sim.cli.ask import tokens
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
-from sim.cli.plans_training import tokens
 from sim.cli.text import Sheet, show
 from sim.planner.iteration import Iteration, training_step
 from sim.units import fmt

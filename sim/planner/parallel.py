@@ -13,7 +13,7 @@ from einsum.errors import raise_all
 from mappings.training import Kernels
 from sim.arch import Cluster
 from sim.arch.components import Quantity
-from sim.arch.files import Table, read
+from sim.arch.files import Table
 from workloads.spec import Experts, Spec
 
 RECOMPUTE = ("none", "selective", "full")
@@ -36,14 +36,14 @@ def fusion(name: str) -> Kernels:
         if name not in fusions():
             raise WeirError(f"no kernels {name!r:.40}: {', '.join(fusions())}, or a .toml file{hint(name, fusions())}")
         path = FOLDER / f"{name}.toml"
-    table = Table(read(path, "kernels"), path.name, ("title", "source", *_NUMBERS, *_LISTS, *_FLAGS), [])
+    table = Table.read(path, "kernels", ("title", "source", *_NUMBERS, *_LISTS, *_FLAGS))
     texts: dict[str, Any] = {key: table.texts(key) for key in _LISTS}
     numbers: dict[str, Any] = {key: table.number(key, kind, 0.0) for key, kind in _NUMBERS.items()}
     flags: dict[str, Any] = {key: table.flag(key) for key in _FLAGS}
     made = Kernels(table.text("title"), source=table.text("source"), **texts, **numbers, **flags)
     if not 0 <= made.dropout < 1:
-        table.problems.append(f"{table.where}: 'dropout' {made.dropout:g} must be at least 0 and less than 1")
-    raise_all(table.problems)
+        table.refuse(f"{made.dropout:g} must be at least 0 and less than 1", "dropout")
+    table.source.finish()
     return made
 
 
