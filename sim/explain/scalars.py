@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class Scalar:
     meaning: str = ""
     choices: int = 0
     node: int = 0  # identity of the traced value that it is a point of
+    rule: Callable[..., float] | None = None  # a function that is one operation
 
 
 class Resolver:
@@ -74,7 +76,10 @@ class Resolver:
         alike = (operation, function, *map(id, operands))  # made twice of the same is one thing
         if alike not in self._alike:
             meaning = _meaning(scope, function)
-            self._alike[alike] = Scalar(number, operation, operands, None, module, function, meaning, choices, id(one))
+            rule = one.extra if isinstance(one.extra, np.ufunc) else None
+            self._alike[alike] = Scalar(
+                number, operation, operands, None, module, function, meaning, choices, id(one), rule
+            )
         return self._alike[alike]
 
     def _weighted(self, one: Traced, at: Index) -> Scalar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import log
 
@@ -13,6 +13,7 @@ from sim.units import fmt
 SIGNS = {"add": " + ", "subtract": " - ", "multiply": " x ", "divide": " / ", "power": "^"}
 RANK = {"add": 1, "subtract": 1, "multiply": 2, "divide": 2, "negative": 3, "power": 4}
 WORDS = {"maximum": "max", "minimum": "min", "ceil": "ceil", "floor": "floor", "negative": "-"}
+STEP = 1e-5  # of an operand, relative, in a difference quotient
 SLIGHT = 0.01  # influence below which a term is named and not unfolded
 
 
@@ -203,4 +204,13 @@ def _slopes(one: Scalar) -> list[float]:
             return [1.0]
         case "weighted":
             return [one.value / x[0] if x[0] else 0.0, 0.0]
+    if one.rule is not None:
+        return [_slope(one.rule, x, n) for n in range(len(x))]
     return [0.0] * len(x)  # rounding up or down: nothing changes for a little more
+
+
+def _slope(rule: Callable[..., float], x: list[float], n: int) -> float:
+    """A partial derivative of a function that is one operation, by its difference around the point."""
+    step = abs(x[n]) * STEP or STEP
+    above, below = ([*x[:n], x[n] + sign * step, *x[n + 1 :]] for sign in (1, -1))
+    return float(rule(*above) - rule(*below)) / (2 * step)
