@@ -297,11 +297,7 @@ def plan(
     from sim.cli import plans
     from sim.cli.data import Form
 
-    asked = plans.Asked(
-        problem, tuple(on or ()), capacity, seconds, objective, solver, save, plot, sequence, batch, strategy, split,
-        host, link, prices, tuple(price or ()),
-    )  # fmt: skip
-    plans.plan(asked, Form.of(json, False))
+    plans.plan(plans.Asked.of(given()), Form.of(json, False))
 
 
 @app.command("import", help=IMPORT, short_help="Another tool's architecture as a device file.")

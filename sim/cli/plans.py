@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum import WeirError, hint
 from einsum.files import write
@@ -17,6 +17,9 @@ from sim.cli.data import Form, emit, save
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.units import fmt, si
+
+if TYPE_CHECKING:
+    from sim.planner.answers import Laid
 
 SOLVERS = ("highs", "cbc")
 SHOWN = 20  # buffers that are listed on a terminal
@@ -43,18 +46,31 @@ class Asked:
     prices: str | None = None
     price: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        own = {**given, "what": given["problem"], **{name: tuple(given[name] or ()) for name in ("on", "price")}}
+        return cls(**{name: own[name] for name in cls.__slots__})
+
 
 def plan(asked: Asked, form: Form) -> None:
     """A CSV is a problem of offsets, a JSON a graph of tasks; anything else names a model in training."""
     if asked.solver not in SOLVERS:
         raise WeirError(f"no solver {asked.solver!r:.40}{hint(asked.solver, SOLVERS)}")
     ask.limit(asked.seconds)
+    {"graph": _training().graphed, "offsets": _offsets, "model": _training().trained}[kind(asked)](asked, form)
+
+
+def kind(asked: Asked) -> str:
+    """What is planned: a ``graph`` of tasks, ``offsets`` of buffers, or a ``model`` in training."""
     if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
-        _training().graphed(asked, form, progressing("length", "plain passes"))
-    elif _is_file(asked.what) and asked.sequence is None:
-        _offsets(asked, form)
-    else:
-        _training().trained(asked, form)
+        return "graph"
+    return "offsets" if _is_file(asked.what) and asked.sequence is None else "model"
+
+
+def answered(asked: Asked) -> Any:
+    """The plan, with what was asked."""
+    return {"graph": _training().scheduled, "offsets": laid, "model": _training().best}[kind(asked)](asked)
 
 
 def _training() -> Any:
@@ -68,29 +84,37 @@ def _is_file(what: str) -> bool:
 
 
 def _offsets(asked: Asked, form: Form) -> None:
+    writable(asked.save, (".json", ".csv"), "--save")
+    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+    made = laid(asked)
+    found = made.plan
+    if asked.save is not None:
+        _save(asked, made)
+    if asked.plot is not None:
+        _plot(asked.plot, made.problem, found)
+    if form is Form.JSON:
+        emit(form, made.summary(), [], Made(asked.solver, found.gap, ("seconds",)))
+    else:
+        show(*_text(made))
+
+
+def laid(asked: Asked) -> Laid:
+    """The buffers of a CSV at their offsets."""
     if asked.on:
         raise WeirError("--on is for a model: a CSV has its capacity from --capacity")
     if asked.objective not in (None, "peak"):
         raise WeirError(
             f"--objective {asked.objective!r:.40}: only peak can be asked of a CSV, which says nothing of time"
         )
+    from sim.planner.answers import Laid
     from sim.planner.offsets import plan as place
     from sim.planner.tables import read
 
-    writable(asked.save, (".json", ".csv"), "--save")
-    writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     problem = read(Path(asked.what), _capacity(asked.capacity))
     minimise = None if asked.objective is None else True
     with progressing() as progress:
         found = place(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
-    if asked.save is not None:
-        _save(asked, problem, found)
-    if asked.plot is not None:
-        _plot(asked.plot, problem, found)
-    if form is Form.JSON:
-        emit(form, summary(found), [], Made(asked.solver, found.gap, ("seconds",)))
-    else:
-        show(*_text(problem, found))
+    return Laid(problem, found)
 
 
 def _capacity(text: str | None) -> float:
@@ -117,30 +141,14 @@ def writable(path: str | None, endings: tuple[str, ...], option: str) -> None:
         raise WeirError(f"{option} {path!r:.80}: no folder that can be written to")
 
 
-def addresses(found: Any) -> dict[str, int]:
-    """Each buffer's offset."""
-    return {stay.buffer: stay.offset for stay in found.stays}
-
-
-def summary(found: Any) -> dict[str, Any]:
-    """The figures of a plan under stable names."""
-    return {
-        "height": int(found.value),
-        "bound": int(found.bound),
-        "proven": found.proven,
-        "method": found.method,
-        "seconds": found.seconds,
-        "offsets": addresses(found),
-    }
-
-
-def _text(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
+def _text(made: Laid) -> tuple[Sheet | str, ...]:
+    problem, found = made.problem, made.plan
     proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the best possible"
     head = (
         f"{problem.name}: {len(problem.buffers)} buffers in {int(found.value)} bytes ({fmt(found.value, 'B')}), {proof}"
     )
     bound = f"no placement is below {int(found.bound)} bytes; found by {found.method} in {found.seconds:.2f} s"
-    where = addresses(found)
+    where = made.offsets
     largest = sorted(problem.buffers, key=lambda b: -b.size)[:SHOWN]
     rows = tuple((b.name, str(where[b.name]), str(b.size), f"{b.live[0][0]:g} to {b.live[-1][1]:g}") for b in largest)
     left = len(problem.buffers) - len(rows)
@@ -148,16 +156,16 @@ def _text(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
     return f"{head}\n{bound}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
 
 
-def _save(asked: Asked, problem: Any, found: Any) -> None:
+def _save(asked: Asked, made: Laid) -> None:
     from dataclasses import asdict
 
     from sim.planner.tables import written
 
     path = Path(str(asked.save))
     if path.suffix == ".csv":
-        write(path, written(problem, addresses(found)).encode(), "--save")
+        write(path, written(made.problem, made.offsets).encode(), "--save")
     else:
-        save(str(path), "save", asdict(found), Made(asked.solver, found.gap, ("seconds",)))
+        save(str(path), "save", asdict(made.plan), Made(asked.solver, made.plan.gap, ("seconds",)))
 
 
 def _plot(path: str, problem: Any, found: Any) -> None:

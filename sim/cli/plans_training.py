@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum import Infeasible, WeirError, hint
 from sim.cli.data import Form, emit, save
-from sim.cli.plans import Asked, bytes_of, writable
+from sim.cli.plans import Asked, bytes_of, progressing, writable
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.units import fmt, si
+
+if TYPE_CHECKING:
+    from sim.planner.answers import Scheduled
 
 POINTS = 7  # budgets of a curve
 K = 1024
@@ -34,28 +36,35 @@ def tokens(text: str) -> int:
     return int(number) * factor
 
 
-def graphed(asked: Asked, form: Form, progress: AbstractContextManager[Any]) -> None:
+def graphed(asked: Asked, form: Form) -> None:
     """Schedule the graph of a JSON file: recompute, and page where there is a second tier."""
+    _files(asked)
+    answer = scheduled(asked)
+    problem, found = answer.problem, answer.plan
+    made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
+    if asked.save is not None:
+        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
+    _draw(asked.plot, problem, found, asked.seconds)
+    if form is Form.JSON:
+        emit(form, answer.summary(), [], replace(made, times=("solve_seconds",)))
+    else:
+        show(*_scheduled(answer))
+
+
+def scheduled(asked: Asked) -> Scheduled:
+    """The graph of a JSON file, scheduled."""
+    from sim.planner.answers import Scheduled
     from sim.planner.graphs import load
     from sim.planner.paging import page
     from sim.planner.rematerialise import rematerialise
 
     if asked.objective not in (None, "time"):
         raise WeirError(f"--objective {asked.objective!r:.40}: a graph is scheduled for time within its budget")
-    _files(asked)
     problem = load(Path(asked.what))
     problem = replace(problem, tiers=_tiers(asked, problem.tiers))
     make = page if len(problem.tiers) > 1 else rematerialise
-    with progress as heard:
-        found = make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
-    made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
-    if asked.save is not None:
-        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
-    _draw(asked.plot, problem, found, asked.seconds)
-    if form is Form.JSON:
-        emit(form, _figures(problem, found), [], replace(made, times=("solve_seconds",)))
-    else:
-        show(*_scheduled(problem, found))
+    with progressing("length", "plain passes") as heard:
+        return Scheduled(problem, make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard))
 
 
 def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -77,29 +86,8 @@ def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
     return own
 
 
-def _figures(problem: Any, found: Any) -> dict[str, Any]:
-    """A schedule's figures under stable names."""
-    from sim.planner.graph import graph
-
-    made = graph(problem)
-    return {
-        "schema": "weir.plan/1",
-        "problem": problem.name,
-        "seconds": found.value,
-        "overhead": found.value / made.once - 1 if made.once else 0.0,
-        "bound": found.bound,
-        "proven": found.proven,
-        "method": found.method,
-        "solve_seconds": found.seconds,
-        "budget": problem.tiers[0].capacity,
-        "everything_kept": made.full,
-        "runs": [run.task for run in found.runs],
-        "moves": [[m.buffer, m.source, m.target, m.start] for m in found.moves],
-    }
-
-
-def _scheduled(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
-    figures = _figures(problem, found)
+def _scheduled(answer: Scheduled) -> tuple[Sheet | str, ...]:
+    problem, found, figures = answer.problem, answer.plan, answer.summary()
     proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the bound"
     count = {name: figures["runs"].count(name) for name in dict.fromkeys(figures["runs"])}
     again = sorted(((n, c) for n, c in count.items() if c > 1), key=lambda item: -item[1])
@@ -118,6 +106,22 @@ def _scheduled(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
 
 def trained(asked: Asked, form: Form) -> None:
     """Plan a model's training step on a cluster: what each layer's activations do, what fits, how fast."""
+    _files(asked)
+    found = best(asked)
+    priced = _prices(_settings(asked), asked)  # one book for all clusters that were tried
+    cost, made = _cost(found, priced), Made(asked.solver, found.plan.gap)
+    if asked.save is not None:
+        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
+        save(asked.save, "save", held, made)
+    _draw(asked.plot, found.problem, found.plan, asked.seconds)
+    if form is Form.JSON:
+        emit(form, {"schema": "weir.plan/1", **found.summary(), **cost}, [], made)
+    else:
+        show(*_step(found, cost, priced))
+
+
+def best(asked: Asked) -> Any:
+    """The best plan of a model's training step."""
     from sim.cli.patience import patience
     from sim.planner.training import STRATEGIES
 
@@ -128,20 +132,10 @@ def trained(asked: Asked, form: Form) -> None:
         raise WeirError(f"--strategy {asked.strategy!r:.40}{hint(asked.strategy, STRATEGIES)}")
     if asked.objective not in (None, *OBJECTIVES):
         raise WeirError(f"--objective {asked.objective!r:.40}{hint(asked.objective, OBJECTIVES)}")
-    _files(asked)
     settings = _settings(asked)
     priced = _prices(settings, asked)
     with patience(f"planning {asked.what}") as advance:
-        found = _best(asked, settings, priced, advance)
-    cost, made = _cost(found, priced), Made(asked.solver, found.plan.gap)
-    if asked.save is not None:
-        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
-        save(asked.save, "save", held, made)
-    _draw(asked.plot, found.problem, found.plan, asked.seconds)
-    if form is Form.JSON:
-        emit(form, {"schema": "weir.plan/1", **found.summary(), **cost}, [], made)
-    else:
-        show(*_step(found, cost, priced))
+        return _best(asked, settings, priced, advance)
 
 
 def _prices(settings: list[Any], asked: Asked) -> Any:

@@ -40,6 +40,13 @@ class Asked:
     changes: tuple[str, ...] = ()
     compress: float = 1.0
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        fixed, changes = (tuple(given[name] or ()) for name in ("fix", "setting"))
+        own = {name: given[name] for name in cls.__slots__ if name not in ("fixed", "changes")}
+        return cls(**own, fixed=fixed, changes=changes)
+
 
 def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None = None) -> None:
     """Print the best policy for a question, and write and draw it where files are named."""

@@ -120,6 +120,8 @@ def explain(
     host: Host = "0", setting: Settings = None, mapping: MappingFile = None,
     depth: Annotated[int | None, typer.Option(metavar="N", min=0, help="Levels that are unfolded.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Terms of slight influence too.")] = False,
+    row: Annotated[int | None, typer.Option(metavar="N", help="A row of a table, the first being 1.")] = None,
+    at: Annotated[Many, typer.Option("--at", metavar="COLUMN=VALUE", help="A row by what stands in it.")] = None,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the papers that it rests on.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -127,7 +129,9 @@ def explain(
     from sim.cli.data import Form
     from sim.manifest import given
 
-    asked = explained.Asked(what, tuple(figures or ()), {**given(), "on": list(on or ())}, depth, everything)
+    asked = explained.Asked(
+        what, tuple(figures or ()), {**given(), "on": list(on or ())}, depth, everything, row, tuple(at or ())
+    )  # fmt: skip
     explained.explain(asked, Form.of(json, False), bibtex)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from einsum.errors import WeirError, hint
-from sim.explain import mapped, placing, renting, schedules, serving, sparse  # noqa: F401  each registers its results
+from sim.explain import mapped, placing, renting, rows, schedules, serving, sparse  # noqa: F401  each registers its results
 from sim.explain.opened import Opened, opened
 from sim.explain.scalars import Resolver
 from sim.explain.traced import Traced, leaf
@@ -16,7 +15,6 @@ from sim.explain.unfold import Term, Unfolding
 from sim.space.sweep import UNITS
 
 LISTED = 40  # names of figures that are told where one is unknown
-_PLACE = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def explained(result: Any, figure: str, *, slight: float, depth: int, changed: t
     if not isinstance(value, Traced):
         value = leaf(value, figure, known, made.how(figure))
     beside, rests, resolver = made.beside(figure), dict[str, Term](), Resolver()
-    titles = [(value, figure), *([(beside.value, f"{figure} ({beside.what})")] if beside else [])]
+    titles = [(value, figure), *([(beside.value, f"{figure} beside")] if beside else [])]
     parts: list[tuple[Term, ...]] = []
     for one, name in titles:
         root = resolver.at(one)
@@ -73,27 +71,24 @@ def unit(figure: str) -> str:
     return UNITS.get(last, "J" if last.startswith("joules_by") else "B" if last.startswith("bytes") else "")
 
 
-def names_of(figures: Any, at: str = "") -> Iterator[str]:
-    """The names of all numbers of a summary."""
+def numbers_of(figures: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers of a summary by dotted names."""
     if isinstance(figures, Mapping):
         for key, value in figures.items():
-            yield from names_of(value, f"{at}.{key}" if at else str(key))
-    elif isinstance(figures, list):
+            yield from numbers_of(value, f"{at}.{key}" if at else str(key))
+    elif isinstance(figures, list | tuple):
         for place, value in enumerate(figures):
-            yield from names_of(value, f"{at}[{place}]")
+            yield from numbers_of(value, f"{at}[{place}]")
     elif isinstance(figures, Traced | int | float) and not isinstance(figures, bool):
-        yield at
+        yield at, figures
 
 
 def found(figures: Any, name: str) -> Any:
     """The figure of a dotted name such as ``answers[1].ttft.p95``."""
-    value = figures
-    known = list(names_of(figures))
+    known = dict(numbers_of(figures))
     if name not in known:
-        raise WeirError(f"no figure {name!r:.80}{hint(name, known)}; there are {_listed(known)}")
-    for key, place in _PLACE.findall(name):
-        value = value[key] if key else value[int(place)]
-    return value
+        raise WeirError(f"no figure {name!r:.80}{hint(name, known)}; there are {_listed(list(known))}")
+    return known[name]
 
 
 def _listed(names: list[str]) -> str:

@@ -17,6 +17,7 @@ from sim.serving.served import Served
 from sim.serving.steady import lengths, steady
 
 SIMULATED = "simulated, request by request"
+ONE_BY_ONE = "Requests are simulated one by one"
 MEANS = {"ttft.mean": "ttft", "tpot.mean": "tpot", "e2e.mean": "e2e", "joules_per_token": "joules_per_token"}
 LATENCIES = ("ttft", "tpot", "e2e")
 RATES = ("tokens_per_second", "tokens_per_dollar", "usd_per_million_tokens")
@@ -100,7 +101,7 @@ class _Answer:
         """What stands for a simulated figure: the steady state's for a mean, a request's own for a percentile."""
         name, _, which = figure.partition(".")
         if figure in (*MEANS, *RATES):
-            return Beside(self._steady(figure), "in steady state and closed form the same")
+            return Beside(self._steady(figure), f"{ONE_BY_ONE}; in steady state and closed form the same")
         if name in LATENCIES and which.startswith("p"):
             return self._request(name, getattr(self.plain.served, name), self.plain.summary()[name][which])
         return None
@@ -123,7 +124,10 @@ class _Answer:
         if name == "tpot":
             measured = measured[served.output[measured] > 1]
         request = int(measured[np.abs(times - value).argmin()])
-        return Beside(getattr(_alone(served, request, self.simulated), name)[0], f"that of request {request:,}")
+        return Beside(
+            getattr(_alone(served, request, self.simulated), name)[0],
+            f"{ONE_BY_ONE}; request {request:,} is nearest to it, and its own",
+        )
 
 
 def _alone(served: Served, n: int, how: str) -> Served:

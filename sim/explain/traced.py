@@ -115,6 +115,10 @@ class Traced(NDArrayOperatorsMixin):
         """The place of the least, a plain number."""
         return self.value.argmin(axis=axis)
 
+    def argmax(self, axis: int | None = None) -> Any:
+        """The place of the most, a plain number."""
+        return self.value.argmax(axis=axis)
+
     def reshape(self, *shape: Any) -> Traced:
         """The same values in another shape."""
         return Traced(self.value.reshape(*shape), "reshape", (self,))

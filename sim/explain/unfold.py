@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import log
 
 from sim.explain.scalars import Scalar
-from sim.explain.units import derived
+from sim.explain.units import derived, in_order
 from sim.units import fmt
 
 SIGNS = {"add": " + ", "subtract": " - ", "multiply": " x ", "divide": " / ", "power": "^"}
@@ -132,7 +133,13 @@ class Unfolding:
     def _infix(self, one: Scalar, terms: list[Scalar], whole: Scalar, names: bool, above: int) -> str:
         rank = RANK[one.operation]
         tight = one.operation in ("subtract", "divide", "power")
-        parts = [self._text(t, whole, names=names, above=rank + (tight and n > 0)) for n, t in enumerate(terms)]
+        times = Counter(map(id, terms)) if one.operation == "add" else Counter[int]()
+        alike = {id(t): t for t in terms}.values() if times else terms
+        parts = [
+            self._text(t, whole, names=names, above=2 if times[id(t)] > 1 else rank + (tight and n > 0))
+            for n, t in enumerate(alike)
+        ]
+        parts = [f"{times[id(t)]} x {p}" if times[id(t)] > 1 else p for t, p in zip(alike, parts, strict=True)]
         text = SIGNS[one.operation].join(parts)
         return f"({text})" if rank < above else text
 
@@ -141,9 +148,13 @@ class Unfolding:
         if one.operation not in ("add", "multiply", "maximum", "minimum"):
             return list(one.operands)
         found: list[Scalar] = []
-        for operand in one.operands:
-            same = operand.operation == one.operation and not self._apart(operand, whole)
-            found += self._flat(operand, whole) if same else [operand]
+        stack = list(one.operands[::-1])
+        while stack:
+            operand = stack.pop()
+            if operand.operation == one.operation and not self._apart(operand, whole):
+                stack += operand.operands[::-1]
+            else:
+                found.append(operand)
         return found
 
 
@@ -163,22 +174,6 @@ def influences(root: Scalar, order: list[Scalar]) -> dict[int, float]:
         for operand, part in zip(one.operands, _slopes(one), strict=True):
             slopes[id(operand)] = slopes.get(id(operand), 0.0) + slope * part
     return {id(one): slopes.get(id(one), 0.0) * one.value / root.value for one in order if root.value}
-
-
-def in_order(root: Scalar) -> list[Scalar]:
-    """Everything that a scalar was made of, operands before what is made of them."""
-    order: list[Scalar] = []
-    seen: set[int] = set()
-    stack: list[tuple[Scalar, bool]] = [(root, False)]
-    while stack:
-        one, done = stack.pop()
-        if done:
-            order.append(one)
-        elif id(one) not in seen:
-            seen.add(id(one))
-            stack.append((one, True))
-            stack += [(operand, False) for operand in one.operands]
-    return order
 
 
 def _slopes(one: Scalar) -> list[float]:

@@ -64,6 +64,12 @@ class Policy:
         return self.placement.cost(self.fractions)
 
     @property
+    def seconds_by(self) -> dict[str, float]:
+        """Seconds of all runs of each stage in a block."""
+        runs = self.placement.runs(self.fractions)
+        return {name: runs[name] * each for name, each in self.stages.items()}
+
+    @property
     def block_seconds(self) -> float:
         """Seconds of a block, from its prompts to its last tokens."""
         return self.placement.total(self.fractions)
@@ -100,7 +106,9 @@ class Policy:
             "micro": self.micro,
             "batches": self.batches,
             "fractions": dict(self.fractions),
+            "output": self.placement.numbers["output"],
             "stages": self.stages,
+            "seconds_by": self.seconds_by,
             "block_seconds": self.block_seconds,
             "tokens_per_second": self.tokens_per_second,
             "memory": {name: {"held": held, "most": most} for name, (held, most) in self.memory.items()},
