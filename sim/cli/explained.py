@@ -142,10 +142,13 @@ def _text(one: Explained) -> Iterator[Sheet | str]:
 
 def _lines(term: Term) -> Iterator[str]:
     """One term: its value, its formula in names and in numbers, and where in the model it is."""
-    if term.source:
+    if term.source and term.depth:
         return  # stands in the table below
     margin = "  " * term.depth
     yield f"{margin}{term.name} = {_figure(term.value, term.unit)}"
+    if term.source:
+        yield from _wrapped(f"({term.source})", margin + "    ")
+        return
     for text in dict.fromkeys((term.formula, term.numbers)):
         yield from _wrapped(f"= {text}", margin + "    ")
     if term.where:

@@ -13,8 +13,9 @@ from sim.cli import ask
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.plans import progressing, writable
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
+from sim.planner.advice import ranged
 from sim.planner.offers import holder
 from sim.planner.ranges import Holder, Placed, network, place
 from sim.planner.shape import shape
@@ -54,7 +55,13 @@ def ranges(asked: Asked, form: Form) -> None:
     if form is Form.TEXT:
         show(*_text(model, found, asked))
     else:
-        whole = {"schema": "weir.ranges/1", "model": model.name, **found.figures, "nodes": rows}
+        whole = {
+            "schema": "weir.ranges/1",
+            "model": model.name,
+            **found.figures,
+            "helps": list(ranged(found)),
+            "nodes": rows,
+        }
         emit(form, whole, rows, Made("highs", found.gap, ("seconds",)))
 
 
@@ -104,7 +111,8 @@ def _text(model: Any, found: Placed, asked: Asked) -> tuple[Sheet | str, ...]:
         f"between groups; a token is {fmt(shape(model, context).stream, 'B')}",
         *(f"unverified: {model.spec.unverified}" for _ in range(bool(model.spec.unverified))),
     )
-    return head, Sheet("", ("device", "layers", "tokens/s", "busy"), rows, right=(2, 3), notes=notes)
+    words = "\n".join(map(folded, ranged(found)))
+    return head, words, Sheet("", ("device", "layers", "tokens/s", "busy"), rows, right=(2, 3), notes=notes)
 
 
 def _draw(path: str | None, found: Placed, name: str) -> None:

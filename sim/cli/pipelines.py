@@ -14,9 +14,10 @@ from sim.cli.data import Form, emit
 from sim.cli.patience import Advance, patience
 from sim.cli.plans import writable
 from sim.cli.plans_training import tokens
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.planner import flows
+from sim.planner.advice import piped
 from sim.planner.answers import Piped, Pipelines
 from sim.planner.pipeline import Schedule
 from sim.planner.stages import SCHEDULES, Cut
@@ -76,7 +77,14 @@ def pipeline(asked: Asked, form: Form) -> None:
     about = {"model": cut.spec.name, "cluster": cut.cluster.name, "layers": list(cut.layers)} if cut else {}
     emit(
         form,
-        {"schema": "weir.pipeline/1", **about, "microbatches": batches, "schedules": rows, "left": left},
+        {
+            "schema": "weir.pipeline/1",
+            **about,
+            "microbatches": batches,
+            "schedules": rows,
+            "left": left,
+            "helps": list(piped(_quickest(answers))) if answers else [],
+        },
         rows,
         Made("highs"),
     )
@@ -232,7 +240,13 @@ def _text(cut: Cut | None, answers: list[Piped], batches: int, left: list[str]) 
         )
         notes += [f"unverified: {cut.spec.unverified}"] if cut.spec.unverified else []
     columns = ("schedule", "iteration", "waiting", "held", *(("fullest device", "of the peak") if cut else ()))
+    if answers:
+        yield "\n".join(map(folded, piped(_quickest(answers))))
     yield Sheet("", columns, rows, right=tuple(range(1, 6)), notes=tuple(notes))
+
+
+def _quickest(answers: list[Piped]) -> Piped:
+    return min(answers, key=lambda one: one.found.seconds)
 
 
 def _cells(answer: Piped, room: float) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from einsum import WeirError, hint
 from einsum.files import write
 from sim.cli import ask
 from sim.cli.data import Form, emit, save
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
@@ -93,7 +93,9 @@ def _offsets(asked: Asked, form: Form) -> None:
     if asked.plot is not None:
         _plot(asked.plot, made.problem, found)
     if form is Form.JSON:
-        emit(form, made.summary(), [], Made(asked.solver, found.gap, ("seconds",)))
+        from sim.planner.advice import laid as laid_out
+
+        emit(form, {**made.summary(), "helps": list(laid_out(made))}, [], Made(asked.solver, found.gap, ("seconds",)))
     else:
         show(*_text(made))
 
@@ -142,6 +144,8 @@ def writable(path: str | None, endings: tuple[str, ...], option: str) -> None:
 
 
 def _text(made: Laid) -> tuple[Sheet | str, ...]:
+    from sim.planner.advice import laid as laid_out
+
     problem, found = made.problem, made.plan
     proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the best possible"
     head = (
@@ -153,7 +157,8 @@ def _text(made: Laid) -> tuple[Sheet | str, ...]:
     rows = tuple((b.name, str(where[b.name]), str(b.size), f"{b.live[0][0]:g} to {b.live[-1][1]:g}") for b in largest)
     left = len(problem.buffers) - len(rows)
     notes = (f"and {left} smaller ones: --json or --save has all",) if left else ()
-    return f"{head}\n{bound}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
+    words = "".join(f"\n{folded(line)}" for line in laid_out(made))
+    return f"{head}\n{bound}{words}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
 
 
 def _save(asked: Asked, made: Laid) -> None:

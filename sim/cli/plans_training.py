@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from einsum import Infeasible, WeirError, hint
 from sim.cli.data import Form, emit, save
 from sim.cli.plans import Asked, bytes_of, progressing, writable
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
@@ -106,6 +106,8 @@ def _scheduled(answer: Scheduled) -> tuple[Sheet | str, ...]:
 
 def trained(asked: Asked, form: Form) -> None:
     """Plan a model's training step on a cluster: what each layer's activations do, what fits, how fast."""
+    from sim.planner.advice import trained as advice
+
     _files(asked)
     found = best(asked)
     priced = _prices(_settings(asked), asked)  # one book for all clusters that were tried
@@ -115,9 +117,11 @@ def trained(asked: Asked, form: Form) -> None:
         save(asked.save, "save", held, made)
     _draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
-        emit(form, {"schema": "weir.plan/1", **found.summary(), **cost}, [], made)
+        whole = {"schema": "weir.plan/1", **found.summary(), **cost, "helps": list(advice(found))}
+        emit(form, whole, [], made)
     else:
-        show(*_step(found, cost, priced))
+        head, sheet = _step(found, cost, priced)
+        show(head, "\n".join(map(folded, advice(found))), sheet)
 
 
 def best(asked: Asked) -> Any:

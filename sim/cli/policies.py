@@ -14,6 +14,7 @@ from sim.cli.patience import patience
 from sim.cli.plans import writable
 from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
+from sim.planner.advice import offloaded
 from sim.planner.placement import method
 from sim.planner.policy import Load, Policy, best
 from sim.planner.shape import UNITS, Hardware, hardware, shape
@@ -59,7 +60,8 @@ def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None 
     if form is Form.TEXT:
         show(*_text(found))
     else:
-        data.emit(form, found.summary(), found.frame().to_dict("records"), MADE)
+        whole = {**found.summary(), "helps": list(offloaded(found))}
+        data.emit(form, whole, found.frame().to_dict("records"), MADE)
 
 
 def policy(asked: Asked) -> Policy:
@@ -118,24 +120,17 @@ def _text(found: Policy) -> tuple[Sheet | str, ...]:
         for name, ts in found.placement.method.classes
     )
     held = tuple((n, fmt(h, "B"), fmt(m, "B"), f"{h / m:.0%}" if m else "") for n, (h, m) in found.memory.items())
-    stages = tuple((name, fmt(s, "s"), *_slowest(found, name)) for name, s in found.stages.items())
+    stages = tuple(
+        (name, fmt(s, "s"), found.slowest(name)[0], fmt(found.slowest(name)[1], "s"))
+        for name, s in found.stages.items()
+    )
     known = "proven best for this block" if found.proven else "not proven best for this block"
     notes = [f"{known}; {found.tried} blocks tried. {found.placement.method.title}.", found.placement.method.notes]
     return (
         f"{rate}\n{block}",
+        "\n".join(map(folded, offloaded(found))),
         Sheet("where", ("class", *tiers), placed, right=tuple(range(1, len(tiers) + 1))),
         Sheet("memory", ("", "held", "of", "used"), held, right=(1, 2, 3)),
         Sheet("time", ("stage", "a run", "slowest", ""), stages, right=(1, 3)),
         "\n".join(folded(note) for note in notes if note),
     )
-
-
-def _slowest(found: Policy, stage: str) -> tuple[str, str]:
-    """The quantity that a stage's seconds name and that takes longest."""
-    import re
-
-    [formula] = [s.seconds for s in found.placement.method.stages if s.name == stage]
-    loads: dict[str, Any] = found.loads
-    named = {name: loads[name] for name in re.findall(r"\w+", formula) if name in loads}
-    slowest = max(named, key=lambda name: named[name])
-    return slowest, fmt(named[slowest], "s")

@@ -53,7 +53,8 @@ def spgemm(asked: Asked, form: Form) -> None:
     rows = [e.summary() for e in found.estimates]
     summary = {
         "schema": SCHEMA, "workload": asked.workload, "matrix": found.matrix, "device": found.device.name,
-        "best": found.best.mapping.name, "unverified": list(found.device.unverified), "rows": rows,
+        "best": found.best.mapping.name, "helps": list(found.helps),
+        "unverified": list(found.device.unverified), "rows": rows,
     }  # fmt: skip
     if form is Form.TEXT:
         show(*_text(found))
@@ -109,7 +110,8 @@ def _text(found: Any) -> tuple[Sheet | str, ...]:
         head += f", {levels} runs in turn"
     best = found.best
     closing = f"best: {best.mapping.name} ({best.mapping.title}), {fmt(best.seconds, 's')}, bound by {best.bound}"
-    return (folded(head), _rows(found), _tensors(found), closing, *_notes(found))
+    words = "\n".join(map(folded, (closing, *found.helps)))
+    return (folded(head), _rows(found), _tensors(found), words, *_notes(found))
 
 
 def _rows(found: Any) -> Sheet:

@@ -14,7 +14,7 @@ from typing import Any
 
 from einsum.errors import WeirError
 from sim.explain.figures import numbers_of, unit
-from sim.manifest import changed
+from sim.manifest import moved
 
 SLIGHT = 1e-9  # of a total: what is left over below that is rounding
 Figures = Mapping[str, Any]
@@ -46,7 +46,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "pipeline": Shape("schedules", ("schedule",), {"seconds": ("bound",)}),
     "ranges": Shape(sums={"tokens_per_second": ("bound",)}),
-    "sweep": Shape("data", products={"tokens_per_dollar": {"tokens_per_second": 1, "usd_per_hour": -1}}),
+    "sweep": Shape("data", (), {}, {"tokens_per_dollar": {"tokens_per_second": 1, "usd_per_hour": -1}}),
 }
 
 
@@ -97,11 +97,19 @@ def changes(a: Figures, b: Figures, names: tuple[str, str]) -> tuple[Changes, ..
         known = ", ".join(("estimate", "compare", *SHAPES))
         raise WeirError(f"{names[0]}: results of 'weir {commands[0]:.20}' are not compared; those of {known} are")
     shape = SHAPES[commands[0]]
-    inputs, notes = _arguments(*told), tuple(changed(*told))
-    pairs = list(_pairs(shape, a, b, _key(shape, told[0])))
+    inputs, notes = _arguments(*told), tuple(moved(*told))
+    pairs = list(_pairs(shape, a, b, _key(shape, told[0], (a, b))))
     if not pairs:
         raise WeirError(f"{names[0]} and {names[1]} have no row in common")
-    return tuple(_changes(shape, title, x, y, inputs, notes) for title, x, y in pairs)
+    times = {str(name) for one in told for name in one.get("times") or ()}
+    return tuple(
+        _changes(shape, title, _timeless(x, times), _timeless(y, times), inputs, notes) for title, x, y in pairs
+    )
+
+
+def _timeless(one: Figures, times: set[str]) -> Figures:
+    """Figures but for those that measure weir's own run."""
+    return {name: value for name, value in one.items() if name not in times}
 
 
 def _told(one: Any, name: str) -> Mapping[str, Any]:
@@ -120,13 +128,15 @@ def _arguments(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[tuple[str, s
     )  # fmt: skip
 
 
-def _key(shape: Shape, told: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns that name a row; of a sweep its axes."""
+def _key(shape: Shape, told: Mapping[str, Any], both: tuple[Figures, Figures]) -> tuple[str, ...]:
+    """The columns that name a row; of a sweep those of its axes that move in one of the tables."""
     if shape.rows != "data":
         return shape.key
+    tables = [_records(one, shape.rows) for one in both]
     given = told["arguments"]
     texts = [text for name in ("axis", "zipped") for text in given.get(name) or ()]
-    return ("model", "on", *(str(text).partition("=")[0].strip() for text in texts))
+    names = ("model", "on", *(str(text).partition("=")[0].strip() for text in texts))
+    return tuple(n for n in names if any(len({str(row.get(n)) for row in table}) > 1 for table in tables))
 
 
 def _pairs(shape: Shape, a: Figures, b: Figures, key: tuple[str, ...]) -> Iterator[tuple[str, Figures, Figures]]:
@@ -139,7 +149,7 @@ def _pairs(shape: Shape, a: Figures, b: Figures, key: tuple[str, ...]) -> Iterat
     ]
     for name, row in rows[0].items():
         if name in rows[1]:
-            yield " ".join(name), row, rows[1][name]
+            yield ", ".join(f"{k} {v}" for k, v in zip(key, name, strict=False)), row, rows[1][name]
 
 
 def _records(one: Figures, name: str) -> list[Mapping[str, Any]]:
@@ -153,13 +163,24 @@ def _changes(
     first, second = (
         {n: float(v) for n, v in numbers_of(one) if not n.startswith("manifest.") and isfinite(v)} for one in (a, b)
     )
-    sums = [part for total, groups in shape.sums.items() for part in _sum(total, groups, a, b)]
-    products = [part for total, factors in shape.products.items() for part in _product(total, factors, first, second)]
+    sums = [part for total, groups in shape.sums.items() for part in _telling(_sum(total, groups, a, b))]
+    products = [
+        part for total, factors in shape.products.items() for part in _telling(_product(total, factors, first, second))
+    ]
     shown = {part.name for part in (*sums, *products)}
     others = tuple((n, unit(n), first[n], second[n]) for n in first if n in second and n not in shown)
-    words = [(n, str(a[n]), str(b[n])) for n in a if isinstance(a[n], str) and n in b and a[n] != b[n]]
+    said = {name for name, _, _ in inputs}
+    words = [
+        (n, str(a[n]), str(b[n])) for n in a if isinstance(a[n], str) and n in b and a[n] != b[n] and n not in said
+    ]
     return Changes(title, title, (*sums, *products), tuple(row for row in others if row[2] != row[3]),
                    (*inputs, *words), notes)  # fmt: skip
+
+
+def _telling(parts: Iterator[Part]) -> list[Part]:
+    """A total with its terms, where one of them has changed."""
+    found = list(parts)
+    return found if any(part.change for part in found) else []
 
 
 def _sum(total: str, groups: tuple[str, ...], a: Figures, b: Figures) -> Iterator[Part]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from math import isfinite
 from typing import Any
 
 from sim.explain.given import YOURS
@@ -35,16 +36,29 @@ def _traced(result: Policy, changed: tuple[str, ...]) -> Placement:
     """The placement with every number traced that is not of the method itself."""
     own = result.placement
     numbers = {name: _number(name, value, result, changed) for name, value in own.numbers.items()}
-    return replace(own, numbers=numbers)
+    return _Once(own.method, numbers, own.settings, own.fixed)
+
+
+class _Once(Placement):
+    """A placement at one point, whose names are worked out once, so that its parts are known again."""
+
+    def names(self, fractions: Mapping[str, Any]) -> dict[str, Any]:
+        """Every name a formula may use."""
+        if "_names" not in self.__dict__:
+            self.__dict__["_names"] = super().names(fractions)
+        known: dict[str, Any] = self.__dict__["_names"]
+        return known
 
 
 def _number(name: str, value: float, result: Policy, changed: tuple[str, ...]) -> Any:
+    if not value or not isfinite(value):
+        return value
     hardware = {field.name for field in fields(Hardware)}
     if name in hardware:
         source = YOURS if name in changed else f"device files of {result.hardware}"
         return leaf(value, name, UNITS.get(name, "").replace("1", ""), source)
     if name in ("prompt", "output"):
-        return leaf(value, name, "tokens", "asked for")
+        return leaf(value, name, "", "tokens: asked for")
     if name in ("micro", "batches", "batch"):
         return leaf(value, name, "", "sequences of a block: asked for, or the best block that was tried")
     return leaf(value, name, "B" if name in BYTES else "", f"counted from {result.model}'s own cascades")
@@ -52,7 +66,4 @@ def _number(name: str, value: float, result: Policy, changed: tuple[str, ...]) -
 
 def _parts(made: Policy) -> Iterator[Named]:
     """The method's quantities by their names."""
-    method = made.placement.method
-    seconds = {stage.name: stage.seconds for stage in method.stages}
-    yield from ((value, f"a run of {name}", "s") for name, value in made.stages.items() if name in seconds)
     yield from ((value, name, "") for name, value in made.loads.items())

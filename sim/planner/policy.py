@@ -6,6 +6,7 @@ there are; the block itself is searched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -88,6 +89,14 @@ class Policy:
     def memory(self) -> dict[str, tuple[float, float]]:
         """Bytes held and allowed, by memory."""
         return self.placement.held(self.fractions)
+
+    def slowest(self, stage: str) -> tuple[str, float]:
+        """The quantity that a stage's seconds name and that takes longest, with its seconds."""
+        [formula] = [s.seconds for s in self.placement.method.stages if s.name == stage]
+        loads = self.loads
+        named = [name for name in re.findall(r"\w+", formula) if name in loads]
+        slowest = max(named, key=lambda name: loads[name])
+        return slowest, loads[slowest]
 
     def frame(self) -> Any:
         """A pandas DataFrame, one row a fraction."""

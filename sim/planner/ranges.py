@@ -20,6 +20,7 @@ from einsum.errors import Infeasible, WeirError
 from sim.planner.milp import Progress
 
 Ranges = tuple[tuple[int, int], ...]  # by node: the first layer, and the one after the last; an empty range is unused
+ROUNDED = 1e-6  # of a capacity, by being made a whole number
 SCALE = 1 << 30  # the largest capacity as an integer, for scipy's maximum flow
 
 
@@ -169,8 +170,12 @@ def limiting(network: Network, ranges: Ranges) -> dict[str, float]:
     count, edges = len(network.nodes), _edges(network, ranges)
     if not edges:
         return {}
-    graph, flows, _ = _largest(edges, count)
-    left = (graph - flows).tocsr()
+    graph, flows, scale = _largest(edges, count)
+    left: Any = (graph - flows).tolil()
+    for a, b, room in edges:
+        if room > graph[a, b] * scale * (1 + ROUNDED):  # wider than any node, and counted as wide as the widest
+            left[a, b] += 1
+    left = left.tocsr()
     left.eliminate_zeros()
     near = set(breadth_first_order(left, 2 * count, return_predecessors=False).tolist())
     return {_called(network, a, b): room for a, b, room in edges if a in near and b not in near}
