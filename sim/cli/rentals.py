@@ -172,7 +172,7 @@ def replayed(asked: Stored) -> pages.Replayed:
     options += [pages.contiguous(held, si(group, "B", "--group")) for group in asked.groups]
     with patience("replaying"):
         found = pages.compare(held, requests, options, requests=ask.whole(asked.requests, "--requests"))
-    return pages.Replayed(model.name, where, weights, found)
+    return pages.Replayed(model.name, where, weights, held.every, found)
 
 
 def _kept(found: pages.Replayed, asked: Stored) -> tuple[Sheet | str, ...]:
@@ -184,5 +184,6 @@ def _kept(found: pages.Replayed, asked: Stored) -> tuple[Sheet | str, ...]:
         )
         for u in found.usages
     )  # fmt: skip
-    title = f"{found.model} on {asked.ways}x{found.where.name}: {fmt(found.room, 'B')} for keys and values"
+    room, each = fmt(found.room, "B"), fmt(found.token, "B")
+    title = f"{found.model} on {asked.ways}x{found.where.name}: {room} for keys and values, {each} a token"
     return title, Sheet(str(load(asked.trace)), columns, cells, right=tuple(range(1, 7)))

@@ -123,11 +123,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What allocators made of a trace on a device, beside ``weights`` (bytes on it)."""
+    """What allocators made of a trace on a device, beside ``weights`` (bytes on it); ``token`` are bytes of one."""
 
     model: str
     where: Device
     weights: float
+    token: float
     usages: tuple[Usage, ...]
 
     @property
