@@ -57,7 +57,9 @@ def _entries(made: Opened, names: tuple[str, ...]) -> list[str]:
     from sim.explain.papers import used
 
     whole = [explained(made, name, slight=0.0, depth=99) for name in names]
-    return [paper.bibtex for paper in used(term for one in whole for term in (*one.terms, *one.closed, *one.rests))]
+    terms = [term for one in whole for term in (*one.terms, *one.closed, *one.rests)]
+    terms += [Term("", 0.0, "", 0.0, 0, source=text) for text in made.sources]
+    return [paper.bibtex for paper in used(terms)] or ["% nothing that it rests on names a paper"]
 
 
 def _made(asked: Asked) -> tuple[Opened, str]:

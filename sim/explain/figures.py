@@ -87,7 +87,9 @@ def found(figures: Any, name: str) -> Any:
     """The figure of a dotted name such as ``answers[1].ttft.p95``."""
     known = dict(numbers_of(figures))
     if name not in known:
-        raise WeirError(f"no figure {name!r:.80}{hint(name, known)}; there are {_listed(list(known))}")
+        near = hint(name, known)
+        rest = "" if near.startswith("; known") else f"; there are {_listed(list(known))}"
+        raise WeirError(f"no figure {name!r:.80}{near}{rest}")
     return known[name]
 
 

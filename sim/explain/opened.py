@@ -34,6 +34,7 @@ class Opened:
     parts: Callable[[], Iterable[Named]] = tuple
     how: Callable[[str], str] = lambda _: SOUGHT
     beside: Callable[[str], Beside | None] = lambda _: None
+    sources: tuple[str, ...] = ()  # of what the whole follows, besides its numbers: a method, mappings
     units: Mapping[str, str] = field(default_factory=dict)  # of figures, where their last name does not tell
 
 

@@ -29,7 +29,9 @@ def _opened(result: Policy, changed: tuple[str, ...] = ()) -> Opened:
         | memory
         | {"block_seconds": "s"}
     )
-    return Opened(figures, "tokens_per_second", lambda: _parts(made), units=units)
+    return Opened(
+        figures, "tokens_per_second", lambda: _parts(made), sources=(result.placement.method.source,), units=units
+    )
 
 
 def _traced(result: Policy, changed: tuple[str, ...]) -> Placement:

@@ -24,7 +24,8 @@ def _opened(result: Comparison, changed: tuple[str, ...] = ()) -> Opened:
     made = [traced(one, where) for one in result.estimates]
     best = next(n for n, one in enumerate(result.estimates) if one is result.best)
     figures = {"rows": [one.summary() for one in made]}
-    return Opened(figures, f"rows[{best}].seconds", lambda: (part for one in made for part in _parts(one)))
+    return Opened(figures, f"rows[{best}].seconds", lambda: (part for one in made for part in _parts(one)),
+                  sources=tuple(one.mapping.source for one in result.estimates))  # fmt: skip
 
 
 def traced(one: Figures, where: Device) -> Figures:

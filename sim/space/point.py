@@ -50,6 +50,8 @@ def again(what: Any, terms: Mapping[str, Any], row: Mapping[str, Any]) -> Steppe
 
     Raises :class:`WeirError` for a row that is at none of the sweep's points, or one that has no answer.
     """
+    if str(row.get("fits", True)) == "False":
+        raise WeirError(f"the row has no answer: {row.get('reason') or 'it does not fit'!s:.300}")
     for axes in axes_of(what, **terms):
         point = _at(axes, row)
         if point is not None:

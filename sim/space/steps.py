@@ -207,7 +207,7 @@ def timed(option: Deployment, phase: str, batch: Array, tokens: Array) -> dict[s
     step = option.decoding(batch / copies, tokens) if phase == "decode" else option.prefilling(batch / copies, tokens)
     seconds, joules = (step.period, step.joules) if phase == "decode" else (filled(step), filled_joules(step))
     made = batch if phase == "decode" else batch * tokens
-    why = {} if fits.all() else {"reason": np.where(fits, "", _crowded(option, service, tokens))}
+    why = {} if np.all(fits) else {"reason": np.where(fits, "", _crowded(option, service, tokens))}
     return {
         "seconds": np.where(fits, seconds, np.nan),
         "tokens_per_second": np.where(fits, made / seconds, np.nan),
