@@ -50,16 +50,15 @@ def spgemm(asked: Asked, form: Form) -> None:
         from sim.plot.sparse import save
 
         save(found, asked.plot)
+    if form is Form.TEXT:
+        return show(*_text(found))
     rows = [e.summary() for e in found.estimates]
     summary = {
         "schema": SCHEMA, "workload": asked.workload, "matrix": found.matrix, "device": found.device.name,
         "best": found.best.mapping.name, "helps": list(found.helps),
         "unverified": list(found.device.unverified), "rows": rows,
     }  # fmt: skip
-    if form is Form.TEXT:
-        show(*_text(found))
-    else:
-        emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
+    return emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
 
 
 def answered(asked: Asked) -> Any:

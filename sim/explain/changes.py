@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import fsum, isfinite, log
+from math import fsum, log
 from typing import Any
 
 from einsum.errors import WeirError
@@ -101,7 +101,7 @@ def changes(a: Figures, b: Figures, names: tuple[str, str]) -> tuple[Changes, ..
     pairs = list(_pairs(shape, a, b, _key(shape, told[0], (a, b))))
     if not pairs:
         raise WeirError(f"{names[0]} and {names[1]} have no row in common")
-    times = {str(name) for one in told for name in one.get("times") or ()}
+    times = {str(name) for one in told for name in _listed(one.get("times"))}
     return tuple(
         _changes(shape, title, _timeless(x, times), _timeless(y, times), inputs, notes) for title, x, y in pairs
     )
@@ -128,13 +128,17 @@ def _arguments(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[tuple[str, s
     )  # fmt: skip
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _key(shape: Shape, told: Mapping[str, Any], both: tuple[Figures, Figures]) -> tuple[str, ...]:
     """The columns that name a row; of a sweep those of its axes that move in one of the tables."""
     if shape.rows != "data":
         return shape.key
     tables = [_records(one, shape.rows) for one in both]
     given = told["arguments"]
-    texts = [text for name in ("axis", "zipped") for text in given.get(name) or ()]
+    texts = [text for name in ("axis", "zipped") for text in _listed(given.get(name))]
     names = ("model", "on", *(str(text).partition("=")[0].strip() for text in texts))
     return tuple(n for n in names if any(len({str(row.get(n)) for row in table}) > 1 for table in tables))
 
@@ -161,7 +165,8 @@ def _changes(
     shape: Shape, title: str, a: Figures, b: Figures, inputs: Sequence[tuple[str, str, str]], notes: tuple[str, ...]
 ) -> Changes:
     first, second = (
-        {n: float(v) for n, v in numbers_of(one) if not n.startswith("manifest.") and isfinite(v)} for one in (a, b)
+        {n: x for n, v in numbers_of(one) if not n.startswith("manifest.") and (x := _number(v)) is not None}
+        for one in (a, b)
     )
     sums = [part for total, groups in shape.sums.items() for part in _telling(_sum(total, groups, a, b))]
     products = [

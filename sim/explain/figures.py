@@ -14,6 +14,7 @@ from sim.explain.traced import Traced, leaf
 from sim.explain.unfold import Term, Unfolding
 from sim.space.sweep import UNITS
 
+DEEPEST = 50  # levels of a summary
 LISTED = 40  # names of figures that are told where one is unknown
 
 
@@ -72,7 +73,9 @@ def unit(figure: str) -> str:
 
 
 def numbers_of(figures: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """The numbers of a summary by dotted names."""
+    """The numbers of a summary by dotted names, as deep as summaries are."""
+    if at.count(".") + at.count("[") > DEEPEST:
+        return
     if isinstance(figures, Mapping):
         for key, value in figures.items():
             yield from numbers_of(value, f"{at}.{key}" if at else str(key))

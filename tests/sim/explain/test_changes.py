@@ -77,6 +77,17 @@ def test_what_was_asked_differently_is_named() -> None:
     assert found.inputs == (("link", "8GB/s", "9GB/s"),)
 
 
+def test_files_of_anybodys_are_read_without_trust() -> None:
+    deep: Any = 1.0
+    for _ in range(500):
+        deep = {"x": deep}
+    odd = {"joules": 10**400, "joules_by": [3, None, {}], "seconds": True, "deep": deep, "bytes": "many"}
+    one, other = result("map", {"axis": 5}, **odd), result("map", {"axis": "text"}, **odd)
+    one["manifest"]["times"] = 7
+    [found] = changes(one, other, NAMES)
+    assert (found.terms, found.figures) == ((), ())
+
+
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
