@@ -56,12 +56,16 @@ def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None 
     if plot is not None:
         _draw(plot, found)
     if save is not None:
-        data.save(save, "save", found.summary(), MADE)
+        data.save(save, "save", _whole(found), MADE)
     if form is Form.TEXT:
         show(*_text(found))
     else:
-        whole = {**found.summary(), "helps": list(offloaded(found))}
-        data.emit(form, whole, found.frame().to_dict("records"), MADE)
+        data.emit(form, _whole(found), found.frame().to_dict("records"), MADE)
+
+
+def _whole(found: Policy) -> dict[str, Any]:
+    """The figures, with what binds and what would help."""
+    return {**found.summary(), "helps": list(offloaded(found))}
 
 
 def policy(asked: Asked) -> Policy:
