@@ -60,7 +60,8 @@ def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None 
     if form is Form.TEXT:
         show(*_text(found))
     else:
-        data.emit(form, _whole(found), found.frame().to_dict("records"), MADE)
+        rows = found.frame().to_dict("records") if form is Form.CSV else []
+        data.emit(form, _whole(found), rows, MADE)
 
 
 def _whole(found: Policy) -> dict[str, Any]:
