@@ -22,7 +22,17 @@ COMMANDS = {
     "rent": ["rent", "gpt2-xl", "--on", "1xh100", "--prompt", "64", "--output", "16", "--rate", "4"],
     "offload": ["offload", "opt-30b", "--on", "t4", "--host", "xeon_8380", "--micro", "8", "--batches", "2"],
     "cache": ["cache", "llama-3-8b", "--on", "a100", "--trace", "azure_conv", "--requests", "40"],
-    "pipeline": "pipeline --forward 10ms,15ms --backward 20ms,30ms --microbatches 4 --schedule 1f1b".split(),
+    "pipeline": [
+        "pipeline",
+        "--forward",
+        "10ms,15ms",
+        "--backward",
+        "20ms,30ms",
+        "--microbatches",
+        "4",
+        "--schedule",
+        "1f1b",
+    ],  # fmt: skip
     "sweep": ["sweep", "gpt2-xl", "--on", "1xh100", "--axis", "batch=1,2,4", "--axis", "context=100"],
     "list": ["list", "devices"],
     "show": ["show", "h20"],
