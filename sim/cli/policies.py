@@ -133,9 +133,9 @@ def _text(found: Policy) -> tuple[Sheet | str, ...]:
     notes = [f"{known}; {found.tried} blocks tried. {found.placement.method.title}.", found.placement.method.notes]
     return (
         f"{rate}\n{block}",
-        "\n".join(map(folded, offloaded(found))),
         Sheet("where", ("class", *tiers), placed, right=tuple(range(1, len(tiers) + 1))),
         Sheet("memory", ("", "held", "of", "used"), held, right=(1, 2, 3)),
         Sheet("time", ("stage", "a run", "slowest", ""), stages, right=(1, 3)),
+        "\n".join(map(folded, offloaded(found))),
         "\n".join(folded(note) for note in notes if note),
     )
