@@ -142,10 +142,15 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     if before.get("key") != key(before):
         yield "the manifest is not as it was written: its key does not fit the rest"
     held = _mapping(now.get("data"))
+    yield from (f"{name} was read then and is not now" for name in _mapping(before.get("data")) if name not in held)
+    yield from moved(before, now)
+
+
+def moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What may be of another version: files that both have read, weir, libraries, machine and solver."""
+    held = _mapping(now.get("data"))
     for name, was in _mapping(before.get("data")).items():
-        if name not in held:
-            yield f"{name} was read then and is not now"
-        elif held[name] != was:
+        if name in held and held[name] != was:
             yield f"{name} has changed: its content was {was or 'unknown'}, is {held[name] or 'unknown'}"
     for name in ("weir", "sources", "python", "machine", "seed"):
         if before.get(name) != now.get(name):

@@ -12,16 +12,20 @@ from einsum.cascade import Cascade
 from mappings.sparse import SparseMapping, names, read
 from mappings.tree import Keep
 from sim.arch import Device, device
+from sim.model.nudged import gains
 from sim.model.sparse.count import product
 from sim.model.sparse.entries import entries
 from sim.model.sparse.estimate import estimate
 from sim.model.sparse.figures import Figures, InTurn
 from sim.model.sparse.stages import stages
 from sim.model.sparse.structure import Product, Structure
+from sim.serving.advice import helps
+from sim.serving.sensitivity import Sensitivity
 from sim.units import fmt
 from workloads.graphs import USERS, runs
 
 SPGEMM = "spgemm"
+HELD = ("capacity", "line", "count", "banks", "partitions")  # on which counts and shares of work hang
 WORKLOADS = (SPGEMM, *USERS)
 Runs = list[tuple[Product, ...]]  # of one mapping, in turn
 
@@ -38,6 +42,15 @@ class Comparison:
     def best(self) -> Figures:
         """The quickest."""
         return min(self.estimates, key=lambda one: one.seconds)
+
+    @property
+    def helps(self) -> tuple[str, ...]:
+        """What binds the quickest, and what a tenth more of the device's numbers would give it: counted once."""
+        best = self.best
+        alone = best.pace[best.bound] / best.seconds if best.seconds else 1.0
+        found = gains(self.device, lambda where: best.on(where).seconds, HELD)
+        said = helps((Sensitivity(path, gain, gain) for path, gain in found), "runs/s")
+        return (f"{best.mapping.name} is bound by {best.bound}: alone it takes {alone:.0%} of the time", *said)
 
     def frame(self) -> Any:
         """A pandas DataFrame, a row a mapping."""

@@ -304,11 +304,7 @@ def plan(
     from sim.cli.data import Form
     from sim.cli.plan_asked import Asked
 
-    asked = Asked(
-        problem, tuple(on or ()), capacity, seconds, objective, solver, save, plot, sequence, batch, strategy, split,
-        host, link, prices, tuple(price or ()), curve, layers,
-    )  # fmt: skip
-    plans.plan(asked, Form.of(json, csv))
+    plans.plan(Asked.of(given()), Form.of(json, csv))
 
 
 @app.command("import", help=IMPORT, short_help="Another tool's architecture as a device file.")

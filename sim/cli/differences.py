@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,67 @@ from einsum.errors import WeirError
 from einsum.files import read_text
 from sim.cli.data import Form, emit
 from sim.cli.text import Sheet, folded, show
-from sim.serving.difference import Difference, Term, differences
+from sim.explain.changes import Changes, changes
+from sim.serving.answer import SCHEMA
+from sim.serving.difference import COMPARED, Difference, Term, differences
 
+SHOWN = 8  # rows of a table that are shown in words
 LARGEST = 1 << 25  # bytes of a result
 
 
 def diff(a: str, b: str, as_json: bool) -> None:
     """Print what changed from the first result to the second."""
-    found = differences(parsed(a), parsed(b), (a, b))
+    first, second = parsed(a), parsed(b)
+    served = _served(first) or _served(second)
+    found: Sequence[Difference | Changes] = (differences if served else changes)(first, second, (a, b))
     if as_json:
         rows = [one.summary() for one in found]
         emit(Form.JSON, {"schema": "weir.diff/1", "a": a, "b": b, "differences": rows}, [])
         return
-    parts = [f"A: {folded(a)}\nB: {folded(b)}"]
-    show(*parts, *(part for one in found for part in _text(one)))
+    text = [part for one in found if isinstance(one, Difference) for part in _text(one)]
+    text += _changed([one for one in found if isinstance(one, Changes)])
+    show(f"A: {folded(a)}\nB: {folded(b)}", *text)
+
+
+def _served(one: Any) -> bool:
+    """Whether it is an answer of a service, whose tokens per dollar are divided among their factors."""
+    return isinstance(one, dict) and one.get("schema") in (SCHEMA, COMPARED)
+
+
+def _changed(found: Sequence[Changes]) -> Iterator[Sheet | str]:
+    """What changed between two results of another command."""
+    if not found:
+        return
+    rows = [one for one in found if one.terms or one.figures]
+    for one in rows[:SHOWN]:
+        yield from _sheets(one)
+    if len(rows) > SHOWN:
+        yield f"{len(rows) - SHOWN} more rows differ; --json has them"
+    if found[0].inputs:
+        yield Sheet("What is not the same", ("", "A", "B"), tuple(tuple(map(_clean, row)) for row in found[0].inputs))
+    yield from (folded(_clean(note)) for note in found[0].notes)
+    if not rows:
+        yield "No figure differs."
+
+
+def _sheets(one: Changes) -> Iterator[Sheet]:
+    """Totals with their terms, then the other figures of a row."""
+    whole = 0.0
+    rows: list[tuple[str, ...]] = []
+    for part in one.terms:
+        whole = part.change if part.depth == 0 else whole
+        cells = ("" if value is None else _figure(value) for value in (part.before, part.after, part.change))
+        share = f"{part.change / whole:.1%}" if whole else ""
+        rows.append(("  " * part.depth + _clean(part.name), *cells, part.unit, share))
+    if rows:
+        note = "Changes sum to the line above them that is less indented."
+        yield Sheet(_clean(one.before), ("", "A", "B", "change", "unit", "share"), tuple(rows), (1, 2, 3, 5), (note,))
+    if one.figures:
+        others = tuple(
+            (_clean(n), _figure(x), _figure(y), u, f"{y / x:.3g} x" if x else "") for n, u, x, y in one.figures
+        )
+        title = "Other figures" if rows else _clean(one.before)
+        yield Sheet(title, ("", "A", "B", "unit", "B / A"), others, (1, 2, 4))
 
 
 def parsed(path: str) -> Any:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import WeirError
-from sim.cli import again, answers, nests
+from einsum.errors import WeirError, hint
+from sim.cli import again, ask
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
+from sim.cli.remade import remade, row
 from sim.cli.text import Sheet, folded, show, styled
 from sim.explain.figures import Explained, explained
+from sim.explain.opened import Opened, opened
 from sim.explain.unfold import Term
-from sim.serving.answer import Answer, Comparison
 from sim.units import fmt
 
 WIDE = 110  # columns of a formula
@@ -31,52 +32,83 @@ class Asked:
     options: Mapping[str, Any]
     depth: int | None = None
     all: bool = False
+    row: int | None = None
+    at: tuple[str, ...] = ()
 
 
 def explain(asked: Asked, form: Form, bibtex: bool) -> None:
     """Print each figure's terms, or the papers that they rest on."""
-    made, changed = _made(asked)
-    names = tuple(text for text in asked.figures if "=" not in text) or (_first(made),)
+    made, at = _made(asked)
+    names = tuple(f"{at}{text}" for text in asked.figures if "=" not in text) or (_first(made, at),)
     slight = 0.0 if asked.all else INFLUENCE
     depth = asked.depth if asked.depth is not None else 99 if asked.all else DEPTH
     with patience("unfolding"):
-        found = [explained(made, name, slight=slight, depth=depth, changed=changed) for name in names]
+        found = [explained(made, name, slight=slight, depth=depth) for name in names]
     if bibtex:
-        print("\n\n".join(_entries(made, names, changed)))
+        print("\n\n".join(_entries(made, names)))
     elif form is Form.JSON:
         emit(form, {"schema": "weir.explain/1", "figures": [asdict(one) for one in found]}, [])
     else:
         show(*(part for one in found for part in _text(one)))
 
 
-def _entries(made: Any, names: tuple[str, ...], changed: tuple[str, ...]) -> list[str]:
+def _entries(made: Opened, names: tuple[str, ...]) -> list[str]:
     """BibTeX of everything behind the figures, however slight its influence."""
     from sim.explain.papers import used
 
-    whole = [explained(made, name, slight=0.0, depth=99, changed=changed) for name in names]
-    return [paper.bibtex for paper in used(term for one in whole for term in (*one.terms, *one.closed, *one.rests))]
+    whole = [explained(made, name, slight=0.0, depth=99) for name in names]
+    terms = [term for one in whole for term in (*one.terms, *one.closed, *one.rests)]
+    terms += [Term("", 0.0, "", 0.0, 0, source=text) for text in made.sources]
+    return [paper.bibtex for paper in used(terms)] or ["% nothing that it rests on names a paper"]
 
 
-def _made(asked: Asked) -> tuple[Any, tuple[str, ...]]:
-    """The result as a value of the model, and the paths that the user had set."""
-    if asked.what.endswith(".json") and not asked.options.get("on"):
-        command, given = again.asked(again.result(Path(asked.what))[1])
-    else:
+def _made(asked: Asked) -> tuple[Opened, str]:
+    """The result opened, and what stands before the names of the figures of the row that was picked."""
+    filed = Path(asked.what).suffix in (".json", ".csv", ".parquet") and not asked.options.get("on")
+    if not filed:
         command, given = _question(asked)
-    if command == "map":
-        sizes = tuple(given.get("sizes") or ())
-        return nests.answered(_nest(given, given["workload"], given["on"], sizes)), ()
-    if command == "estimate" and given.get("mapping"):
-        return nests.answered(_nest(given, given["model"], given["on"][0], tuple(given.get("size") or ()))), ()
-    if command not in ("estimate", "compare"):
-        raise WeirError(f"what 'weir {command}' answers has no formula; estimate, compare and map have")
-    question = answers.Asked.of(given)
-    found = question.answers(sensitive=False)
-    return found if command == "compare" else found.answers[0], tuple(question.changed)
+        return _row_of(opened(*remade(command, given)), asked)
+    held, told = again.result(Path(asked.what))
+    command, given = again.asked(told)
+    if command == "sweep":
+        return opened(*row(given, _picked(_rows(held.get("data")), asked)[1])), ""
+    return _row_of(opened(*remade(command, given)), asked)
 
 
-def _nest(given: Mapping[str, Any], what: str, on: str, sizes: tuple[str, ...]) -> nests.Asked:
-    return nests.Asked(what, sizes, on, given.get("mapping"), given.get("technology"), None, given.get("objective"))
+def _row_of(made: Opened, asked: Asked) -> tuple[Opened, str]:
+    """The result, and the place of a row in its table if one is picked."""
+    if not asked.at and asked.row is None:
+        return made, ""
+    name, rows = next(((k, v) for k, v in made.figures.items() if v and _rows(v)), ("", []))
+    return made, f"{name}[{_picked(rows, asked)[0]}]."
+
+
+def _rows(value: Any) -> list[Mapping[str, Any]]:
+    return value if isinstance(value, list) and all(isinstance(one, Mapping) for one in value) else []
+
+
+def _picked(rows: Sequence[Mapping[str, Any]], asked: Asked) -> tuple[int, Mapping[str, Any]]:
+    """The place of a row and the row: by its number, the first being 1, or by what stands in it."""
+    wanted = ask.pairs(asked.at, "--at", "COLUMN=VALUE, as in batch=8")
+    if asked.row is not None and not 1 <= asked.row <= len(rows):
+        raise WeirError(f"--row {asked.row}: the result has {len(rows):,} rows, the first being 1")
+    known = {str(name): None for one in rows for name in one}
+    for name in wanted:
+        if name not in known:
+            raise WeirError(f"--at {name}: no such column{hint(name, known)}")
+    places = range(len(rows)) if asked.row is None else (asked.row - 1,)
+    found = [n for n in places if all(_alike(rows[n].get(name), text) for name, text in wanted.items())]
+    if len(found) != 1:
+        raise WeirError(f"{len(found) or 'no'} rows are meant; pick one of {len(rows):,}: --row N or --at COLUMN=VALUE")
+    return found[0], rows[found[0]]
+
+
+def _alike(cell: Any, text: str) -> bool:
+    """Whether a cell is what was typed."""
+    try:
+        return float(cell) == float(text)
+    except (TypeError, ValueError):
+        return str(cell) == text
 
 
 def _question(asked: Asked) -> tuple[str, dict[str, Any]]:
@@ -96,31 +128,29 @@ def _question(asked: Asked) -> tuple[str, dict[str, Any]]:
     return "estimate" if len(given["on"]) == 1 else "compare", {**given, "model": asked.what}
 
 
-def _first(made: Any) -> str:
+def _first(made: Opened, at: str) -> str:
     """The figure that is unfolded where none is named."""
-    if isinstance(made, Comparison):
-        return "answers[1].tokens_per_dollar"
-    return "tokens_per_dollar" if isinstance(made, Answer) else "seconds"
+    return f"{at}{made.first.rpartition('.')[2]}" if at else made.first
 
 
 def _text(one: Explained) -> Iterator[Sheet | str]:
     yield "\n".join(line for term in one.terms for line in _lines(term))
     if one.closed:
         off = one.closed[0].value / one.value - 1
-        yield folded(
-            f"Requests are simulated one by one; in steady state and closed form the same comes to"
-            f" {one.closed[0].value:.5g}, {off:+.1%}:"
-        )
+        yield folded(f"{one.beside} comes to {one.closed[0].value:.5g}, {off:+.1%}:")
         yield "\n".join(line for term in one.closed for line in _lines(term))
     yield _rests(one)
 
 
 def _lines(term: Term) -> Iterator[str]:
     """One term: its value, its formula in names and in numbers, and where in the model it is."""
-    if term.source:
+    if term.source and term.depth:
         return  # stands in the table below
     margin = "  " * term.depth
     yield f"{margin}{term.name} = {_figure(term.value, term.unit)}"
+    if term.source:
+        yield from _wrapped(f"({term.source})", margin + "    ")
+        return
     for text in dict.fromkeys((term.formula, term.numbers)):
         yield from _wrapped(f"= {text}", margin + "    ")
     if term.where:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -12,8 +13,9 @@ from sim.cli import ask
 from sim.cli.ask import writable
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience, progressing
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
+from sim.planner.advice import ranged
 from sim.planner.offers import holder
 from sim.planner.ranges import Holder, Placed, network, place
 from sim.planner.shape import shape
@@ -37,10 +39,34 @@ class Asked:
     seconds: float
     plot: str | None
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        return cls(**{name: given[name] for name in cls.__slots__ if name != "on"}, on=tuple(given["on"]))
+
 
 def ranges(asked: Asked, form: Form) -> None:
     """Print which device holds which layers, and what flows."""
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+    found = answered(asked)
+    model = from_config(ask.model(asked.model))
+    _draw(asked.plot, found, model.name)
+    rows = found.frame().to_dict("records")
+    if form is Form.TEXT:
+        show(*_text(model, found, asked))
+    else:
+        whole = {
+            "schema": "weir.ranges/1",
+            "model": model.name,
+            **found.figures,
+            "helps": list(ranged(found)),
+            "nodes": rows,
+        }
+        emit(form, whole, rows, Made("highs", found.gap, ("seconds",)))
+
+
+def answered(asked: Asked) -> Placed:
+    """The ranges found, and what flows through them."""
     ask.limit(asked.seconds)
     model = from_config(ask.model(asked.model))
     batch, context = ask.whole(asked.batch, "--batch"), ask.whole(asked.context, "--context")
@@ -56,16 +82,7 @@ def ranges(asked: Asked, form: Form) -> None:
     }  # fmt: skip
     made = network(model.layers, nodes, token=shape(model, context).stream, bandwidth=links)
     with progressing("tokens a second", "1/s") as heard:
-        found = place(made, seconds=asked.seconds, tries=TRIES, progress=heard)
-    _draw(asked.plot, found, model.name)
-    rows = found.frame().to_dict("records")
-    if form is Form.TEXT:
-        show(*_text(model, found, asked, batch, context))
-        return
-    figures = {"tokens_per_second": found.flow, "bound": found.bound, "proven": found.proven, "gap": found.gap,
-               "method": found.method, "seconds": found.seconds}  # fmt: skip
-    how = Made("highs", found.gap, ("seconds",))
-    emit(form, {"schema": "weir.ranges/1", "model": model.name, **figures, "nodes": rows}, rows, how)
+        return place(made, seconds=asked.seconds, tries=TRIES, progress=heard)
 
 
 def _rate(asked: Asked, pools: list[Pool], one: int, other: int) -> float:
@@ -79,7 +96,8 @@ def _rate(asked: Asked, pools: list[Pool], one: int, other: int) -> float:
     return float(min(pools[one].network.bandwidth, pools[other].network.bandwidth))
 
 
-def _text(model: Any, found: Placed, asked: Asked, batch: int, context: int) -> tuple[Sheet | str, ...]:
+def _text(model: Any, found: Placed, asked: Asked) -> tuple[Sheet | str, ...]:
+    batch, context = ask.whole(asked.batch, "--batch"), ask.whole(asked.context, "--context")
     proof = "proven most" if found.proven else f"at most {found.gap:.1%} more could flow"
     head = f"{model.name}: {found.flow:.4g} tokens/s through {len(found.ranges)} devices, {proof}"
     rows = tuple(
@@ -93,7 +111,8 @@ def _text(model: Any, found: Placed, asked: Asked, batch: int, context: int) -> 
         f"between groups; a token is {fmt(shape(model, context).stream, 'B')}",
         *(f"unverified: {model.spec.unverified}" for _ in range(bool(model.spec.unverified))),
     )
-    return head, Sheet("", ("device", "layers", "tokens/s", "busy"), rows, right=(2, 3), notes=notes)
+    words = "\n".join(map(folded, ranged(found)))
+    return head, words, Sheet("", ("device", "layers", "tokens/s", "busy"), rows, right=(2, 3), notes=notes)
 
 
 def _draw(path: str | None, found: Placed, name: str) -> None:

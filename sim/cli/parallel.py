@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.options import BookName, Csv, Json, Many, Model, PriceTexts, Settings, TierName, clusters
+from sim.manifest import given
 
 PIPELINE = """Pipeline schedules side by side: seconds, waiting, microbatches held, bytes, share of the peak.
 
@@ -81,11 +82,7 @@ def pipeline(
     from sim.cli import pipelines
     from sim.cli.data import Form
 
-    measured = pipelines.Measured(forward, backward, weights, output, reduce, lag, stages)
-    asked = pipelines.Asked(
-        model, on, sequence, batch, microbatches, tuple(schedule or ()), balance, measured, seconds, plot, save
-    )
-    pipelines.pipeline(asked, Form.of(json, csv))
+    pipelines.pipeline(pipelines.Asked.of(given()), Form.of(json, csv))
 
 
 def train(
@@ -143,9 +140,7 @@ def ranges(
     from sim.cli import layered
     from sim.cli.data import Form
 
-    layered.ranges(
-        layered.Asked(model, tuple(on), batch, context, link, between, seconds, plot), Form.of(json, csv)
-    )  # fmt: skip
+    layered.ranges(layered.Asked.of(given()), Form.of(json, csv))
 
 
 def add(app: typer.Typer) -> None:

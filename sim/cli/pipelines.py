@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from sim.cli import ask
 from sim.cli.ask import tokens, writable
 from sim.cli.data import Form, emit
 from sim.cli.patience import Advance, patience
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.planner import flows
+from sim.planner.advice import piped
+from sim.planner.answers import Piped, Pipelines
 from sim.planner.pipeline import Schedule
 from sim.planner.stages import SCHEDULES, SPLIT, Cut
 from sim.units import fmt, si
@@ -53,38 +55,19 @@ class Asked:
     plot: str | None
     save: str | None
 
-
-@dataclass(frozen=True)
-class Answer:
-    """One schedule, and what is known of it beside its times."""
-
-    name: str
-    found: Schedule
-    bytes: float | None = None
-    mfu: float | None = None
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The figures, SI units."""
-        return {
-            "schedule": self.name, "seconds": self.found.seconds, "bound": self.found.bound, "idle": self.found.idle,
-            "held": max(self.found.held), "bytes": self.bytes, "mfu": self.mfu,
-        }  # fmt: skip
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        measured = Measured(**{name: given[name] for name in Measured.__slots__})
+        own = {**given, "measured": measured, "schedules": tuple(given["schedule"] or ())}
+        return cls(**{name: own[name] for name in cls.__slots__})
 
 
 def pipeline(asked: Asked, form: Form) -> None:
     """Print the schedules asked for, or all that can be made; draw and write their passes."""
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     writable(asked.save, (".csv",), "--save")
-    for name in asked.schedules:
-        if name not in SCHEDULES:
-            raise WeirError(f"--schedule {name!r:.40}: no such schedule{hint(name, SCHEDULES)}")
-    batches = ask.whole(asked.microbatches, "--microbatches")
-    if asked.seconds != 0:  # none: patterns as they are begun
-        ask.limit(asked.seconds)
-    cut = _cut(asked)
-    with patience("scheduling") as advance:
-        answers, left = _measured(asked, batches, advance) if cut is None else _modelled(asked, cut, batches, advance)
+    cut, batches, answers, left = _answered(asked)
     _draw(asked.plot, answers)
     _save(asked.save, answers)
     rows = [answer.row for answer in answers]
@@ -94,10 +77,35 @@ def pipeline(asked: Asked, form: Form) -> None:
     about = {"model": cut.spec.name, "cluster": cut.cluster.name, "layers": list(cut.layers)} if cut else {}
     emit(
         form,
-        {"schema": "weir.pipeline/1", **about, "microbatches": batches, "schedules": rows, "left": left},
+        {
+            "schema": "weir.pipeline/1",
+            **about,
+            "microbatches": batches,
+            "schedules": rows,
+            "left": left,
+            "helps": list(piped(_quickest(answers))) if answers else [],
+        },
         rows,
         Made("highs"),
     )
+
+
+def answered(asked: Asked) -> Pipelines:
+    """The schedules asked for, or all that can be made."""
+    return Pipelines(tuple(_answered(asked)[2]))
+
+
+def _answered(asked: Asked) -> tuple[Cut | None, int, list[Piped], list[str]]:
+    for name in asked.schedules:
+        if name not in SCHEDULES:
+            raise WeirError(f"--schedule {name!r:.40}: no such schedule{hint(name, SCHEDULES)}")
+    batches = ask.whole(asked.microbatches, "--microbatches")
+    if asked.seconds != 0:  # none: patterns as they are begun
+        ask.limit(asked.seconds)
+    cut = _cut(asked)
+    with patience("scheduling") as advance:
+        made = _measured(asked, batches, advance) if cut is None else _modelled(asked, cut, batches, advance)
+    return cut, batches, *made
 
 
 def _cut(asked: Asked) -> Cut | None:
@@ -122,17 +130,17 @@ def _cut(asked: Asked) -> Cut | None:
     )  # fmt: skip
 
 
-def _modelled(asked: Asked, cut: Cut, batches: int, advance: Advance) -> tuple[list[Answer], list[str]]:
+def _modelled(asked: Asked, cut: Cut, batches: int, advance: Advance) -> tuple[list[Piped], list[str]]:
     _small(cut.count, batches)
 
-    def make(name: str) -> Answer:
+    def make(name: str) -> Piped:
         found = cut.schedule(name, batches, seconds=asked.seconds)
-        return Answer(name, found, max(cut.bytes(name, found)), cut.mfu(found, batches))
+        return Piped(name, found, max(cut.bytes(name, found)), cut.mfu(found, batches))
 
     return _each(asked.schedules, SCHEDULES, make, advance)
 
 
-def _measured(asked: Asked, batches: int, advance: Advance) -> tuple[list[Answer], list[str]]:
+def _measured(asked: Asked, batches: int, advance: Advance) -> tuple[list[Piped], list[str]]:
     given = asked.measured
     forward, backward = (
         _times(given.forward, given.stages, "--forward"),
@@ -143,12 +151,12 @@ def _measured(asked: Asked, batches: int, advance: Advance) -> tuple[list[Answer
     stages = flows.Stages(forward, backward, si(given.lag, "s", "--lag"), apart)
     vocab = _vocabulary(given, len(forward))
 
-    def make(name: str) -> Answer:
+    def make(name: str) -> Piped:
         if "vocabulary" in name and vocab is None:
             raise WeirError(f"{name} needs --output S,T: seconds of the output layer's passes on each device")
         if name in SPLIT and not apart:
             raise WeirError(f"{name} needs --weights: what of --backward only makes weights' gradients")
-        return Answer(name, _schedule(name, stages, vocab, batches, asked.seconds))
+        return Piped(name, _schedule(name, stages, vocab, batches, asked.seconds))
 
     known = [n for n in SCHEDULES if (vocab or "vocabulary" not in n) and (apart or n not in SPLIT)]
     return _each(asked.schedules, tuple(known), make, advance)
@@ -172,7 +180,7 @@ def _schedule(name: str, stages: flows.Stages, vocab: Any, batches: int, seconds
 
 def _each(
     asked: tuple[str, ...], known: tuple[str, ...], make: Any, advance: Advance
-) -> tuple[list[Answer], list[str]]:  # fmt: skip
+) -> tuple[list[Piped], list[str]]:  # fmt: skip
     """The schedules asked for; of all of them, those that can be made, and why not the others."""
     answers, left = [], []
     names = asked or known
@@ -219,7 +227,7 @@ def _vocabulary(given: Measured, count: int) -> flows.Vocabulary | None:
     return flows.Vocabulary((parts[0],) * count, (parts[1],) * count, si(given.reduce, "s", "--reduce"))
 
 
-def _text(cut: Cut | None, answers: list[Answer], batches: int, left: list[str]) -> Iterator[Sheet | str]:
+def _text(cut: Cut | None, answers: list[Piped], batches: int, left: list[str]) -> Iterator[Sheet | str]:
     if cut is not None:
         forward, backward = cut.layer
         yield (
@@ -237,10 +245,16 @@ def _text(cut: Cut | None, answers: list[Answer], batches: int, left: list[str])
         )
         notes += [f"unverified: {cut.spec.unverified}"] if cut.spec.unverified else []
     columns = ("schedule", "iteration", "waiting", "held", *(("fullest device", "of the peak") if cut else ()))
+    if answers:
+        yield "\n".join(map(folded, piped(_quickest(answers))))
     yield Sheet("", columns, rows, right=tuple(range(1, 6)), notes=tuple(notes))
 
 
-def _cells(answer: Answer, room: float) -> tuple[str, ...]:
+def _quickest(answers: list[Piped]) -> Piped:
+    return min(answers, key=lambda one: one.found.seconds)
+
+
+def _cells(answer: Piped, room: float) -> tuple[str, ...]:
     found = answer.found
     cells = (answer.name, fmt(found.seconds, "s"), f"{found.idle:.1%}", f"{max(found.held):g}")
     if answer.bytes is None or answer.mfu is None:
@@ -249,7 +263,7 @@ def _cells(answer: Answer, room: float) -> tuple[str, ...]:
     return *cells, f"{fmt(answer.bytes, 'B')}{short}", f"{answer.mfu:.1%}"
 
 
-def _draw(path: str | None, answers: list[Answer]) -> None:
+def _draw(path: str | None, answers: list[Piped]) -> None:
     if path is None:
         return
     import matplotlib as mpl
@@ -268,7 +282,7 @@ def _draw(path: str | None, answers: list[Answer]) -> None:
     plt.close(figure)
 
 
-def _save(path: str | None, answers: list[Answer]) -> None:
+def _save(path: str | None, answers: list[Piped]) -> None:
     if path is None:
         return
     import pandas as pd

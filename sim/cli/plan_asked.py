@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +29,9 @@ class Asked:
     price: tuple[str, ...] = ()
     curve: bool = False
     layers: str | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        own = {**given, "what": given["problem"], **{name: tuple(given[name] or ()) for name in ("on", "price")}}
+        return cls(**{name: own[name] for name in cls.__slots__})

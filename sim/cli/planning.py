@@ -21,6 +21,7 @@ from sim.cli.options import (
     TraceName,
     traces,
 )
+from sim.manifest import given
 
 OFFLOAD = """A MODEL too large for its GPU: what lies on the GPU, the host and a disk, and how fast it generates.
 
@@ -74,10 +75,7 @@ def offload(
     from sim.cli import policies
     from sim.cli.data import Form
 
-    asked = policies.Asked(
-        model, on, host, gpus, prompt, output, method, micro, batches, tuple(fix or ()), tuple(setting or ()), compress
-    )  # fmt: skip
-    policies.offload(asked, Form.of(json, csv), save, plot)
+    policies.offload(policies.Asked.of(given()), Form.of(json, csv), save, plot)
 
 
 def rent(
@@ -100,11 +98,7 @@ def rent(
     from sim.cli import rentals
     from sim.cli.data import Form
 
-    asked = rentals.Asked(
-        model, tuple(on), rate, trace, prompt, output, slo_tpot, slo_ttft, prices, tuple(stock or ()), seconds,
-        tuple(price or ()),
-    )  # fmt: skip
-    rentals.rent(asked, Form.of(json, csv))
+    rentals.rent(rentals.Asked.of(given()), Form.of(json, csv))
 
 
 def cache(
@@ -123,8 +117,7 @@ def cache(
     from sim.cli import rentals
     from sim.cli.data import Form
 
-    asked = rentals.Stored(model, on, trace, ways, longest, block, tuple(group or ("64KiB", "2MiB")), requests)
-    rentals.cache(asked, Form.of(json, csv))
+    rentals.cache(rentals.Stored.of(given()), Form.of(json, csv))
 
 
 def add(app: typer.Typer) -> None:

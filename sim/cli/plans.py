@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from einsum import WeirError, hint
 from sim.cli import ask
@@ -19,18 +21,36 @@ def plan(asked: Asked, form: Form) -> None:
     ask.limit(asked.seconds)
     if form is Form.CSV and not asked.curve:
         raise WeirError("--csv prints the rows of --curve; a CSV's own placement is written by --save placed.csv")
+    _asked_as(kind(asked))[0](asked, form)
+
+
+def answered(asked: Asked) -> Any:
+    """The plan, with what was asked."""
+    if asked.curve:
+        raise WeirError("a curve has no formula: each of its plans is searched for")
+    return _asked_as(kind(asked))[1](asked)
+
+
+def kind(asked: Asked) -> str:
+    """What is planned: a ``graph`` of tasks, ``offsets`` of buffers, or a ``model`` in training."""
     if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
+        return "graph"
+    return "offsets" if _is_file(asked.what) and asked.sequence is None else "model"
+
+
+def _asked_as(kind: str) -> tuple[Callable[[Asked, Form], None], Callable[[Asked], Any]]:
+    """What prints a plan of a kind, and what makes it."""
+    if kind == "graph":
         from sim.cli import plans_graphs
 
-        plans_graphs.graphed(asked, form)
-    elif _is_file(asked.what) and asked.sequence is None:
+        return plans_graphs.graphed, plans_graphs.scheduled
+    if kind == "offsets":
         from sim.cli import plans_offsets
 
-        plans_offsets.placed(asked, form)
-    else:
-        from sim.cli import plans_training
+        return plans_offsets.placed, plans_offsets.laid
+    from sim.cli import plans_training
 
-        plans_training.trained(asked, form)
+    return plans_training.trained, plans_training.best
 
 
 def _is_file(what: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum import WeirError
 from sim.cli import ask
@@ -17,32 +17,48 @@ from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
+if TYPE_CHECKING:
+    from sim.planner.answers import Scheduled
+
 
 def graphed(asked: Asked, form: Form) -> None:
-    """Schedule the graph of a JSON file: recompute, and page where there is a second tier."""
-    from sim.planner.graphs import load
-    from sim.planner.paging import page
-    from sim.planner.rematerialise import rematerialise
-
-    if asked.objective not in (None, "time"):
-        raise WeirError(f"--objective {asked.objective!r:.40}: a graph is scheduled for time within its budget")
+    """Print the schedule of a JSON file's graph, or what budgets cost."""
     files(asked)
-    problem = load(Path(asked.what))
-    problem = replace(problem, tiers=_tiers(asked, problem.tiers))
     if asked.curve:
-        curved(problem, asked, form)
+        curved(_problem(asked), asked, form)
         return
-    make = page if len(problem.tiers) > 1 else rematerialise
-    with progressing("length", "plain passes") as heard:
-        found = make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard)
+    answer = scheduled(asked)
+    found = answer.plan
     made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
     if asked.save is not None:
         save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
-    draw(asked.plot, problem, found, asked.seconds)
+    draw(asked.plot, answer.problem, found, asked.seconds)
     if form is Form.JSON:
-        emit(form, _figures(problem, found), [], replace(made, times=("solve_seconds",)))
+        emit(form, answer.summary(), [], replace(made, times=("solve_seconds",)))
     else:
-        show(*_scheduled(problem, found))
+        show(*_scheduled(answer))
+
+
+def _problem(asked: Asked) -> Any:
+    """The graph of a JSON file, in the memory that was asked for."""
+    from sim.planner.graphs import load
+
+    if asked.objective not in (None, "time"):
+        raise WeirError(f"--objective {asked.objective!r:.40}: a graph is scheduled for time within its budget")
+    problem = load(Path(asked.what))
+    return replace(problem, tiers=_tiers(asked, problem.tiers))
+
+
+def scheduled(asked: Asked) -> Scheduled:
+    """The graph of a JSON file, scheduled: what is computed again, and copied where there is a second tier."""
+    from sim.planner.answers import Scheduled
+    from sim.planner.paging import page
+    from sim.planner.rematerialise import rematerialise
+
+    problem = _problem(asked)
+    make = page if len(problem.tiers) > 1 else rematerialise
+    with progressing("length", "plain passes") as heard:
+        return Scheduled(problem, make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard))
 
 
 def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -64,29 +80,8 @@ def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
     return own
 
 
-def _figures(problem: Any, found: Any) -> dict[str, Any]:
-    """A schedule's figures under stable names."""
-    from sim.planner.graph import graph
-
-    made = graph(problem)
-    return {
-        "schema": "weir.plan/1",
-        "problem": problem.name,
-        "seconds": found.value,
-        "overhead": found.value / made.once - 1 if made.once else 0.0,
-        "bound": found.bound,
-        "proven": found.proven,
-        "method": found.method,
-        "solve_seconds": found.seconds,
-        "budget": problem.tiers[0].capacity,
-        "everything_kept": made.full,
-        "runs": [run.task for run in found.runs],
-        "moves": [[m.buffer, m.source, m.target, m.start] for m in found.moves],
-    }
-
-
-def _scheduled(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
-    figures = _figures(problem, found)
+def _scheduled(answer: Scheduled) -> tuple[Sheet | str, ...]:
+    problem, found, figures = answer.problem, answer.plan, answer.summary()
     proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the bound"
     count = {name: figures["runs"].count(name) for name in dict.fromkeys(figures["runs"])}
     again = sorted(((n, c) for n, c in count.items() if c > 1), key=lambda item: -item[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum import WeirError
 from einsum.files import write
@@ -12,15 +12,36 @@ from sim.cli import ask
 from sim.cli.data import Form, emit, save
 from sim.cli.patience import progressing
 from sim.cli.plan_asked import Asked
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.units import fmt
+
+if TYPE_CHECKING:
+    from sim.planner.answers import Laid
 
 SHOWN = 20  # buffers that are listed on a terminal
 
 
 def placed(asked: Asked, form: Form) -> None:
     """Print the placement of a CSV's buffers, and write and draw it where files are named."""
+    ask.writable(asked.save, (".json", ".csv"), "--save")
+    ask.writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
+    made = laid(asked)
+    found = made.plan
+    if asked.save is not None:
+        _save(asked, made)
+    if asked.plot is not None:
+        _plot(asked.plot, made.problem, found)
+    if form is Form.JSON:
+        from sim.planner.advice import laid as laid_out
+
+        emit(form, {**made.summary(), "helps": list(laid_out(made))}, [], Made(asked.solver, found.gap, ("seconds",)))
+    else:
+        show(*_text(made))
+
+
+def laid(asked: Asked) -> Laid:
+    """The buffers of a CSV at their offsets."""
     if asked.on:
         raise WeirError("--on is for a model: a CSV has its capacity from --capacity")
     if asked.curve:
@@ -29,23 +50,15 @@ def placed(asked: Asked, form: Form) -> None:
         raise WeirError(
             f"--objective {asked.objective!r:.40}: only peak can be asked of a CSV, which says nothing of time"
         )
+    from sim.planner.answers import Laid
     from sim.planner.offsets import plan as place
     from sim.planner.tables import read
 
-    ask.writable(asked.save, (".json", ".csv"), "--save")
-    ask.writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     problem = read(Path(asked.what), _capacity(asked.capacity))
     minimise = None if asked.objective is None else True
     with progressing() as progress:
         found = place(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
-    if asked.save is not None:
-        _save(asked, problem, found)
-    if asked.plot is not None:
-        _plot(asked.plot, problem, found)
-    if form is Form.JSON:
-        emit(form, summary(found), [], Made(asked.solver, found.gap, ("seconds",)))
-    else:
-        show(*_text(problem, found))
+    return Laid(problem, found)
 
 
 def _capacity(text: str | None) -> float:
@@ -54,47 +67,34 @@ def _capacity(text: str | None) -> float:
     return ask.bytes_of(text, "--capacity")
 
 
-def addresses(found: Any) -> dict[str, int]:
-    """Each buffer's offset."""
-    return {stay.buffer: stay.offset for stay in found.stays}
+def _text(made: Laid) -> tuple[Sheet | str, ...]:
+    from sim.planner.advice import laid as laid_out
 
-
-def summary(found: Any) -> dict[str, Any]:
-    """The figures of a plan under stable names."""
-    return {
-        "height": int(found.value),
-        "bound": int(found.bound),
-        "proven": found.proven,
-        "method": found.method,
-        "seconds": found.seconds,
-        "offsets": addresses(found),
-    }
-
-
-def _text(problem: Any, found: Any) -> tuple[Sheet | str, ...]:
+    problem, found = made.problem, made.plan
     proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the best possible"
     head = (
         f"{problem.name}: {len(problem.buffers)} buffers in {int(found.value)} bytes ({fmt(found.value, 'B')}), {proof}"
     )
     bound = f"no placement is below {int(found.bound)} bytes; found by {found.method} in {found.seconds:.2f} s"
-    where = addresses(found)
+    where = made.offsets
     largest = sorted(problem.buffers, key=lambda b: -b.size)[:SHOWN]
     rows = tuple((b.name, str(where[b.name]), str(b.size), f"{b.live[0][0]:g} to {b.live[-1][1]:g}") for b in largest)
     left = len(problem.buffers) - len(rows)
     notes = (f"and {left} smaller ones: --json or --save has all",) if left else ()
-    return f"{head}\n{bound}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
+    words = "".join(f"\n{folded(line)}" for line in laid_out(made))
+    return f"{head}\n{bound}{words}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
 
 
-def _save(asked: Asked, problem: Any, found: Any) -> None:
+def _save(asked: Asked, made: Laid) -> None:
     from dataclasses import asdict
 
     from sim.planner.tables import written
 
     path = Path(str(asked.save))
     if path.suffix == ".csv":
-        write(path, written(problem, addresses(found)).encode(), "--save")
+        write(path, written(made.problem, made.offsets).encode(), "--save")
     else:
-        save(str(path), "save", asdict(found), Made(asked.solver, found.gap, ("seconds",)))
+        save(str(path), "save", asdict(made.plan), Made(asked.solver, made.plan.gap, ("seconds",)))
 
 
 def _plot(path: str, problem: Any, found: Any) -> None:

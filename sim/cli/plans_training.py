@@ -11,7 +11,7 @@ from sim.cli import ask
 from sim.cli.data import Form, emit, save
 from sim.cli.plan_asked import Asked
 from sim.cli.plans_curves import curved, draw, files
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
@@ -20,35 +20,37 @@ OBJECTIVES = ("time", "peak", "dollars")
 
 def trained(asked: Asked, form: Form) -> None:
     """Plan a model's training step on a cluster: what each layer's activations do, what fits, how fast."""
-    from sim.cli.patience import patience
-    from sim.planner.training import STRATEGIES
+    from sim.planner.advice import trained as advice
 
-    if not asked.on or asked.sequence is None:
-        missing = "--sequence N" if asked.on else "--on CLUSTER"
-        raise WeirError(f"{asked.what!r:.80} is no file, so it names a model in training: give {missing} too")
-    if asked.strategy is not None and asked.strategy not in STRATEGIES:
-        raise WeirError(f"--strategy {asked.strategy!r:.40}{hint(asked.strategy, STRATEGIES)}")
-    if asked.objective not in (None, *OBJECTIVES):
-        raise WeirError(f"--objective {asked.objective!r:.40}{hint(asked.objective, OBJECTIVES)}")
     files(asked)
-    settings = _settings(asked)
     if asked.curve:
-        _curve(settings, asked, form)
+        _curve(_settings(asked), asked, form)
         return
-    if asked.layers is not None:
-        raise WeirError("--layers is for --curve; a step's plan is of the whole model")
-    priced = _prices(settings, asked)
-    with patience(f"planning {asked.what}") as advance:
-        found = _best(asked, settings, priced, advance)
+    found = best(asked)
+    priced = _prices(_settings(asked), asked)  # one book for all clusters that were tried
     cost, made = _cost(found, priced), Made(asked.solver, found.plan.gap)
     if asked.save is not None:
         held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
         save(asked.save, "save", held, made)
     draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
-        emit(form, {"schema": "weir.plan/1", **found.summary(), **cost}, [], made)
+        whole = {"schema": "weir.plan/1", **found.summary(), **cost, "helps": list(advice(found))}
+        emit(form, whole, [], made)
     else:
-        show(*_step(found, cost, priced))
+        head, sheet = _step(found, cost, priced)
+        show(head, "\n".join(map(folded, advice(found))), sheet)
+
+
+def best(asked: Asked) -> Any:
+    """The best plan of a model's training step."""
+    from sim.cli.patience import patience
+
+    if asked.layers is not None:
+        raise WeirError("--layers is for --curve; a step's plan is of the whole model")
+    settings = _settings(asked)
+    priced = _prices(settings, asked)
+    with patience(f"planning {asked.what}") as advance:
+        return _best(asked, settings, priced, advance)
 
 
 def _prices(settings: list[Any], asked: Asked) -> Any:
@@ -118,11 +120,25 @@ def _best(asked: Asked, settings: list[Any], priced: Any, advance: Any) -> Any:
     return min(plans, key=size)
 
 
+def _known(asked: Asked) -> None:
+    """Refuse a question of a model that lacks something, or names what is not there."""
+    from sim.planner.training import STRATEGIES
+
+    if not asked.on or asked.sequence is None:
+        missing = "--sequence N" if asked.on else "--on CLUSTER"
+        raise WeirError(f"{asked.what!r:.80} is no file, so it names a model in training: give {missing} too")
+    if asked.strategy is not None and asked.strategy not in STRATEGIES:
+        raise WeirError(f"--strategy {asked.strategy!r:.40}{hint(asked.strategy, STRATEGIES)}")
+    if asked.objective not in (None, *OBJECTIVES):
+        raise WeirError(f"--objective {asked.objective!r:.40}{hint(asked.objective, OBJECTIVES)}")
+
+
 def _settings(asked: Asked) -> list[Any]:
     from sim.model.estimate import placed
     from sim.planner.passes import Setting
     from workloads.transformer import from_config
 
+    _known(asked)
     spec, length = from_config(asked.what).spec, ask.tokens(str(asked.sequence))
     host = si(asked.host, "B", "--host") if asked.host else inf
     link = si(asked.link, "B/s", "--link") if asked.link else None

@@ -14,6 +14,7 @@ from sim.cli.data import Form
 from sim.cli.patience import patience
 from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
+from sim.planner.advice import offloaded
 from sim.planner.placement import method
 from sim.planner.policy import Load, Policy, best
 from sim.planner.shape import UNITS, Hardware, hardware, shape
@@ -40,6 +41,13 @@ class Asked:
     changes: tuple[str, ...] = ()
     compress: float = 1.0
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        fixed, changes = (tuple(given[name] or ()) for name in ("fix", "setting"))
+        own = {name: given[name] for name in cls.__slots__ if name not in ("fixed", "changes")}
+        return cls(**own, fixed=fixed, changes=changes)
+
 
 def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None = None) -> None:
     """Print the best policy for a question, and write and draw it where files are named."""
@@ -48,11 +56,17 @@ def offload(asked: Asked, form: Form, save: str | None = None, plot: str | None 
     if plot is not None:
         _draw(plot, found)
     if save is not None:
-        data.save(save, "save", found.summary(), MADE)
+        data.save(save, "save", _whole(found), MADE)
     if form is Form.TEXT:
         show(*_text(found))
     else:
-        data.emit(form, found.summary(), found.frame().to_dict("records"), MADE)
+        rows = found.frame().to_dict("records") if form is Form.CSV else []
+        data.emit(form, _whole(found), rows, MADE)
+
+
+def _whole(found: Policy) -> dict[str, Any]:
+    """The figures, with what binds and what would help."""
+    return {**found.summary(), "helps": list(offloaded(found))}
 
 
 def policy(asked: Asked) -> Policy:
@@ -111,7 +125,10 @@ def _text(found: Policy) -> tuple[Sheet | str, ...]:
         for name, ts in found.placement.method.classes
     )
     held = tuple((n, fmt(h, "B"), fmt(m, "B"), f"{h / m:.0%}" if m else "") for n, (h, m) in found.memory.items())
-    stages = tuple((name, fmt(s, "s"), *_slowest(found, name)) for name, s in found.stages.items())
+    stages = tuple(
+        (name, fmt(s, "s"), found.slowest(name)[0], fmt(found.slowest(name)[1], "s"))
+        for name, s in found.stages.items()
+    )
     known = "proven best for this block" if found.proven else "not proven best for this block"
     notes = [f"{known}; {found.tried} blocks tried. {found.placement.method.title}.", found.placement.method.notes]
     return (
@@ -119,16 +136,6 @@ def _text(found: Policy) -> tuple[Sheet | str, ...]:
         Sheet("where", ("class", *tiers), placed, right=tuple(range(1, len(tiers) + 1))),
         Sheet("memory", ("", "held", "of", "used"), held, right=(1, 2, 3)),
         Sheet("time", ("stage", "a run", "slowest", ""), stages, right=(1, 3)),
+        "\n".join(map(folded, offloaded(found))),
         "\n".join(folded(note) for note in notes if note),
     )
-
-
-def _slowest(found: Policy, stage: str) -> tuple[str, str]:
-    """The quantity that a stage's seconds name and that takes longest."""
-    import re
-
-    [formula] = [s.seconds for s in found.placement.method.stages if s.name == stage]
-    loads: dict[str, Any] = found.loads
-    named = {name: loads[name] for name in re.findall(r"\w+", formula) if name in loads}
-    slowest = max(named, key=lambda name: named[name])
-    return slowest, fmt(named[slowest], "s")

@@ -48,11 +48,9 @@ def spgemm(
 ) -> None:
     from sim.cli import sparse
     from sim.cli.data import Form
+    from sim.manifest import given
 
-    asked = sparse.Asked(
-        matrix, other, on, tuple(dataflow or ()), count, tuple(setting or ()), plot, workload, tuple(size or ()), source
-    )
-    sparse.spgemm(asked, Form.of(json, csv))
+    sparse.spgemm(sparse.Asked.of(given()), Form.of(json, csv))
 
 
 def add(app: typer.Typer) -> None:

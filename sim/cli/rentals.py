@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from einsum import Infeasible
 from einsum.errors import WeirError, hint
@@ -13,11 +15,10 @@ from sim.cli.patience import patience
 from sim.cli.text import Sheet, show
 from sim.manifest import Made
 from sim.planner import cache as pages
-from sim.planner.offers import bearing, templates
+from sim.planner.offers import Rented, bearing, priced, templates
 from sim.planner.purchase import Bucket, Purchase, buckets, loads
 from sim.planner.purchase import rent as cheapest
 from sim.planner.shape import shape
-from sim.serving.deploy import RESERVE
 from sim.serving.trace import Trace, constant
 from sim.serving.trace import trace as load
 from sim.units import fmt, si
@@ -41,13 +42,32 @@ class Asked:
     seconds: float
     price: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        many = ("on", "stock", "price")
+        own: dict[str, Any] = {name: tuple(value or ()) if name in many else value for name, value in given.items()}
+        return cls(**{name: own[name] for name in cls.__slots__})
+
 
 def rent(asked: Asked, form: Form) -> None:
     """Print the cheapest purchase."""
+    made = rented(asked)
+    found = made.purchase
+    if form is Form.TEXT:
+        show(*_text(made))
+    else:
+        whole = {"schema": "weir.rent/1", "model": made.model, **found.figures, "templates": found.rows}
+        emit(form, whole, found.rows, Made("highs", found.gap, ("seconds",)))
+
+
+def rented(asked: Asked) -> Rented:
+    """The cheapest purchase for a question."""
     model = from_config(ask.model(asked.model))
     wanted = buckets(_load(asked), ask.per_second(asked.rate))
     ask.limit(asked.seconds)
-    offers = templates(asked.on, asked.prices, ask.pairs(asked.price, "--price", "h20=1.5"))
+    own = ask.pairs(asked.price, "--price", "h20=1.5")
+    offers = templates(asked.on, asked.prices, own)
     limits = {
         name: None if text is None else ask.positive(text, f"--slo-{name}")
         for name, text in (("tpot", asked.slo_tpot), ("ttft", asked.slo_ttft))
@@ -63,12 +83,7 @@ def rent(asked: Asked, form: Form) -> None:
         found = cheapest(
             wanted, offers, load_, stock={known[n]: count for n, count in stock.items()}, seconds=asked.seconds
         )
-    rows = found.frame().to_dict("records")
-    if form is Form.TEXT:
-        show(*_text(model.name, found))
-    else:
-        whole = {"schema": "weir.rent/1", "model": model.name, **_figures(found), "templates": rows}
-        emit(form, whole, rows, Made("highs", found.gap, ("seconds",)))
+    return Rented(model.name, found, priced(asked.on, asked.prices, own))
 
 
 def _load(asked: Asked) -> Trace:
@@ -80,18 +95,8 @@ def _load(asked: Asked) -> Trace:
     return constant(ask.whole(str(asked.prompt), "--prompt"), ask.whole(str(asked.output), "--output"))
 
 
-def _figures(found: Purchase) -> dict[str, object]:
-    return {
-        "usd_per_hour": found.usd_per_hour,
-        "bound": found.bound,
-        "proven": found.proven,
-        "gap": found.gap,
-        "seconds": found.seconds,
-        "buckets": [{"prompt": b.prompt, "output": b.output, "rate": b.rate} for b in found.buckets],
-    }
-
-
-def _text(model: str, found: Purchase) -> tuple[Sheet | str, ...]:
+def _text(made: Rented) -> tuple[Sheet | str, ...]:
+    model, found = made.model, made.purchase
     how = "proven cheapest" if found.proven else f"at most {found.gap:.1%} above the cheapest"
     rows = tuple(
         (name, str(count), f"{usd:.2f}", f"{rate:.3g}")
@@ -127,9 +132,27 @@ class Stored:
     groups: tuple[str, ...]
     requests: str
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Stored:
+        """The question that a command's arguments, by name, put."""
+        groups = tuple(given["group"] or ("64KiB", "2MiB"))
+        own = {name: given[name] for name in cls.__slots__ if name != "groups"}
+        return cls(**own, groups=groups)
+
 
 def cache(asked: Stored, form: Form) -> None:
     """Print what each way to allocate makes of a trace."""
+    found = replayed(asked)
+    rows = [usage.row for usage in found.usages]
+    if form is Form.TEXT:
+        show(*_kept(found, asked))
+    else:
+        whole = {"schema": "weir.cache/1", "model": found.model, "capacity": found.room, "allocators": rows}
+        emit(form, whole, rows)
+
+
+def replayed(asked: Stored) -> pages.Replayed:
+    """What each way to allocate makes of a trace."""
     requests = load(asked.trace)
     model, ways = (
         shape(from_config(ask.model(asked.model)), 1 + int(requests.mean_context)),
@@ -137,7 +160,7 @@ def cache(asked: Stored, form: Form) -> None:
     )
     where = device(asked.on)
     weights = (model.weight * model.layers + model.tables) / ways
-    free = where.capacity * (1 - RESERVE) - weights
+    free = pages.room(where, weights)
     if free <= 0:
         raise Infeasible(
             f"{fmt(weights, 'B')} of weights leave nothing of {fmt(where.capacity, 'B')}; divide the model, as in"
@@ -149,17 +172,18 @@ def cache(asked: Stored, form: Form) -> None:
     options += [pages.contiguous(held, si(group, "B", "--group")) for group in asked.groups]
     with patience("replaying"):
         found = pages.compare(held, requests, options, requests=ask.whole(asked.requests, "--requests"))
-    rows = [usage.row for usage in found]
-    if form is not Form.TEXT:
-        emit(form, {"schema": "weir.cache/1", "model": model.name, "capacity": free, "allocators": rows}, rows)
-        return
+    return pages.Replayed(model.name, where, weights, held.every, found)
+
+
+def _kept(found: pages.Replayed, asked: Stored) -> tuple[Sheet | str, ...]:
     columns = ("allocation", "largest batch", "mean batch", "waste", "stall a step", "longest", "not hidden")
     cells = tuple(
         (
             u.allocator.name, str(u.largest), f"{u.batch:.1f}", f"{u.waste:.1%}",
             *(fmt(s, "s") for s in (u.stall, u.worst, u.hidden)),
         )
-        for u in found
+        for u in found.usages
     )  # fmt: skip
-    title = f"{model.name} on {ways}x{where.name}: {fmt(free, 'B')} for keys and values, {fmt(held.every, 'B')} a token"
-    show(title, Sheet(str(requests), columns, cells, right=tuple(range(1, 7))))
+    room, each = fmt(found.room, "B"), fmt(found.token, "B")
+    title = f"{found.model} on {asked.ways}x{found.where.name}: {room} for keys and values, {each} a token"
+    return title, Sheet(str(load(asked.trace)), columns, cells, right=tuple(range(1, 7)))

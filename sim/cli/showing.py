@@ -39,9 +39,10 @@ weir report sweep.csv sweep.html --x seconds --y usd_per_million_tokens
 weir report sweep.json out.html --minimise usd_per_hour --maximise tokens_per_second --title 'Llama on eight clusters'
 """
 
-DIFF = """Why result B differs from A: tokens per dollar by its factors, latencies, every input that is not the same.
+DIFF = """Why result B differs from A: totals by their terms, other figures, every input that is not the same.
 
-A and B are what 'weir estimate --json' or 'weir compare --json' printed. The factors' shares sum to the whole change.
+A and B are what the same command printed with --json; of estimate and compare tokens per dollar are divided among their
+factors, of other commands each total among its terms, tables row by row. Terms sum to the whole change.
 
 \b
 weir estimate llama-3-70b --on 4xh100 --json > a.json
@@ -65,14 +66,16 @@ weir reproduce table.csv
 
 EXPLAIN = """Unfold a FIGURE into the model's own formulas, with numbers, units and the source of every constant.
 
-WHAT is a RESULT.json of weir estimate, compare or map, or a model or workload with --on and the options of these
-commands; sizes of a workload stand between the figures. The formulas are those that the model ran, term by term.
+WHAT is a result's file (of estimate, compare, map, spgemm, offload, rent, cache, plan, pipeline, ranges or sweep), or a
+model or workload with --on and the options of estimate, compare and map; sizes of a workload stand between the figures.
+Of a table pick a row: --row N or --at COLUMN=VALUE. The formulas are those that the model ran, term by term.
 
 \b
 weir explain result.json tokens_per_dollar
 weir explain result.json ttft.mean --depth 6
 weir explain llama-3-70b tokens_per_second --on 2xh100_4xh20 --trace azure_conv
 weir explain attention.one_pass seconds query=4096 context=4096 head_dim=64 --on fusemax_cloud
+weir explain table.csv tokens_per_dollar --at batch=8
 weir explain result.json --bibtex > papers.bib
 """
 
@@ -120,6 +123,8 @@ def explain(
     host: Host = "0", setting: Settings = None, mapping: MappingFile = None,
     depth: Annotated[int | None, typer.Option(metavar="N", min=0, help="Levels that are unfolded.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Terms of slight influence too.")] = False,
+    row: Annotated[int | None, typer.Option(metavar="N", help="A row of a table, the first being 1.")] = None,
+    at: Annotated[Many, typer.Option("--at", metavar="COLUMN=VALUE", help="A row by what stands in it.")] = None,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the papers that it rests on.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -127,7 +132,9 @@ def explain(
     from sim.cli.data import Form
     from sim.manifest import given
 
-    asked = explained.Asked(what, tuple(figures or ()), {**given(), "on": list(on or ())}, depth, everything)
+    asked = explained.Asked(
+        what, tuple(figures or ()), {**given(), "on": list(on or ())}, depth, everything, row, tuple(at or ())
+    )  # fmt: skip
     explained.explain(asked, Form.of(json, False), bibtex)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,37 @@ class Asked:
     sizes: tuple[str, ...] = ()
     source: int = 0
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        many = {name: tuple(given[name] or ()) for name in ("dataflow", "setting", "size")}
+        return cls(given["matrix"], given["other"], given["on"], many["dataflow"], given["count"], many["setting"],
+                   given["plot"], given["workload"], many["size"], given["source"])  # fmt: skip
+
 
 def spgemm(asked: Asked, form: Form) -> None:
     """Print each mapping's traffic, time, energy, utilisation, balance and bottleneck, and the best."""
-    where = _changed(device(asked.on), asked.settings)
     if asked.plot is not None and Path(asked.plot).suffix not in (".png", ".pdf", ".svg"):
         raise WeirError(f"--plot: {asked.plot!r:.60} must end in .png, .pdf or .svg")
+    found = answered(asked)
+    if asked.plot is not None:
+        from sim.plot.sparse import save
+
+        save(found, asked.plot)
+    if form is Form.TEXT:
+        return show(*_text(found))
+    rows = [e.summary() for e in found.estimates]
+    summary = {
+        "schema": SCHEMA, "workload": asked.workload, "matrix": found.matrix, "device": found.device.name,
+        "best": found.best.mapping.name, "helps": list(found.helps),
+        "unverified": list(found.device.unverified), "rows": rows,
+    }  # fmt: skip
+    return emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
+
+
+def answered(asked: Asked) -> Any:
+    """The product under every mapping that was asked for."""
+    where = _changed(device(asked.on), asked.settings)
     from sim.sparse import chosen
     from sim.sparse import spgemm as compare
     from workloads.matrices import named
@@ -52,23 +77,10 @@ def spgemm(asked: Asked, form: Form) -> None:
         a = named(asked.matrix)
         b = None if asked.other is None else named(asked.other)
         name = Path(asked.matrix).name
-        found = compare(
+        return compare(
             a, b, on=where, dataflow=dataflow, workload=asked.workload, sizes=sizes, source=asked.source,
             count=asked.count, name=name, progress=advance,
         )  # fmt: skip
-    if asked.plot is not None:
-        from sim.plot.sparse import save
-
-        save(found, asked.plot)
-    rows = [e.summary() for e in found.estimates]
-    summary = {
-        "schema": SCHEMA, "workload": asked.workload, "matrix": name, "device": where.name,
-        "best": found.best.mapping.name, "unverified": list(where.unverified), "rows": rows,
-    }  # fmt: skip
-    if form is Form.TEXT:
-        show(*_text(found))
-    else:
-        emit(form, summary, [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
 
 
 def _extent(rank: str, text: str) -> int:
@@ -97,7 +109,8 @@ def _text(found: Any) -> tuple[Sheet | str, ...]:
         head += f", {levels} runs in turn"
     best = found.best
     closing = f"best: {best.mapping.name} ({best.mapping.title}), {fmt(best.seconds, 's')}, bound by {best.bound}"
-    return (folded(head), _rows(found), _tensors(found), closing, *_notes(found))
+    words = "\n".join(map(folded, (closing, *found.helps)))
+    return (folded(head), _rows(found), _tensors(found), words, *_notes(found))
 
 
 def _rows(found: Any) -> Sheet:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.options import Csv, Json, Many, Maximise, Minimise, models
+from sim.manifest import given
 
 SWEEP = """A table over any axes: one row for every combination, vectorised; with --store it survives being killed.
 
@@ -78,10 +79,7 @@ def sweep(
         shown = {"out": out, "json": json, "csv": csv, "status": status, "processes": processes, "scheduler": scheduler}
         alone = not (model or on or axis or zipped or where or mapping or serve or minimise or maximise)
         return sweeps.again(store if alone and (resume or status) else None, shown)
-    asked = sweeps.Asked(
-        model, tuple(on), tuple(axis or ()), tuple(zipped or ()), where, serve, store, processes, scheduler,
-        tuple(mapping or ()),
-    )  # fmt: skip
+    asked = sweeps.Asked.of(given())
     if status:
         return sweeps.status(asked)
     return sweeps.sweep(asked, out, json, csv, minimise or (), maximise or ())

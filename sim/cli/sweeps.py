@@ -34,6 +34,13 @@ class Asked:
     scheduler: str | None = None
     mapping: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The sweep that the command's arguments, by name, ask for."""
+        on, axes, zips, mapping = (tuple(given[name] or ()) for name in ("on", "axis", "zipped", "mapping"))
+        own: dict[str, Any] = {name: given.get(name) for name in ("where", "serve", "store", "processes", "scheduler")}
+        return cls(given["model"], on, axes, zips, **own, mapping=mapping)
+
 
 def sweep(
     asked: Asked, out: str | None, as_json: bool, as_csv: bool, minimise: Sequence[str], maximise: Sequence[str]
@@ -66,12 +73,12 @@ def sweep(
 def _made(asked: Asked) -> pd.DataFrame:
     from sim.space.sweep import sweep as swept
 
-    what, terms = _terms_of(asked)
+    what, terms = terms_of(asked)
     with _pool(asked.processes, asked.scheduler) as executor:
         return swept(what, executor=executor, **terms)
 
 
-def _terms_of(asked: Asked) -> tuple[Any, dict[str, Any]]:
+def terms_of(asked: Asked) -> tuple[Any, dict[str, Any]]:
     """What is swept, and the keywords of the sweep."""
     from sim.space import text
 
@@ -215,7 +222,7 @@ def status(asked: Asked) -> None:
         raise WeirError("--status asks a store; name it with --store FILE")
     from sim.space.sweep import state
 
-    what, terms = _terms_of(asked)
+    what, terms = terms_of(asked)
     done, total, older = state(what, **terms)
     print(f"{done:,} of {total:,} points are in {asked.store}; {total - done:,} are to be done")
     if older:

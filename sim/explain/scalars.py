@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class Scalar:
     meaning: str = ""
     choices: int = 0
     node: int = 0  # identity of the traced value that it is a point of
+    rule: Callable[..., float] | None = None  # a function that is one operation
 
 
 class Resolver:
@@ -46,9 +48,25 @@ class Resolver:
         where = _aligned(value.shape, _last(value.shape) if index is None else index)
         key = (id(value), where)
         if key not in self._known:
+            self._scalars_below(value)
             self._kept.append(value)
             self._known[key] = self._resolved(value, where)
         return self._known[key]
+
+    def _scalars_below(self, value: Traced) -> None:
+        """Resolve chains of lone numbers from their ends on: they may be longer than functions can call one another."""
+        stack = [(value, False)] if not value.shape else []
+        while stack:
+            one, ready = stack.pop()
+            if (id(one), ()) in self._known:
+                continue
+            below = [o for o in one.operands if isinstance(o, Traced) and not o.shape]
+            below = [o for o in below if (id(o), ()) not in self._known]
+            if not ready and below:
+                stack += [(one, True), *((o, False) for o in below)]
+            elif one is not value:
+                self._kept.append(one)
+                self._known[id(one), ()] = self._resolved(one, ())
 
     def _resolved(self, one: Traced, at: Index) -> Scalar:
         number = float(one.value[at])
@@ -74,7 +92,10 @@ class Resolver:
         alike = (operation, function, *map(id, operands))  # made twice of the same is one thing
         if alike not in self._alike:
             meaning = _meaning(scope, function)
-            self._alike[alike] = Scalar(number, operation, operands, None, module, function, meaning, choices, id(one))
+            rule = one.extra if isinstance(one.extra, np.ufunc) else None
+            self._alike[alike] = Scalar(
+                number, operation, operands, None, module, function, meaning, choices, id(one), rule
+            )
         return self._alike[alike]
 
     def _weighted(self, one: Traced, at: Index) -> Scalar:

@@ -34,6 +34,10 @@ class Traced(NDArrayOperatorsMixin):
 
     __array_priority__ = 1000.0
     __hash__ = object.__hash__  # values of one node are never compared to find it again
+    __iadd__ = NDArrayOperatorsMixin.__add__  # a new value, as of any number: what is noted is not overwritten
+    __isub__ = NDArrayOperatorsMixin.__sub__
+    __imul__ = NDArrayOperatorsMixin.__mul__
+    __itruediv__ = NDArrayOperatorsMixin.__truediv__
 
     def __init__(
         self, value: Any, operation: str = "", operands: Any = (), *, given: Leaf | None = None, extra: Any = None
@@ -47,8 +51,11 @@ class Traced(NDArrayOperatorsMixin):
         if options.pop("out", None) is not None:
             return NotImplemented  # nothing is overwritten that may have been noted
         value = getattr(ufunc, method)(*map(bare, inputs), **options)
-        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        return Traced(value, name, inputs, extra=options.get("axis", 0) if method == "reduce" else None)
+        if method == "reduce":
+            return Traced(value, f"{ufunc.__name__}.reduce", inputs, extra=options.get("axis", 0))
+        name = ufunc.__name__.removesuffix(" (vectorized)")  # as NumPy calls a function of the model's own
+        own = None if name == ufunc.__name__ else ufunc
+        return Traced(np.asarray(value, float) if own else value, name.rpartition(".")[2], inputs, extra=own)
 
     def __array_function__(self, function: Callable[..., Any], _: Any, args: Any, options: Any) -> Any:
         """The same for functions of arrays; those that only look at a shape give a plain answer."""
@@ -70,6 +77,9 @@ class Traced(NDArrayOperatorsMixin):
 
     def __float__(self) -> float:
         return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -104,6 +114,10 @@ class Traced(NDArrayOperatorsMixin):
     def argmin(self, axis: int | None = None) -> Any:
         """The place of the least, a plain number."""
         return self.value.argmin(axis=axis)
+
+    def argmax(self, axis: int | None = None) -> Any:
+        """The place of the most, a plain number."""
+        return self.value.argmax(axis=axis)
 
     def reshape(self, *shape: Any) -> Traced:
         """The same values in another shape."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import log
 
 from sim.explain.scalars import Scalar
-from sim.explain.units import derived
+from sim.explain.units import derived, in_order
 from sim.units import fmt
 
 SIGNS = {"add": " + ", "subtract": " - ", "multiply": " x ", "divide": " / ", "power": "^"}
 RANK = {"add": 1, "subtract": 1, "multiply": 2, "divide": 2, "negative": 3, "power": 4}
 WORDS = {"maximum": "max", "minimum": "min", "ceil": "ceil", "floor": "floor", "negative": "-"}
+STEP = 1e-5  # of an operand, relative, in a difference quotient
 SLIGHT = 0.01  # influence below which a term is named and not unfolded
 
 
@@ -131,7 +133,13 @@ class Unfolding:
     def _infix(self, one: Scalar, terms: list[Scalar], whole: Scalar, names: bool, above: int) -> str:
         rank = RANK[one.operation]
         tight = one.operation in ("subtract", "divide", "power")
-        parts = [self._text(t, whole, names=names, above=rank + (tight and n > 0)) for n, t in enumerate(terms)]
+        times = Counter(map(id, terms)) if one.operation == "add" else Counter[int]()
+        alike = {id(t): t for t in terms}.values() if times else terms
+        parts = [
+            self._text(t, whole, names=names, above=2 if times[id(t)] > 1 else rank + (tight and n > 0))
+            for n, t in enumerate(alike)
+        ]
+        parts = [f"{times[id(t)]} x {p}" if times[id(t)] > 1 else p for t, p in zip(alike, parts, strict=True)]
         text = SIGNS[one.operation].join(parts)
         return f"({text})" if rank < above else text
 
@@ -140,9 +148,13 @@ class Unfolding:
         if one.operation not in ("add", "multiply", "maximum", "minimum"):
             return list(one.operands)
         found: list[Scalar] = []
-        for operand in one.operands:
-            same = operand.operation == one.operation and not self._apart(operand, whole)
-            found += self._flat(operand, whole) if same else [operand]
+        stack = list(one.operands[::-1])
+        while stack:
+            operand = stack.pop()
+            if operand.operation == one.operation and not self._apart(operand, whole):
+                stack += operand.operands[::-1]
+            else:
+                found.append(operand)
         return found
 
 
@@ -162,22 +174,6 @@ def influences(root: Scalar, order: list[Scalar]) -> dict[int, float]:
         for operand, part in zip(one.operands, _slopes(one), strict=True):
             slopes[id(operand)] = slopes.get(id(operand), 0.0) + slope * part
     return {id(one): slopes.get(id(one), 0.0) * one.value / root.value for one in order if root.value}
-
-
-def in_order(root: Scalar) -> list[Scalar]:
-    """Everything that a scalar was made of, operands before what is made of them."""
-    order: list[Scalar] = []
-    seen: set[int] = set()
-    stack: list[tuple[Scalar, bool]] = [(root, False)]
-    while stack:
-        one, done = stack.pop()
-        if done:
-            order.append(one)
-        elif id(one) not in seen:
-            seen.add(id(one))
-            stack.append((one, True))
-            stack += [(operand, False) for operand in one.operands]
-    return order
 
 
 def _slopes(one: Scalar) -> list[float]:
@@ -203,4 +199,13 @@ def _slopes(one: Scalar) -> list[float]:
             return [1.0]
         case "weighted":
             return [one.value / x[0] if x[0] else 0.0, 0.0]
+    if one.rule is not None:
+        return [_slope(one.rule, x, n) for n in range(len(x))]
     return [0.0] * len(x)  # rounding up or down: nothing changes for a little more
+
+
+def _slope(rule: Callable[..., float], x: list[float], n: int) -> float:
+    """A partial derivative of a function that is one operation, by its difference around the point."""
+    step = abs(x[n]) * STEP or STEP
+    above, below = ([*x[:n], x[n] + sign * step, *x[n + 1 :]] for sign in (1, -1))
+    return float(rule(*above) - rule(*below)) / (2 * step)

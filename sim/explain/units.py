@@ -23,19 +23,32 @@ def read(text: str) -> Powers:
 
 def derived(one: Scalar) -> str:
     """The unit of a scalar, as far as it can be known."""
-    return written(_powers(one, {}))
+    known: dict[int, Powers] = {}
+    for part in in_order(one):
+        known[id(part)] = _found(part, known)
+    return written(known[id(one)])
 
 
-def _powers(one: Scalar, known: dict[int, Powers]) -> Powers:
-    if id(one) not in known:
-        known[id(one)] = _found(one, known)
-    return known[id(one)]
+def in_order(root: Scalar) -> list[Scalar]:
+    """Everything that a scalar was made of, operands before what is made of them."""
+    order: list[Scalar] = []
+    seen: set[int] = set()
+    stack: list[tuple[Scalar, bool]] = [(root, False)]
+    while stack:
+        one, done = stack.pop()
+        if done:
+            order.append(one)
+        elif id(one) not in seen:
+            seen.add(id(one))
+            stack.append((one, True))
+            stack += [(operand, False) for operand in one.operands]
+    return order
 
 
 def _found(one: Scalar, known: dict[int, Powers]) -> Powers:
     if one.leaf is not None:
         return read(one.leaf.unit)
-    parts = [_powers(operand, known) for operand in one.operands]
+    parts = [known[id(operand)] for operand in one.operands]
     match one.operation:
         case "multiply":
             return _joined(parts[0], parts[1], 1)

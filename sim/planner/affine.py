@@ -11,8 +11,10 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
+
+import numpy as np
 
 from einsum.errors import WeirError, hint
 
@@ -24,7 +26,12 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-_PLAIN: dict[str, Callable[..., float]] = {"min": min, "ceil": math.ceil, "floor": math.floor, "log2": math.log2}
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "min": lambda *args: reduce(np.minimum, args),
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "log2": math.log2,
+}
 FUNCTIONS = ("max", *_PLAIN)
 
 
@@ -88,7 +95,7 @@ class Convex:
 def largest(*arms: Any) -> Any:
     """The largest of numbers, or of what a programme holds."""
     if not any(isinstance(arm, Convex) for arm in arms):
-        return max(arms)
+        return reduce(np.maximum, arms)
     return Convex(peaks=((1.0, tuple(arm if isinstance(arm, Convex) else Convex(arm) for arm in arms)),))
 
 
@@ -148,4 +155,5 @@ def _called(name: str, args: list[Any]) -> Any:
         raise WeirError(f"no function {name!r}{hint(name, FUNCTIONS)}")
     if any(isinstance(arg, Convex) for arg in args):
         raise WeirError(f"{name} of what is sought is not convex")
-    return float(_PLAIN[name](*args))
+    found = _PLAIN[name](*args)
+    return float(found) if isinstance(found, int) else found

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einsum.errors import Infeasible, WeirError
+from sim.arch import Device
 from sim.planner.shape import Shape
+from sim.serving.deploy import RESERVE
 from sim.serving.trace import Trace
 from sim.units import fmt
 
@@ -99,7 +101,8 @@ class Usage:
     allocator: Allocator
     largest: int  # requests in flight at most
     batch: float
-    waste: float  # fraction of what is reserved that holds no token
+    held: float  # tokens, summed over steps
+    reserved: float  # tokens that there was room for, likewise
     stall: float  # s an average step waits for memory, if nothing hides it
     worst: float  # s the longest step waits
     hidden: float  # s an average step waits when the steps' own time hides what it can
@@ -107,10 +110,36 @@ class Usage:
     steps: int
 
     @property
+    def waste(self) -> float:
+        """Fraction of what is reserved that holds no token."""
+        return 1 - self.held / self.reserved
+
+    @property
     def row(self) -> dict[str, float | str]:
         """The figures under stable names."""
         own = ("largest", "batch", "waste", "stall", "worst", "hidden", "preempted", "steps")
         return {"allocator": self.allocator.name, **{name: getattr(self, name) for name in own}}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What allocators made of a trace on a device, beside ``weights`` (bytes on it); ``token`` are bytes of one."""
+
+    model: str
+    where: Device
+    weights: float
+    token: float
+    usages: tuple[Usage, ...]
+
+    @property
+    def room(self) -> float:
+        """Bytes for keys and values."""
+        return room(self.where, self.weights)
+
+
+def room(where: Device, weights: float) -> float:
+    """Bytes that a device has for keys and values, a part kept for activations and the engine."""
+    return where.capacity * (1 - RESERVE) - weights
 
 
 def compare(held: Store, trace: Trace, allocators: Iterable[Allocator], **how: Any) -> tuple[Usage, ...]:
@@ -236,10 +265,10 @@ class _State:
         if not len(stall):
             stall = np.zeros(1)  # all ended together
         hidden = np.maximum(stall - step, 0.0)
-        waste = 1 - tokens.sum() / (units.sum() * self.how.unit)
         return Usage(
-            self.how, int(batch.max()), float(batch.mean()), float(waste), float(stall.mean()), float(stall.max()),
-            float(hidden.mean()), self.preempted, len(self.rows),
+            self.how, int(batch.max()), float(batch.mean()), float(tokens.sum()),
+            float(units.sum() * self.how.unit), float(stall.mean()), float(stall.max()), float(hidden.mean()),
+            self.preempted, len(self.rows),
         )  # fmt: skip
 
 

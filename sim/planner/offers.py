@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,15 +12,31 @@ from einsum import Cascade
 from einsum.errors import Infeasible
 from mappings.layout import Layout, Place
 from sim.arch import cluster, tier
-from sim.arch.prices import prices
+from sim.arch.prices import Prices, prices
 from sim.model.step import Work
 from sim.model.timing import schedule
-from sim.planner.purchase import Bucket, Template
+from sim.planner.purchase import Bucket, Purchase, Template
 from sim.planner.ranges import Holder
 from sim.planner.shape import shape
 from sim.serving.deploy import RESERVE, Deployment, Model, best, deployments
 from sim.serving.steady import Prefill, check_choice, lengths
 from workloads.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Rented:
+    """What is rented for a model, and the prices that it was chosen at."""
+
+    model: str
+    purchase: Purchase
+    prices: Prices
+
+
+def priced(
+    names: Sequence[str], book: str | None = None, overrides: Mapping[str, str | float] | None = None
+) -> Prices:  # fmt: skip
+    """One book that has all devices of some clusters."""
+    return prices([pool.device for name in names for pool in cluster(name).pools], book, overrides)
 
 
 def templates(
@@ -28,9 +45,9 @@ def templates(
     """Clusters as templates, all priced from one book (the newest that has all of their devices unless named), but for
     devices whose USD an hour is given."""
     made = [cluster(name) for name in names]
-    priced = prices([pool.device for one in made for pool in one.pools], book, overrides)
+    held = priced(names, book, overrides)
     return tuple(
-        Template(one.name, priced.usd_per_hour(one), tuple((p.device.name, p.count) for p in one.pools)) for one in made
+        Template(one.name, held.usd_per_hour(one), tuple((p.device.name, p.count) for p in one.pools)) for one in made
     )
 
 

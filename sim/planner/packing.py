@@ -26,6 +26,7 @@ class Packing:
     buffers: tuple[Buffer, ...]
     unit: int
     shape: Shape
+    times: tuple[float, ...]  # of the moments, and where the last ends
 
     @cached_property
     def live(self) -> Ints:
@@ -76,7 +77,15 @@ class Packing:
 
     def height(self, offsets: Ints) -> int:
         """The highest end."""
-        return int((offsets + self.shape.size).max(initial=0))
+        return int(highest(offsets, self.shape.size))
+
+    @property
+    def fullest(self) -> tuple[float, tuple[Buffer, ...]]:
+        """The first moment at which most is live, and the buffers that are."""
+        if not self.live.size:
+            return 0.0, ()
+        when = self.times[int(self.live.argmax())]
+        return when, tuple(b for b in self.buffers if any(start <= when < stop for start, stop in b.live))
 
     def plan(self, offsets: Ints, bound: int, method: str, seconds: float, *, proven: bool) -> Plan:
         """The plan with these offsets, those of no size at the bottom."""
@@ -91,6 +100,11 @@ class Packing:
         return Plan(self.problem.name, "peak", height, bound * self.unit, proven, method, seconds, stays)
 
 
+def highest(offsets: Any, sizes: Any) -> Any:
+    """Where the buffer ends that reaches highest; nothing where there is none."""
+    return (offsets + sizes).max() if len(sizes) else 0
+
+
 def pack(problem: Problem) -> Packing:
     """The buffers of a problem as arrays; time is numbered by where something begins or ends."""
     buffers = tuple(b for b in problem.buffers if b.size > 0 and b.live)
@@ -102,7 +116,9 @@ def pack(problem: Problem) -> Packing:
     at = np.cumsum([0, *map(len, lives)]).astype(np.int64)
     size = np.array([b.size // unit for b in buffers], np.int64)
     align = np.array([max(1, b.align // unit) for b in buffers], np.int64)
-    return Packing(problem, buffers, unit, Shape(size, align, at, begin, end, max(0, times.size - 1)))
+    return Packing(
+        problem, buffers, unit, Shape(size, align, at, begin, end, max(0, times.size - 1)), tuple(times.tolist())
+    )
 
 
 def _joined(live: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:

@@ -239,20 +239,20 @@ class Placement:
     def cost(self, fractions: Fractions) -> dict[str, float]:
         """Seconds of one run of each stage, by plain arithmetic; shares nothing with the solver."""
         names = self.names(dict(fractions))
-        return {s.name: float(evaluate(s.seconds, names, s.name)) for s in self.method.stages}
+        return {s.name: evaluate(s.seconds, names, s.name) for s in self.method.stages}
 
     def runs(self, fractions: Fractions) -> dict[str, float]:
         """How often each stage runs for one block of batches."""
         names = self.names(dict(fractions))
-        return {s.name: float(evaluate(s.runs, names, s.name)) for s in self.method.stages}
+        return {s.name: evaluate(s.runs, names, s.name) for s in self.method.stages}
 
     def held(self, fractions: Fractions) -> dict[str, tuple[float, float]]:
         """Bytes that each memory holds at its fullest moment, and may hold."""
         names = self.names(dict(fractions))
         return {
             s.name: (
-                max((float(evaluate(h, names, s.name)) for h in s.holds), default=0.0),
-                float(evaluate(s.most, names, s.name)),
+                max((evaluate(h, names, s.name) for h in s.holds), default=0.0),
+                evaluate(s.most, names, s.name),
             )
             for s in self.method.stores
         }
@@ -260,7 +260,7 @@ class Placement:
     def loads(self, fractions: Fractions) -> dict[str, float]:
         """Every quantity of the method at the fractions given: the seconds of each resource among them."""
         names = self.names(dict(fractions))
-        return {name: float(names[name]) for name, _ in self.method.quantities}
+        return {name: names[name] for name, _ in self.method.quantities}
 
     def total(self, fractions: Fractions) -> float:
         """Seconds of all runs of all stages, by plain arithmetic."""

@@ -6,6 +6,7 @@ there are; the block itself is searched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -64,6 +65,12 @@ class Policy:
         return self.placement.cost(self.fractions)
 
     @property
+    def seconds_by(self) -> dict[str, float]:
+        """Seconds of all runs of each stage in a block."""
+        runs = self.placement.runs(self.fractions)
+        return {name: runs[name] * each for name, each in self.stages.items()}
+
+    @property
     def block_seconds(self) -> float:
         """Seconds of a block, from its prompts to its last tokens."""
         return self.placement.total(self.fractions)
@@ -83,6 +90,14 @@ class Policy:
         """Bytes held and allowed, by memory."""
         return self.placement.held(self.fractions)
 
+    def slowest(self, stage: str) -> tuple[str, float]:
+        """The quantity that a stage's seconds name and that takes longest, with its seconds."""
+        [formula] = [s.seconds for s in self.placement.method.stages if s.name == stage]
+        loads = self.loads
+        named = [name for name in re.findall(r"\w+", formula) if name in loads]
+        slowest = max(named, key=lambda name: loads[name])
+        return slowest, loads[slowest]
+
     def frame(self) -> Any:
         """A pandas DataFrame, one row a fraction."""
         import pandas as pd
@@ -100,7 +115,9 @@ class Policy:
             "micro": self.micro,
             "batches": self.batches,
             "fractions": dict(self.fractions),
+            "output": self.placement.numbers["output"],
             "stages": self.stages,
+            "seconds_by": self.seconds_by,
             "block_seconds": self.block_seconds,
             "tokens_per_second": self.tokens_per_second,
             "memory": {name: {"held": held, "most": most} for name, (held, most) in self.memory.items()},

@@ -65,24 +65,42 @@ class Purchase:
     seconds: float
 
     @property
+    def costs(self) -> tuple[float, ...]:
+        """Price of all copies of each template."""
+        return tuple(t.usd_per_hour * n for t, n in zip(self.templates, self.counts, strict=True))
+
+    @property
     def usd_per_hour(self) -> float:
         """Price of all copies."""
-        return sum(t.usd_per_hour * n for t, n in zip(self.templates, self.counts, strict=True))
+        return sum(self.costs)
 
     @property
     def gap(self) -> float:
         """How far the price may be above the least, as a fraction of it."""
         return 0.0 if self.proven or not self.usd_per_hour else (self.usd_per_hour - self.bound) / self.usd_per_hour
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What is rented of each template, what it costs and what it serves."""
+        rates = np.array([b.rate for b in self.buckets]) @ self.shares
+        every = zip(self.templates, self.counts, self.costs, rates.tolist(), strict=True)
+        names = ("template", "count", "usd_per_hour", "requests_per_second")
+        return [dict(zip(names, (t.name, *rest), strict=True)) for t, *rest in every]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The figures of the whole under stable names."""
+        return {
+            "usd_per_hour": self.usd_per_hour, "bound": self.bound, "proven": self.proven, "gap": self.gap,
+            "seconds": self.seconds,
+            "buckets": [{"prompt": b.prompt, "output": b.output, "rate": b.rate} for b in self.buckets],
+        }  # fmt: skip
+
     def frame(self) -> Any:
         """A pandas DataFrame, one row a template."""
         import pandas as pd
 
-        rates = np.array([b.rate for b in self.buckets])
-        rows = [(t.name, n, t.usd_per_hour * n) for t, n in zip(self.templates, self.counts, strict=True)]
-        made = pd.DataFrame(rows, columns=["template", "count", "usd_per_hour"])
-        made["requests_per_second"] = rates @ self.shares
-        return made
+        return pd.DataFrame(self.rows)
 
 
 def buckets(

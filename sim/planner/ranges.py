@@ -20,6 +20,7 @@ from einsum.errors import Infeasible, WeirError
 from sim.planner.milp import Progress, Row
 
 Ranges = tuple[tuple[int, int], ...]  # by node: the first layer, and the one after the last; an empty range is unused
+ROUNDED = 1e-6  # of a capacity, by being made a whole number
 SCALE = 1 << 30  # the largest capacity as an integer, for scipy's maximum flow
 
 
@@ -85,6 +86,14 @@ class Placed:
         """How far the flow may be below the best, as a fraction of it."""
         return 0.0 if self.proven or not self.flow else self.bound / self.flow - 1
 
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The figures of the whole under stable names."""
+        return {
+            "tokens_per_second": self.flow, "bound": self.bound, "proven": self.proven, "gap": self.gap,
+            "method": self.method, "seconds": self.seconds,
+        }  # fmt: skip
+
     def frame(self) -> Any:
         """A pandas DataFrame, one row a node."""
         import pandas as pd
@@ -109,14 +118,13 @@ def flow(network: Network, ranges: Ranges) -> float:
     return sum(rate for (a, _), rate in routed(network, ranges).items() if a < 0)
 
 
-def routed(network: Network, ranges: Ranges) -> dict[tuple[int, int], float]:
-    """Tokens a second from node to node in a largest flow through given ranges; node -1 is outside."""
-    from scipy import sparse
-    from scipy.sparse.csgraph import maximum_flow
+Edge = tuple[int, int, float]  # of a node's way in to its way out, or of a node's to another's, and tokens a second
 
+
+def _edges(network: Network, ranges: Ranges) -> list[Edge]:
+    """What tokens go through: node ``n`` is 2n (in) and 2n + 1 (out); they come from 2 count and go to one more."""
     count = len(network.nodes)
     rates = [n.rates[e - s - 1] if e > s else 0.0 for n, (s, e) in zip(network.nodes, ranges, strict=True)]
-    top = max((*rates, 1e-300))
     edges = [(2 * n, 2 * n + 1, rate) for n, rate in enumerate(rates) if rate]
     for n, (s, e) in enumerate(ranges):
         edges += [(2 * count, 2 * n, network.link(-1, n))] if s == 0 and e else []
@@ -124,14 +132,29 @@ def routed(network: Network, ranges: Ranges) -> dict[tuple[int, int], float]:
     for a, b in product(range(count), repeat=2):
         if a != b and follows(ranges[a], ranges[b]):
             edges.append((2 * a + 1, 2 * b, network.link(a, b)))
-    if not edges:
-        return {}
+    return edges
+
+
+def _largest(edges: list[Edge], count: int) -> tuple[Any, Any, float]:
+    """Capacities and a largest flow as matrices of whole numbers, and the tokens a second of one of them."""
+    from scipy import sparse
+    from scipy.sparse.csgraph import maximum_flow
+
+    top = max((*(room for a, b, room in edges if a // 2 == b // 2 and a < 2 * count), 1e-300))
     sources, targets, rooms = zip(*edges, strict=True)
     whole = np.array([int(min(room / top, 1.0) * SCALE / count) for room in rooms], np.int32)
     made: Any = sparse.csr_array  # its stubs know no shape of two
     graph = made((whole, (sources, targets)), shape=(2 * count + 2, 2 * count + 2), dtype=np.int32)
-    found = maximum_flow(graph, 2 * count, 2 * count + 1).flow.tocoo()
-    scale = top * count / SCALE
+    return graph, maximum_flow(graph, 2 * count, 2 * count + 1).flow, top * count / SCALE
+
+
+def routed(network: Network, ranges: Ranges) -> dict[tuple[int, int], float]:
+    """Tokens a second from node to node in a largest flow through given ranges; node -1 is outside."""
+    count, edges = len(network.nodes), _edges(network, ranges)
+    if not edges:
+        return {}
+    _, flows, scale = _largest(edges, count)
+    found = flows.tocoo()
     rows = zip(found.row.tolist(), found.col.tolist(), found.data.tolist(), strict=True)
     outside = {2 * count: -1, 2 * count + 1: -1}
     return {
@@ -139,6 +162,31 @@ def routed(network: Network, ranges: Ranges) -> dict[tuple[int, int], float]:
         for a, b, tokens in rows
         if tokens > 0 and a // 2 != b // 2
     }
+
+
+def limiting(network: Network, ranges: Ranges) -> dict[str, float]:
+    """What limits the largest flow: nodes and links that are full and lie on every way (a smallest cut), with their
+    tokens a second. Ford and Fulkerson (1956): together these are the flow."""
+    from scipy.sparse.csgraph import breadth_first_order
+
+    count, edges = len(network.nodes), _edges(network, ranges)
+    if not edges:
+        return {}
+    graph, flows, scale = _largest(edges, count)
+    left: Any = (graph - flows).tolil()
+    for a, b, room in edges:
+        if room > graph[a, b] * scale * (1 + ROUNDED):  # wider than any node, and counted as wide as the widest
+            left[a, b] += 1
+    left = left.tocsr()
+    left.eliminate_zeros()
+    near = set(breadth_first_order(left, 2 * count, return_predecessors=False).tolist())
+    return {_called(network, a, b): room for a, b, room in edges if a in near and b not in near}
+
+
+def _called(network: Network, a: int, b: int) -> str:
+    """A node, or a link between two, in words."""
+    names = [*(n.name for n in network.nodes), "outside"]
+    return names[a // 2] if a // 2 == b // 2 else f"link from {names[a // 2]} to {names[b // 2]}"
 
 
 def templates(network: Network) -> tuple[Ranges, Ranges]:

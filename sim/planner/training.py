@@ -70,6 +70,7 @@ class Training:
     alpha: float
     memory: tuple[tuple[str, float], ...]
     problem: Problem
+    steps: tuple[Step, ...]
     plan: Plan
     operations: float
 
@@ -130,7 +131,7 @@ def plan(setting: Setting, strategy: str = "memo", *, seconds: float = 10.0) -> 
     method = f"{strategy}, alpha {fraction:.4f}" if strategy == "memo" else strategy
     found = timed(problem, steps, method, sum(task.seconds for task in problem.tasks))
     check(problem, found)
-    return Training(setting, strategy, fraction, memory, problem, found, work(setting).model_operations)
+    return Training(setting, strategy, fraction, memory, problem, tuple(steps), found, work(setting).model_operations)
 
 
 def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[float, tuple[tuple[str, float], ...]]:

@@ -15,6 +15,7 @@ from typing import Any
 from einsum.errors import WeirError
 from sim.serving.answer import SCHEMA
 
+COMPARED = "weir.compare/1"
 INPUTS = ("model", "cluster", "layout", "tier", "load", "prefill", "price_book")
 LATENCIES = ("ttft", "tpot", "e2e")
 NEEDED = ("tokens_per_second", "usd_per_hour", "batch")
@@ -78,7 +79,7 @@ def differences(a: Any, b: Any, names: tuple[str, str] = ("A", "B")) -> tuple[Di
 def _answers(found: Any, name: str) -> list[dict[str, Any]]:
     """The answers in a parsed file, each with the figures that are compared."""
     schema = found.get("schema") if isinstance(found, dict) else None
-    if schema not in (SCHEMA, "weir.compare/1"):
+    if schema not in (SCHEMA, COMPARED):
         raise WeirError(
             f"{name}: not what 'weir estimate --json' or 'weir compare --json' prints (schema {schema!r:.60})"
         )

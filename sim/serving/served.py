@@ -51,7 +51,8 @@ class Served:
         output = self.output[self.first : self.last]
         spent = (self.finish - self.first_token)[self.first : self.last]
         many = output > NOT_PER_REQUEST
-        return np.asarray(spent[many] / (output[many] - 1))
+        each: Array = spent[many] / (output[many] - 1)
+        return each
 
     @property
     def tokens_per_second(self) -> float:

@@ -75,10 +75,15 @@ def checked(function: Callable[..., Any], axes: Sequence[Axis]) -> None:
 def _row(function: Callable[..., Any], point: dict[str, Any], priced: tuple[Device, ...]) -> dict[str, Any]:
     given = {name: label(value) for name, value in point.items()}
     try:
-        answer = _figures(function(**_arguments(point, priced)))
+        answer = _figures(answered(function, point, priced))
     except WeirError as reason:  # a point that cannot be is a row; that none can be, the sweep finds out
         return given | {"fits": False, "reason": str(reason), REFUSED: not isinstance(reason, Infeasible)}
     return given | {k: v for k, v in answer.items() if given.get(k) is None} | {"fits": True}
+
+
+def answered(function: Callable[..., Any], point: dict[str, Any], priced: tuple[Device, ...]) -> Any:
+    """What the function answers at a point."""
+    return function(**_arguments(point, priced))
 
 
 def _arguments(point: dict[str, Any], priced: tuple[Device, ...]) -> dict[str, Any]:

@@ -147,6 +147,9 @@ def _line(why: WeirError) -> str:
     return "; ".join(str(why).splitlines())
 
 
+Ask = Callable[[Places], MappedEstimate]  # what runs at some places come to
+
+
 class Rows:
     """A table in the making: figures by place, and why there are none."""
 
@@ -163,13 +166,13 @@ class Rows:
                 self.figures[name] = np.full(self.total, "" if text else np.nan, object if text else float)
             self.figures[name][places] = values
 
-    def settle(self, places: Places, ask: Callable[[Places], Mapping[str, Any]]) -> None:
+    def settle(self, places: Places, ask: Ask) -> None:
         """Ask for all places at once; where that is refused, for halves, until each refusal has a place of its own."""
         waiting = [places] if len(places) else []
         while waiting:
             some = waiting.pop()
             try:
-                self.fill(some, ask(some))
+                self.fill(some, figures(ask(some), len(some)))
             except WeirError as why:
                 if len(some) > 1:
                     waiting += np.array_split(some, 2)
@@ -202,6 +205,18 @@ def runs(what: Cascade | str, axes: Sequence[Axis], only: str | None = None) -> 
         _cell(rows, places, cell, whole, alike, refused)
     made = {one.name: column(whole.axes, one.name) for one in whole.axes} | rows.columns()
     return pd.DataFrame({name: values[wanted] for name, values in made.items()}, copy=False)
+
+
+def estimate(what: Cascade | str, axes: Sequence[Axis]) -> MappedEstimate:
+    """The run at the only point of some axes; raises :class:`WeirError` where there is none."""
+    whole = space(what, axes)
+    alike, refused = groups(what, whole.sizes)
+    for why in refused.values():
+        raise why
+    [cell], [group] = points(whole.cells), alike
+    where, nest = _device(cell), _nest(cell)
+    ask = _searched(group, where, cell, whole) if nest is None else _counted(group, where, nest, cell, whole)
+    return ask(np.zeros(1, np.int64))
 
 
 def _cell(
@@ -243,9 +258,6 @@ def _nest(cell: Mapping[str, Any]) -> Nest | None:
     return given if given is None or isinstance(given, Nest) else read_nest(given)
 
 
-Ask = Callable[[Places], Mapping[str, Any]]
-
-
 def _counted(group: Group, where: Device, nest: Nest, cell: Mapping[str, Any], whole: Space) -> Ask:
     """How places of a group are counted under a nest, all at once."""
     columns = {one.name.removeprefix(TILE): column(whole.tiles, one.name).astype(float) for one in whole.tiles}
@@ -255,15 +267,14 @@ def _counted(group: Group, where: Device, nest: Nest, cell: Mapping[str, Any], w
             raise WeirError(f"sweep: axis {TILE + key!r}: the nest has no such loop{hint(key, loops)}")
     every = size(whole.tiles)
 
-    def ask(places: Places) -> Mapping[str, Any]:
+    def ask(places: Places) -> MappedEstimate:
         sizes = group.sizes(places // every % size(whole.sizes))
         tiles = {key: _plain(values[places % every]) for key, values in columns.items()}
         try:
-            found = evaluate(group.cascade, nest, where, sizes, tiles, technology=cell.get("technology"))
+            return evaluate(group.cascade, nest, where, sizes, tiles, technology=cell.get("technology"))
         except WeirError as error:
             given = cell["mapping"]
             raise error if isinstance(given, Nest) else WeirError(pointed(str(error), given)) from None
-        return figures(found, len(places))
 
     return ask
 
@@ -271,12 +282,11 @@ def _counted(group: Group, where: Device, nest: Nest, cell: Mapping[str, Any], w
 def _searched(group: Group, where: Device, cell: Mapping[str, Any], whole: Space) -> Ask:
     """How one place of a group is answered by the best nest."""
 
-    def ask(places: Places) -> Mapping[str, Any]:
+    def ask(places: Places) -> MappedEstimate:
         sizes = group.sizes(places % size(whole.sizes))
         free = {rank: sizes[rank] for rank in group.extents}
         how = cell.get("objective", "time")
-        found = search(group.cascade, where, objective=how, technology=cell.get("technology"), **free)
-        return figures(found.estimate, 1)
+        return search(group.cascade, where, objective=how, technology=cell.get("technology"), **free).estimate
 
     return ask
 

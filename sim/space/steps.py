@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -126,8 +126,15 @@ def _settle() -> None:
 
 def _price(found: dict[str, Array]) -> None:
     """Money from rate and price, in place: these are the largest arrays of a sweep."""
-    np.divide(found["tokens_per_second"] * 3600, found["usd_per_hour"], out=found["tokens_per_dollar"])
-    np.divide(1e6, found["tokens_per_dollar"], out=found["usd_per_million_tokens"])
+    rate, usd = found["tokens_per_second"], found["usd_per_hour"]
+    money(rate, usd, found["tokens_per_dollar"], found["usd_per_million_tokens"])
+
+
+def money(rate: Any, usd: Any, dollar: Array | None = None, million: Array | None = None) -> tuple[Any, Any]:
+    """Tokens for a dollar, and dollars for a million tokens, of a rate (tokens/s) at a price (USD/h); in arrays that
+    are there for them, if any."""
+    tokens = np.divide(rate * 3600, usd, out=dollar)
+    return tokens, np.divide(1e6, tokens, out=million)
 
 
 Places = slice | NDArray[np.int64]
@@ -153,7 +160,7 @@ def _figures(
                 continue
             laid, why = "", None
             try:
-                option = _deployment(point, counted)
+                option = deployment(point, counted)
                 laid = option.layout.name
                 figures = timed(option, whole.phase, batch, tokens)
             except WeirError as reason:
@@ -169,7 +176,7 @@ def _places(chunk: slice, needed: NDArray[np.bool_] | None) -> Places:
     return found
 
 
-def _deployment(point: dict[str, Any], counted: dict[tuple[str, Layout], Deployment]) -> Deployment:
+def deployment(point: Mapping[str, Any], counted: dict[tuple[str, Layout], Deployment]) -> Deployment:
     """The point's deployment, sharing what was already counted for the same model and layout."""
     model, where = point["model"], changed(point["on"], point)
     laid = _layout(point.get("layout"), model, where)
@@ -200,7 +207,7 @@ def timed(option: Deployment, phase: str, batch: Array, tokens: Array) -> dict[s
     step = option.decoding(batch / copies, tokens) if phase == "decode" else option.prefilling(batch / copies, tokens)
     seconds, joules = (step.period, step.joules) if phase == "decode" else (filled(step), filled_joules(step))
     made = batch if phase == "decode" else batch * tokens
-    why = {} if fits.all() else {"reason": np.where(fits, "", _crowded(option, service, tokens))}
+    why = {} if np.all(fits) else {"reason": np.where(fits, "", _crowded(option, service, tokens))}
     return {
         "seconds": np.where(fits, seconds, np.nan),
         "tokens_per_second": np.where(fits, made / seconds, np.nan),

@@ -87,6 +87,14 @@ def state(
     return sum(done for done, _ in counts), sum(points for _, points in counts), older
 
 
+def axes_of(
+    what: Swept, /, *, on: Any = None, zips: Mapping[str, Any] | None = None, where: str | None = None,
+    store: str | Path | None = None, **axes: Any,
+) -> list[list[Axis]]:  # fmt: skip
+    """The products of axes that a sweep goes through, every value read."""
+    return [made for _, made in _asked(what, on, zips, axes, where)[0]]
+
+
 def _asked(
     what: Any, on: Any, zips: Mapping[str, Any] | None, axes: Mapping[str, Any], where: str | None
 ) -> tuple[list[tuple[Sweep, list[Axis]]], str | None]:

@@ -88,3 +88,69 @@ def test_what_was_searched_has_no_formula(tmp_path: Path, capsys: pytest.Capture
     path = tmp_path / "list.json"
     path.write_text(run(capsys, "list", "tiers", "--json"))
     assert "what 'weir list' answers has no formula" in run(capsys, "explain", str(path), code=2)
+
+
+@pytest.fixture
+def table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    path = tmp_path / "table.csv"
+    run(capsys, "sweep", "gpt2-xl", "--on", "1xh100", "--axis", "batch=1,2,9999", "--axis", "context=900",
+        "--out", str(path))  # fmt: skip
+    return path
+
+
+def test_a_row_of_a_sweep_is_picked_by_number_or_by_its_axes(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    second = run(capsys, "explain", str(table), "tokens_per_dollar", "--row", "2")
+    assert second == run(capsys, "explain", str(table), "tokens_per_dollar", "--at", "batch=2")
+    assert "x 3600 / price of h100_sxm" in second
+
+
+@pytest.mark.parametrize(
+    ("picked", "message"),
+    [
+        ([], "3 rows are meant; pick one of 3: --row N or --at COLUMN=VALUE"),
+        (["--row", "4"], "--row 4: the result has 3 rows, the first being 1"),
+        (["--at", "bathc=2"], "--at bathc: no such column; did you mean 'batch'?"),
+        (["--at", "batch=5"], "no rows are meant"),
+        (["--row", "3"], "the row has no answer: "),
+        (["--row", "1", "sped"], "no figure 'sped'; known: joules_per_token, seconds"),
+    ],
+)
+def test_rows_that_cannot_be_picked(
+    table: Path, picked: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in run(capsys, "explain", str(table), *picked, code=2)
+
+
+def test_an_edited_row_is_at_no_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["sweep", "gpt2-xl", "--on", "1xh100", "--axis", "batch=1", "--axis", "context=100", "--json"]
+    found = json.loads(run(capsys, *asked))
+    found["data"][0]["batch"] = "seven"
+    path = tmp_path / "edited.json"
+    path.write_text(json.dumps(found))
+    assert "the row is at none of the points" in run(capsys, "explain", str(path), "--row", "1", code=2)
+    del found["manifest"]
+    path.write_text(json.dumps(found))
+    assert "no manifest in it" in run(capsys, "explain", str(path), "--row", "1", code=2)
+
+
+def test_a_percentile_is_a_requests_own_time(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = " ".join(run(capsys, "explain", str(result), "e2e.p95").split())
+    assert "is nearest to it, and its own comes to" in out
+    assert "from its first token to its last" in out
+
+
+def test_a_row_of_any_table_is_picked_by_what_it_is_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "product.json"
+    path.write_text(run(capsys, "spgemm", "uniform:n=60,density=0.05", "--on", "gamma", "--json"))
+    [row] = json.loads(path.read_text())["rows"]
+    out = run(capsys, "explain", str(path), "bytes", "--at", f"mapping={row['mapping']}")
+    assert out.startswith("rows[0].bytes = ")
+    assert "counted on the matrices as the mapping walks them" in out
+    assert run(capsys, "explain", str(path), "--bibtex")[0] in "@%"
+
+
+def test_a_methods_own_paper_is_among_those_of_its_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "policy.json"
+    asked = ["offload", "opt-30b", "--on", "t4", "--method", "flexgen", "--micro", "8", "--batches", "2", "--json"]
+    path.write_text(run(capsys, *asked))
+    assert "2303.06865" in run(capsys, "explain", str(path), "--bibtex")

@@ -1,19 +1,25 @@
-"""Queues at one memory channel, first come first served: threads behind one another, and behind an engine."""
+"""Queues at one memory channel, first come first served: threads behind one another, and behind an engine.
+
+What is found by iteration is one operation to NumPy (a ufunc), so that whoever follows numbers sees one step.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
     """Lines that someone asks one channel for, and how many requests he has in flight."""
 
-    lines: float
-    flight: float
+    lines: Any
+    flight: Any
 
 
-def queued(alone: float, threads: Requests, service: float) -> float:
+def queued(alone: Any, threads: Requests, service: Any) -> Any:
     """Seconds of threads that would take ``alone`` if none ever waited for another's line.
 
     Mean values of a closed network (Reiser and Lavenberg, J. ACM 27(2), 1980): a request finds what the other threads
@@ -23,18 +29,23 @@ def queued(alone: float, threads: Requests, service: float) -> float:
     """
     if not threads.lines or not service or threads.flight <= 1:
         return alone
-    between, others = threads.flight * alone / threads.lines, (threads.flight - 1) / threads.flight
-    low, high = 0.0, service * threads.flight
+    return _QUEUE(alone, threads.lines, threads.flight, service)
+
+
+def queue(alone: float, lines: float, flight: float, service: float) -> float:
+    """The same of plain numbers, where there is something to wait for."""
+    between, others = flight * alone / lines, (flight - 1) / flight
+    low, high = 0.0, service * flight
     for _ in range(60):
         wait = (low + high) / 2
-        rate = threads.flight / (between + wait)
+        rate = flight / (between + wait)
         found = others * rate * (service + wait) - others * rate * service / 2
         low, high = (wait, high) if service * found > wait else (low, wait)
-    bound = max(alone, threads.lines * service)
+    bound = max(alone, lines * service)
     return (bound + max(bound, alone * (between + low) / between)) / 2
 
 
-def contended(alone: float, threads: Requests, engine: Requests, service: float, latency: float) -> float:
+def contended(alone: Any, threads: Requests, engine: Requests, service: Any, latency: Any) -> Any:
     """Seconds until threads are done that would take ``alone`` by themselves, while an engine moves its lines.
 
     While the engine is at work, a request waits behind all that are queued: with ``t`` and ``e`` requests a second of
@@ -43,13 +54,24 @@ def contended(alone: float, threads: Requests, engine: Requests, service: float,
     """
     if not threads.lines or not engine.lines or not service:
         return alone
-    between = threads.flight * alone / threads.lines  # of one thread, its own line's service among it
-    low, high = 0.0, service * (threads.flight + engine.flight)
+    return _CONTENTION(alone, threads.lines, threads.flight, engine.lines, engine.flight, service, latency)
+
+
+def contention(
+    alone: float, lines: float, flight: float, its_lines: float, its_flight: float, service: float, latency: float
+) -> float:
+    """The same of plain numbers, where both ask for lines."""
+    between = flight * alone / lines  # of one thread, its own line's service among it
+    low, high = 0.0, service * (flight + its_flight)
     for _ in range(60):
-        queued = (low + high) / 2
-        rate = threads.flight / (between + queued) + engine.flight / (latency + service + queued)
-        low, high = (queued, high) if rate > 1 / service else (low, queued)
-    theirs, its = threads.flight / (between + high), engine.flight / (latency + service + high)
-    together = min(engine.lines / its, threads.lines / theirs)
-    left = threads.lines - together * theirs
-    return together + left * alone / threads.lines
+        waits = (low + high) / 2
+        rate = flight / (between + waits) + its_flight / (latency + service + waits)
+        low, high = (waits, high) if rate > 1 / service else (low, waits)
+    theirs, its = flight / (between + high), its_flight / (latency + service + high)
+    together = min(its_lines / its, lines / theirs)
+    left = lines - together * theirs
+    return together + left * alone / lines
+
+
+_QUEUE: Any = np.frompyfunc(queue, 4, 1)
+_CONTENTION: Any = np.frompyfunc(contention, 7, 1)

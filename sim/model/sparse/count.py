@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -63,6 +64,12 @@ class Counter:
         self.actions: list[Action] = []
         self.moves: list[Move] = []
         self.fetched: list[tuple[str, str, Fetched]] = []
+
+    def on(self, device: Device) -> Counter:
+        """The same counting, with what it has found out, on a device that holds as much and differs in rates."""
+        made = copy(self)
+        made.device, made.memories = device, {m.name: m for m in device.memories}
+        return made
 
     def count(self) -> SparseCounts:
         """Fetches of operands, updates and drains of results, points of every Einsum."""

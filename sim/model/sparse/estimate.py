@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from mappings.sparse import SparseMapping
 from sim.arch import Device, Memory
@@ -15,7 +16,26 @@ from sim.model.sparse.figures import Figures, gathered
 from sim.model.sparse.hashing import Probed
 from sim.model.sparse.stages import axes, left
 from sim.model.sparse.structure import Floats, Product
-from sim.model.sparse.units import Unit, crowded, engine_of, fans_above, shared, unit_of
+from sim.model.sparse.units import Shared, Unit, crowded, engine_of, fans_above, shared, unit_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One product of a run: its counting, its actions, and what a loop in space shares out, by place of its Einsum."""
+
+    counter: Counter
+    counted: SparseCounts
+    dealt: Mapping[int, Shared | None]
+
+    @property
+    def loads(self) -> Floats | None:
+        """Work of each worker of the first loop in space."""
+        first = next((out for out in self.dealt.values() if out is not None), None)
+        return None if first is None else first.loads.sum(axis=0)
+
+    def on(self, device: Device) -> Stage:
+        """The same actions, dealt out alike, on a device of other rates."""
+        return replace(self, counter=self.counter.on(device))
 
 
 @dataclass(frozen=True)
@@ -27,9 +47,14 @@ class SparseEstimate(Figures):
     device: Device
     counted: SparseCounts
     units: tuple[Unit, ...]
-    engines: dict[str, float] = field(default_factory=dict)  # seconds of units that only move tensors
+    stages: tuple[Stage, ...]
+    engines: dict[str, Any] = field(default_factory=dict)  # seconds of units that only move tensors
     probes: dict[str, Probed] = field(default_factory=dict)  # by the tensor whose products are hashed
     thread_loads: Floats | None = None
+
+    def on(self, device: Device) -> SparseEstimate:
+        """The same run on a device of other rates, latencies and energies: nothing is counted again."""
+        return timed([one.on(device) for one in self.stages])
 
     @property
     def probed(self) -> Probed | None:  # type: ignore[override]
@@ -50,7 +75,7 @@ class SparseEstimate(Figures):
 
     def _busy(self, memory: Memory, read: float, written: float) -> float:
         copies = self.device.instances(memory.name)
-        seconds = [float(memory.busy(read, written)) / copies]
+        seconds = [memory.busy(read, written) / copies]
         if memory.interleaved:
             for fan in fans_above(self.device, memory.name):
                 ports = fan.count * self.device.instances(fan.name)
@@ -61,10 +86,10 @@ class SparseEstimate(Figures):
         return max(seconds)
 
     @cached_property
-    def seconds(self) -> float:
+    def seconds(self) -> Any:
         """Wall seconds: the slowest of unit, engines and levels in each stage, as the nest puts stages together."""
         busy = {u.einsum: (u.name, u.seconds, 0.0) for u in self.units}
-        return float(elapsed(self.mapping.nest, busy, {}, self._traffic))
+        return elapsed(self.mapping.nest, busy, {}, self._traffic)
 
     @cached_property
     def _traffic(self) -> dict[int, dict[str, float]]:
@@ -86,7 +111,7 @@ class SparseEstimate(Figures):
         found = {}
         for memory in self.device.memories:
             spent = sum(
-                float(memory.joules(m.size, written=m.kind in IN)) for m in self.counted.moves if m.level == memory.name
+                memory.joules(m.size, written=m.kind in IN) for m in self.counted.moves if m.level == memory.name
             )
             found[memory.name] = spent + memory.leakage * self.device.instances(memory.name) * self.seconds
         for unit in self.units:
@@ -138,23 +163,28 @@ def estimate(mapping: SparseMapping, products: Product | Iterable[Product], devi
     """
     given = (products,) if isinstance(products, Product) else tuple(products)
     counters = [Counter(mapping, one, device) for one in given]
-    found = [_stage(counter) for counter in counters]
-    engines: dict[str, float] = {}
-    for _, _, its, _ in found:
+    return timed([Stage(one, one.count(), {leaf.at: shared(one, leaf) for leaf in one.leaves}) for one in counters])
+
+
+def timed(stages: Sequence[Stage]) -> SparseEstimate:
+    """Seconds and joules of products whose actions are counted and whose work is dealt out."""
+    counters = [one.counter for one in stages]
+    found = [_stage(one) for one in stages]
+    engines: dict[str, Any] = {}
+    for _, its in found:
         engines = {name: engines.get(name, 0.0) + seconds for name, seconds in its.items()}
     probes = {c.leaves[-1].einsum.output.tensor: c.probed for c in counters if c.probed is not None}
-    worked = next((loads for _, _, _, loads in found if loads is not None), None)
-    counted = gathered([counts for counts, _, _, _ in found])
-    units = tuple(unit for _, those, _, _ in found for unit in those)
-    return SparseEstimate(mapping, given, device, counted, units, engines, probes, worked)
+    units = tuple(unit for those, _ in found for unit in those)
+    return SparseEstimate(
+        counters[0].mapping, tuple(one.product for one in counters), counters[0].device,
+        gathered([one.counted for one in stages]), units, tuple(stages), engines, probes,
+        next((one.loads for one in stages if one.loads is not None), None),
+    )  # fmt: skip
 
 
-def _stage(counter: Counter) -> tuple[SparseCounts, tuple[Unit, ...], dict[str, float], Floats | None]:
-    """Counts, units, engines' seconds and workers' loads of one product."""
-    counted = counter.count()
-    outs = {leaf.at: shared(counter, leaf) for leaf in counter.leaves}
-    units = tuple(unit_of(counter, leaf, counted, outs[leaf.at]) for leaf in counter.leaves)
+def _stage(one: Stage) -> tuple[tuple[Unit, ...], dict[str, Any]]:
+    """Units, and engines' seconds, of one product."""
+    counter, counted = one.counter, one.counted
+    units = tuple(unit_of(counter, leaf, counted, one.dealt[leaf.at]) for leaf in counter.leaves)
     engines = {name: engine_of(counter, counted, name, tensors) for name, tensors in counter.mapping.via.items()}
-    units = tuple(crowded(counter, counted, unit) for unit in units)
-    first = next((out for out in outs.values() if out is not None), None)
-    return counted, units, engines, None if first is None else first.loads.sum(axis=0)
+    return tuple(crowded(counter, counted, unit) for unit in units), engines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from sim.model.sparse.structure import Floats, Product
 from sim.units import fmt
 
 
-class Figures:
+class Figures(ABC):
     """Figures of a mapped cascade over matrices in hand."""
 
     mapping: SparseMapping
@@ -27,34 +28,38 @@ class Figures:
     thread_loads: Floats | None  # work of each worker of the first loop in space, or of one of their groups
 
     @property
+    @abstractmethod
     def seconds(self) -> float:
         """Wall seconds."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def joules_by(self) -> Mapping[str, float]:
         """Joules of each level and unit, and ``idle`` for the time it takes."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def pace(self) -> Mapping[str, float]:
         """Seconds that each component alone would take."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def compulsory(self) -> float:
         """Bytes if whatever is needed of each input were read once and each output written once."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def balance(self) -> float:
         """Share of their time that workers have rows to work on."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def operations(self) -> float:
         """Operations of all units."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def on(self, device: Device) -> Figures:
+        """The same run on a device of other rates, latencies and energies: nothing is counted again."""
 
     @property
     def product(self) -> Product:
@@ -114,6 +119,7 @@ class Figures:
             "entries_spread": last.spread,
             "operations": self.operations, "pace": dict(self.pace),
             "probes": self.probed.mean if self.probed else None,
+            "joules_by": dict(self.joules_by),
             "tensors": {t: self.counted.moved(self.outer.name, t) for t in self.tensors},
         }  # fmt: skip
 
@@ -139,6 +145,10 @@ class InTurn(Figures):
     """Runs of one mapping on one device, each begun when the one before has ended, as levels of a search are."""
 
     runs: tuple[Figures, ...]
+
+    def on(self, device: Device) -> InTurn:
+        """The same runs on a device of other rates."""
+        return InTurn(tuple(run.on(device) for run in self.runs))
 
     @property
     def mapping(self) -> SparseMapping:  # type: ignore[override]

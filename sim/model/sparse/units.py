@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -79,6 +80,14 @@ class Shared:
         """Workers of all groups."""
         return int(self.loads.shape[1]) * self.groups
 
+    def spans(self, share: str, busy: Any, serial: Any) -> Any:
+        """Seconds until all windows are done (:func:`sim.model.sparse.share.spans`): one operation to NumPy."""
+
+        def last_done(each: float, together: float) -> float:
+            return spans(self.loads, share, self.groups, each, together)
+
+        return np.frompyfunc(last_done, 2, 1)(busy, serial)
+
 
 def shared(counter: Counter, leaf: Leaf) -> Shared | None:
     """What a loop in space shares out: rows of the result, entries of A (each a row of B), or outer products."""
@@ -151,18 +160,21 @@ def unit_of(counter: Counter, leaf: Leaf, counted: SparseCounts, out: Shared | N
     own = [move for move in counted.moves if _own(counter, leaf, move)]
     result = counter.held.at if counter.held in leaf.keeps else -1
     even = efficiency(out.loads, mapping.share, out.groups) if out else 1.0
-    wall = working = waiting = joules = 0.0
+    wall: Any = 0.0
+    working: Any = 0.0
+    waiting: Any = 0.0
+    joules: Any = 0.0
     for needed, moves, moves_rows in (
         (rows, [m for m in own if m.at != result], True), (back, [m for m in own if m.at == result], False)
     ):  # fmt: skip
         seconds, spent = work.cost(device, unit, needed, DTYPE)
-        waited = sum(_waits(counter, move) for move in moves)
-        fair = float(unit.elapsed(seconds / copies, waited / copies))
+        waited: Any = sum(_waits(counter, move) for move in moves)
+        fair = unit.elapsed(seconds / copies, waited / copies)
         if out is not None and moves_rows:
             serial = seconds + waited if unit.contexts < np.inf else seconds * out.workers / copies
             # In one another's way threads are at whatever all share: their pipeline, or the memory they wait for.
             busy = max(seconds / copies, _channel(counter, moves) if unit.contexts < np.inf else 0.0)
-            fair = max(fair, spans(out.loads, mapping.share, out.groups, busy, serial))
+            fair = max(fair, out.spans(mapping.share, busy, serial))
         # Threads go through rows and then write back; a unit that waits for nothing leaves that to the levels.
         wall += max(fair, _channel(counter, moves)) if unit.contexts < np.inf else fair
         working, waiting, joules = working + seconds, waiting + waited, joules + spent
@@ -170,15 +182,15 @@ def unit_of(counter: Counter, leaf: Leaf, counted: SparseCounts, out: Shared | N
     return Unit(leaf.einsum.name, unit.name, total, working, waiting, even, wall, joules)
 
 
-def _channel(counter: Counter, moves: list[Move]) -> float:
+def _channel(counter: Counter, moves: list[Move]) -> Any:
     """Seconds that the slowest level needs for these moves."""
-    seconds = 0.0
+    seconds: Any = 0.0
     for memory in counter.device.memories:
-        sizes = [0.0, 0.0]
+        sizes: list[Any] = [0.0, 0.0]
         for move in moves:
             if move.level == memory.name:
                 sizes[move.kind in IN] += move.size
-        seconds = max(seconds, float(memory.busy(*sizes)) / counter.device.instances(memory.name))
+        seconds = max(seconds, memory.busy(*sizes) / counter.device.instances(memory.name))
     return seconds
 
 
@@ -271,7 +283,7 @@ def _lined(counter: Counter) -> list[Memory]:
     return [memory for memory in counter.device.memories if memory.line]
 
 
-def engine_of(counter: Counter, counted: SparseCounts, name: str, tensors: tuple[str, ...]) -> float:
+def engine_of(counter: Counter, counted: SparseCounts, name: str, tensors: tuple[str, ...]) -> Any:
     """Seconds of a unit that moves tensors between levels: its requests in flight, and one issued at a time."""
     unit = _find(counter.device, name, counter.mapping.name)
     leaves = {leaf.at for leaf in counter.leaves}
@@ -283,4 +295,4 @@ def engine_of(counter: Counter, counted: SparseCounts, name: str, tensors: tuple
     )
     rate = unit.rate("map", DTYPE)
     copies = counter.device.instances(name)
-    return float(unit.elapsed((lines / rate if rate else 0.0) / copies, waited / copies))
+    return unit.elapsed((lines / rate if rate else 0.0) / copies, waited / copies)

@@ -131,7 +131,7 @@ def cost(device: Device, unit: Compute, needed: Operations, dtype: str) -> tuple
         if rate is None:
             rate = device.rate(op, dtype) / device.instances(runner.name)  # which says what is missing
         seconds = max(seconds, count / rate) if unit.chained else seconds + count / rate
-        joules += runner.joules(op if runner.rate(op, dtype) else "map", dtype, count)
+        joules = joules + runner.joules(op if runner.rate(op, dtype) else "map", dtype, count)
     return seconds, joules
 
 

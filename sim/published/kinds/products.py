@@ -86,7 +86,7 @@ def traffic(inputs: Mapping[str, Any], *, matrix: str, accelerator: str, tensor:
 
 def time(inputs: Mapping[str, Any], *, matrix: str, accelerator: str) -> float:
     """Microseconds of a matrix times itself."""
-    return _run(inputs, matrix, accelerator).seconds * 1e6
+    return float(_run(inputs, matrix, accelerator).seconds) * 1e6
 
 
 def energy(inputs: Mapping[str, Any], *, matrix: str, accelerator: str) -> float:
@@ -119,7 +119,7 @@ def uniform(inputs: Mapping[str, Any], *, dimension: int, density: float) -> flo
     """Milliseconds of the square of a uniform matrix by outer products on OuterSPACE."""
     a = Structure.of(named(f"uniform:n={dimension},density={density}"))
     mapping = read("outerspace")
-    return estimate(mapping, product(mapping, a, a, exact(a, a)), device("outerspace")).seconds * 1e3
+    return float(estimate(mapping, product(mapping, a, a, exact(a, a)), device("outerspace")).seconds) * 1e3
 
 
 WIDTH = 128  # of SIGMA's groups, and of the vectors that its network delivers
@@ -162,7 +162,7 @@ def smash(inputs: Mapping[str, Any], *, version: int, what: str) -> float:
     known = {"milliseconds": found.seconds * 1e3, "used": 100 * found.utilisation, "gigabytes": found.traffic / 1e9}
     if what not in known:
         raise WeirError(f"unknown figure {what!r}{hint(what, known)}")
-    return known[what]
+    return float(known[what])
 
 
 def instructions(inputs: Mapping[str, Any], *, version: int) -> float:

@@ -1,0 +1,126 @@
+"""What binds a plan and what would help, in words: the plan computed again with one number a tenth better.
+
+What was decided (fractions of a block, an order of runs, ranges of layers, what is rented) stays, but for policies,
+whose linear programme is solved again for the same block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+from sim.planner.answers import Laid, Piped
+from sim.planner.packing import pack
+from sim.planner.pipeline import timed
+from sim.planner.policy import Policy
+from sim.planner.ranges import Placed, flow, limiting
+from sim.planner.shape import UNITS
+from sim.planner.timeline import timed as laid_out
+from sim.planner.training import Training
+from sim.serving.advice import helps
+from sim.serving.sensitivity import NUDGE, Sensitivity
+from sim.units import fmt
+
+NAMED = 3  # buffers or nodes that are named
+Gains = Iterable[tuple[str, float]]
+
+
+def _said(gains: Gains, what: str) -> Iterator[str]:
+    return helps((Sensitivity(name, gain, gain) for name, gain in gains), what)
+
+
+def offloaded(found: Policy) -> Iterator[str]:
+    """Which stage takes most of a block and which of its loads is slowest; then the hardware's numbers."""
+    stage, spent = max(found.seconds_by.items(), key=lambda item: item[1])
+    name, seconds = found.slowest(stage)
+    yield (
+        f"{stage} takes {spent / found.block_seconds:.0%} of a block; the slowest in it is {name},"
+        f" {fmt(seconds, 's')} of the {fmt(found.stages[stage], 's')} of a run"
+    )
+    yield from _said(_hardware(found), "tokens/s at this block")
+
+
+def _hardware(found: Policy) -> Gains:
+    own = found.placement
+    for name in UNITS:
+        value = own.numbers[name]
+        if name != "gpus" and isfinite(value) and value > 0:
+            more = replace(own, numbers={**own.numbers, name: value * NUDGE})
+            free = set(own.method.fractions) - set(own.fixed)
+            best = more.solve()[0] if free else dict(found.fractions)
+            yield name, found.block_seconds / more.total(best) - 1
+
+
+def trained(found: Training) -> Iterator[str]:
+    """Whether a step computes or waits for copies; then quicker kernels and a quicker link."""
+    wait = found.stalled / found.seconds
+    yield f"{1 - wait:.0%} of a step is computing, {wait:.0%} waiting for copies between device and host"
+    yield from _said(_step(found), "tokens/s with this plan")
+
+
+def _step(found: Training) -> Gains:
+    problem = found.problem
+    quicker = tuple(replace(task, seconds=task.seconds / NUDGE) for task in problem.tasks)
+    wider = tuple(replace(tier, read=tier.read * NUDGE, write=tier.write * NUDGE) for tier in problem.tiers)
+    for name, one in (("speed of all kernels", replace(problem, tasks=quicker)),
+                      ("link to the host", replace(problem, tiers=wider))):  # fmt: skip
+        yield name, found.seconds / laid_out(one, found.steps).value - 1
+
+
+def laid(found: Laid) -> Iterator[str]:
+    """The fullest moment and the largest of the buffers that are live then."""
+    when, live = pack(found.problem).fullest
+    if not live:
+        return
+    large = sorted(live, key=lambda b: -b.size)[:NAMED]
+    names = ", ".join(f"{b.name} ({fmt(b.size, 'B')})" for b in large)
+    more = f" and {len(live) - len(large)} more" if len(live) > len(large) else ""
+    yield (
+        f"fullest at {when:g}: {fmt(sum(b.size for b in live), 'B')} live, {names}{more}; no placement is lower unless"
+        " one of them is smaller or not live then"
+    )
+
+
+def piped(one: Piped) -> Iterator[str]:
+    """The busiest device and how long devices wait; then quicker passes of it, and a shorter way to the next stage."""
+    found, busy = one.found, [0.0] * one.found.flow.devices
+    for n, _ in found.start:
+        busy[found.flow.nodes[n].device] += found.flow.nodes[n].seconds
+    first = max(range(len(busy)), key=lambda device: busy[device])
+    yield (
+        f"{one.name}: device {first} is busiest, at work {busy[first] / found.seconds:.0%} of the time; all together"
+        f" wait {found.idle:.0%}"
+    )
+    yield from _said(_passes(one, first), "microbatches/s in this order")
+
+
+def _passes(one: Piped, device: int) -> Gains:
+    own = one.found.flow
+    for name, here, lag in ((f"speed of device {device}", {device}, 1.0), ("speed of all devices", None, 1.0),
+                            ("speed of links", set[int](), NUDGE)):  # fmt: skip
+        nodes = tuple(
+            replace(n, seconds=n.seconds / (NUDGE if here is None or n.device in here else 1.0), lag=n.lag / lag)
+            for n in own.nodes
+        )
+        yield name, one.found.seconds / timed(replace(own, nodes=nodes), one.found.orders).seconds - 1
+
+
+def ranged(found: Placed) -> Iterator[str]:
+    """What is full on every way of a token; then each such node quicker."""
+    full = limiting(found.network, found.ranges)
+    names = ", ".join(list(full)[:NAMED]) + (f" and {len(full) - NAMED} more" if len(full) > NAMED else "")
+    yield f"full on every way of a token: {names}"
+    yield from _said(_nodes(found, full), "tokens/s with these ranges")
+
+
+def _nodes(found: Placed, full: dict[str, float]) -> Gains:
+    network = found.network
+    nodes = tuple(
+        replace(n, rates=tuple(rate * NUDGE for rate in n.rates)) if n.name in full else n for n in network.nodes
+    )
+    links: dict[Any, float] = {pair: rate * NUDGE for pair, rate in network.links.items()}
+    base = flow(network, found.ranges)
+    yield "speed of these devices", flow(replace(network, nodes=nodes), found.ranges) / base - 1
+    yield "bandwidth of all links", flow(replace(network, links=links), found.ranges) / base - 1
