@@ -22,7 +22,7 @@ SIDES = {"m": 6, "k": 7, "n": 5}
 
 
 def operand(name: str, ranks: tuple[str, str], one: Structure) -> Operand:
-    return Operand(name, ranks, one, parse_format(name, ["12"], ranks, "test"))
+    return Operand(name, ranks, one, parse_format(name, ["12"], ranks))
 
 
 def loops(order: list[tuple[str, int]]) -> tuple[Loop, ...]:
