@@ -102,12 +102,12 @@ def test_a_bare_environment_is_enough(argv: list[str]) -> None:
 
 
 def test_a_picture_that_fails_loses_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sim.cli import plans
+    from sim.cli import plans_offsets
 
     def broken(*_: object) -> None:
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr(plans, "_plot", broken)
+    monkeypatch.setattr(plans_offsets, "_plot", broken)
     (tmp_path / "b.csv").write_text("id,lower,upper,size\na,0,4,5\n")
     kept = tmp_path / "kept.json"
     assert main(["plan", str(tmp_path / "b.csv"), "--save", str(kept), "--plot", str(tmp_path / "p.png")]) == 1
