@@ -104,7 +104,7 @@ def evaluate(text: str, names: Mapping[str, Any], where: str) -> Any:
 
     Raises :class:`WeirError` naming ``where`` for what is not arithmetic, an unknown name, or a product of unknowns.
 
-    >>> evaluate("2 * max(a, 3) + b.c", {"a": 5.0, "b.c": 0.5}, "here")
+    >>> float(evaluate("2 * max(a, 3) + b.c", {"a": 5.0, "b.c": 0.5}, "here"))
     10.5
     """
     try:

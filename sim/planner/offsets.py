@@ -16,7 +16,7 @@ from math import isfinite
 import numpy as np
 
 from einsum import Infeasible, WeirError
-from sim.planner import fit, orders, search, valleys
+from sim.planner import fit, orders, search, stacking, valleys
 from sim.planner.check import check
 from sim.planner.halting import until
 from sim.planner.milp import SOLVERS, Progress, Unfinished
@@ -155,6 +155,7 @@ def _compile(packing: Packing) -> None:
     if one.buffers:
         shape, table, rank = one.shape, search.overlaps(one.shape), np.zeros(1, np.int64)
         blame = np.zeros(shape.moments, np.int64)
+        stacking.height(shape.size, shape.align)
         search.place(shape, table, rank, one.bound, 10, np.zeros(2, np.int64), 0, True, blame, go)
         valleys.place(shape, table, rank, one.bound, 10, blame, False, go)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.planner import stacking
 from sim.planner.problem import Buffer, Plan, Problem, Stay
 from sim.planner.search import Shape
 
@@ -46,10 +47,10 @@ class Packing:
         order = np.lexsort([begin, owner])
         return shape._replace(begin=begin[order], end=end[order])
 
-    @property
+    @cached_property
     def bound(self) -> int:
-        """No placement is lower than the most that is live at once."""
-        return int(self.live.max(initial=0))
+        """No placement is lower than what is live at once takes, aligned."""
+        return stacking.lowest(self.shape, self.live)
 
     @cached_property
     def keys(self) -> dict[str, Ints]:
