@@ -14,7 +14,7 @@ from workloads.transformer import from_config
 
 CASES = {  # chips whose multiprocessors are described, one without, two pools, and stages between nodes
     "4xh100": "tp=4",
-    "2xtpu_v5p": "tp=2",
+    "2xmi300x": "tp=2",
     "2xh100_4xh20": "tp=2,attention=heads",
     "16xh100": "tp=8,pp=2",
 }

@@ -14,7 +14,7 @@ from sim.serving.steady import Lengths, largest_batch, lengths, steady
 
 ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("llama-3-8b", "1xh100", {}),
-    ("llama-3-8b", "2xtpu_v5p", {"layout": "tp=2"}),
+    ("llama-3-8b", "2xmi300x", {"layout": "tp=2", "price": {"mi300x": 2.0}}),
     ("llama-3-8b", "1xh100_2xh20", {"batch": 24}),
     ("llama-3-70b", "2xh100_4xh20", {"prefill": "elsewhere"}),
     ("mixtral-8x7b", "4xh100", {"layout": "tp=2,pp=2", "host": 1e-3}),
