@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -60,7 +61,7 @@ def test_nothing_that_a_changed_number_reaches_is_missed(change: tuple[str, str,
 def test_nor_by_a_changed_tier(key: tuple[str, str], name: str) -> None:
     before = timed(MADE[key])
     old = getattr(before.tier, name)
-    new: object = None if name == "constants" else old / 2 + 1e-6
+    new: Any = None if name == "constants" else old / 2 + 1e-6
     level = replace(before.tier, **{name: new})
     agree(before.nudged(before.cluster, level), before.on(before.cluster, level))
 
