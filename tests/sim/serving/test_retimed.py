@@ -19,7 +19,7 @@ CASES = {  # chips whose multiprocessors are described, one without, two pools, 
     "2xh100_4xh20": "tp=2,attention=heads",
     "16xh100": "tp=8,pp=2",
 }
-READ = (".bandwidth", ".capacity", ".latency", ".clock", ".bf16", ".fp32", ".idle", ".tdp")
+READ = (".bandwidth", ".capacity", ".latency", ".clock", "_clock", ".bf16", ".fp32", ".idle", ".tdp")
 SIZES = (np.array([4.0, 32.0]), np.array([500.0, 4000.0]))
 
 
