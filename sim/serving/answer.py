@@ -22,7 +22,7 @@ from sim.serving.engines import Software, engine_names, software
 from sim.serving.sensitivity import Sensitivity, sensitivities
 from sim.serving.served import Served, at_percentile, percentiles
 from sim.serving.simulate import Rules, respecting, simulate
-from sim.serving.steady import Lengths, Prefill, lengths, steady
+from sim.serving.steady import Lengths, Prefill, lengths
 from sim.serving.trace import Trace, constant, trace
 from sim.units import fmt, si
 
@@ -214,8 +214,7 @@ def serve(
 def limited(choice: Choice, load: Lengths, prefill: Prefill) -> Any:
     """Tokens a second of a deployment and batch with every rate at its peak."""
     ideal = choice.deployment.on(choice.deployment.cluster, _tier("limit"))
-    top = steady(ideal.service(), load.mean_prompt, load.mean_output, choice.batch, prefill=prefill)
-    return top.tokens_per_second[0] * choice.deployment.layout.replicas
+    return ideal.speed(load.mean, choice.batch, prefill) * choice.deployment.layout.replicas
 
 
 def _run(
@@ -241,7 +240,7 @@ def _bound(choice: Choice, load: Lengths, prefill: Prefill, decode: Step) -> tup
     """What most of the time goes into: prefilling, or what binds a decode step; in short, and at length."""
     if prefill == "elsewhere":
         return f"decode: {decode.bound}", binding(decode, "decode")
-    at = steady(choice.deployment.service(), load.mean_prompt, load.mean_output, choice.batch)
+    at = choice.deployment.pace(load.mean, choice.batch, prefill)
     step, whole = float(at.step[0]) / choice.batch, 1.0 / float(at.tokens_per_second[0])
     if whole < 2 * step:
         return f"decode: {decode.bound}", binding(decode, "decode")

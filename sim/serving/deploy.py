@@ -16,8 +16,9 @@ from mappings.parallel import read as read_layout
 from sim.arch import Cluster, Tier
 from sim.model import memory
 from sim.model.step import Step, Work
+from sim.serving.retimed import retimed
 from sim.serving.service import Array, Mixing, Service
-from sim.serving.steady import Lengths, Prefill, largest_within, steady
+from sim.serving.steady import Lengths, Pace, Prefill, largest_within, pace
 from sim.units import fmt
 
 _Key = tuple[str, bytes, bytes]  # the phase, the batches and the tokens of some steps
@@ -51,6 +52,7 @@ class Deployment:
     host: float = 0.0
     reserve: float = RESERVE
     _works: dict[_Key, Work] = field(default_factory=dict, repr=False, compare=False)
+    _was: Deployment | None = field(default=None, repr=False, compare=False)  # before the hardware was nudged
     _steps: dict[tuple[bytes | str, ...], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -86,13 +88,23 @@ class Deployment:
             self._works[key] = Work.of(program, layout, **sizes)
         timed = (*key, flying.tobytes())
         if timed not in self._steps:
-            self._steps[timed] = self._works[key].on(self.cluster, self.tier, self.host, flying)
+            self._steps[timed] = self._timed(timed, self._works[key], flying)
         return self._steps[timed]
+
+    def _timed(self, key: tuple[bytes | str, ...], work: Work, flying: Array) -> Step:
+        """The work timed here, with the seconds known from before the hardware was nudged."""
+        if self._was is not None and (known := self._was._steps.get(key)):
+            return retimed(known, self._was.tier, self.cluster, self.tier, self.host)
+        return work.on(self.cluster, self.tier, self.host, flying)
 
     def on(self, cluster: Cluster, tier: Tier | None = None, usd_per_hour: float | None = None) -> Deployment:
         """The same deployment on changed hardware; what was counted is kept, since counts know no device."""
         price = self.usd_per_hour if usd_per_hour is None else usd_per_hour
-        return replace(self, cluster=cluster, tier=tier or self.tier, usd_per_hour=price)
+        return replace(self, cluster=cluster, tier=tier or self.tier, usd_per_hour=price, _was=None)
+
+    def nudged(self, cluster: Cluster, tier: Tier | None = None) -> Deployment:
+        """The same on hardware of which little has changed: the seconds of tasks elsewhere are kept as well."""
+        return replace(self.on(cluster, tier), _was=self)
 
     def free(self) -> dict[str, float]:
         """Bytes left for state on one device of each pool; refuses a layout whose weights do not fit."""
@@ -132,8 +144,8 @@ class Deployment:
             return np.broadcast_to(value, np.shape(like))
 
         return Service(
-            decode=lambda b, c: shaped(self.decoding(b, c).period, b),
-            prefill=lambda b, p: shaped(filled(self.prefilling(b, p)), b),
+            decode=self.decode_seconds,
+            prefill=self.prefill_seconds,
             decode_joules=lambda b, c: shaped(self.decoding(b, c).joules, b),
             prefill_joules=lambda b, p: shaped(filled_joules(self.prefilling(b, p)), b),
             state=state,
@@ -141,6 +153,22 @@ class Deployment:
             usd_per_hour=self.usd_per_hour / self.layout.replicas,
             mixing=self._mixing() if len(self.layout.places) == 1 and self.layout.stages == 1 else None,
         )
+
+    def decode_seconds(self, batch: Array, context: Array) -> Array:
+        """Seconds of one decode iteration of a replica with ``batch`` requests in flight at ``context`` tokens each."""
+        return np.broadcast_to(self.decoding(batch, context).period, np.shape(batch))
+
+    def prefill_seconds(self, batch: Array, prompt: Array) -> Array:
+        """Seconds to prefill ``batch`` prompts of ``prompt`` tokens together, on one replica."""
+        return np.broadcast_to(filled(self.prefilling(batch, prompt)), np.shape(batch))
+
+    def pace(self, load: Lengths, batch: int, prefill: Prefill) -> Pace:
+        """The steady state of a replica with ``batch`` requests in flight."""
+        return pace(self.decode_seconds, self.prefill_seconds, load, batch, prefill=prefill)
+
+    def speed(self, load: Lengths, batch: int, prefill: Prefill) -> Any:
+        """Tokens a second of a replica in steady state."""
+        return self.pace(load, batch, prefill).tokens_per_second[0]
 
     def _mixing(self) -> Mixing:
         """The parts of an iteration over prompts and decoding requests, on one pool and one stage."""
@@ -227,8 +255,7 @@ def _serving(
             f"{option.model.name} on {option.cluster.name} ({option.layout.name}): batch {batch} does not fit;"
             f" at most {most * copies} requests of {load.mean_context:.0f} tokens do"
         )
-    rate = float(steady(service, *args, at, prefill=prefill).tokens_per_second[0])
-    return Choice(option, at, rate * copies)
+    return Choice(option, at, float(option.speed(load.mean, at, prefill)) * copies)
 
 
 def idle(deployment: Deployment) -> int:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf, log
 
-from einsum import Infeasible
 from sim.serving.deploy import Choice, Deployment
-from sim.serving.steady import Lengths, Prefill, largest_within, steady
+from sim.serving.steady import Lengths, Prefill, largest_batch
 
 NUDGE = 1.1  # each parameter is raised by a tenth
 
@@ -31,30 +30,26 @@ class Sensitivity:
 
 
 def sensitivities(choice: Choice, load: Lengths, prefill: Prefill, *, fixed: bool) -> tuple[Sensitivity, ...]:
-    """Elasticities at the chosen layout, largest first; the batch follows memory unless it was ``fixed``."""
-    speed, per_dollar = _rates(choice.deployment, load, prefill, choice.batch)
+    """Elasticities at the chosen layout, largest first; the batch follows memory unless it was ``fixed``.
+
+    No parameter is a price: tokens per dollar change as tokens a second do.
+    """
+    mean = load.mean
+    before = choice.deployment.speed(mean, choice.batch, prefill)
+    holds = _holds(choice.deployment)
     found = []
     for name, changed in _nudged(choice.deployment):
-        try:
-            batch = choice.batch if fixed or "capacity" not in name else _batch(changed, choice, load)
-            faster, cheaper = _rates(changed, load, prefill, batch)
-            found.append(Sensitivity(name, faster / speed - 1, cheaper / per_dollar - 1))
-        except Infeasible:
-            continue
+        batch = _batch(changed, choice, mean) if name in holds and not fixed else choice.batch
+        same = name in holds and batch == choice.batch  # what a memory could hold besides makes nothing faster
+        change = 0.0 if same else float(changed.speed(mean, batch, prefill) / before) - 1
+        found.append(Sensitivity(name, change, change))
     return tuple(sorted(found, key=lambda s: -abs(s.elasticity)))
 
 
-def _batch(changed: Deployment, choice: Choice, load: Lengths) -> int:
+def _batch(changed: Deployment, choice: Choice, mean: Lengths) -> int:
     """The batch grown as much as memory now holds more of it (a limit on latency keeps its share of what fitted)."""
-    most = largest_within(changed.service(), load.mean_prompt, load.mean_output)
-    before = largest_within(choice.deployment.service(), load.mean_prompt, load.mean_output)
+    most, before = (largest_batch(d.service(), mean.prompt, mean.output) for d in (changed, choice.deployment))
     return max(1, round(choice.batch * most / before))
-
-
-def _rates(deployment: Deployment, load: Lengths, prefill: Prefill, batch: int) -> tuple[float, float]:
-    """Tokens a second and tokens per dollar in steady state."""
-    at = steady(deployment.service(), load.mean_prompt, load.mean_output, batch, prefill=prefill)
-    return float(at.tokens_per_second[0]), float(at.tokens_per_dollar[0])
 
 
 def _nudged(deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
@@ -63,10 +58,16 @@ def _nudged(deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
     for path in _paths(deployment):
         value = cluster.get(path)
         if 0 < value < inf:  # what a file leaves out cannot be nudged
-            yield path, deployment.on(cluster.with_(path, value * NUDGE))
+            yield path, deployment.nudged(cluster.with_(path, value * NUDGE))
     tier = deployment.tier
     if tier.launch:
-        yield "kernel launch", deployment.on(cluster, replace(tier, launch=tier.launch * NUDGE))
+        yield "kernel launch", deployment.nudged(cluster, replace(tier, launch=tier.launch * NUDGE))
+
+
+def _holds(deployment: Deployment) -> frozenset[str]:
+    """Dotted paths of the capacities that decide how many requests fit."""
+    pools = (deployment.cluster.pool(place.pool) for place in deployment.layout.places)
+    return frozenset(f"{pool.name}.{pool.device.memory.name}.capacity" for pool in pools)
 
 
 def _dtypes(deployment: Deployment) -> dict[str, dict[str, None]]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from einsum.errors import Infeasible, WeirError, hint
-from sim.serving.service import Array, Service
+from sim.serving.service import Array, Curve, Service
 from sim.units import fmt
 
 Prefill = Literal[
@@ -51,6 +51,11 @@ class Lengths:
     def mean_context(self) -> float:
         """Context of a decode step: a request is in flight in proportion to the tokens it generates."""
         return float(np.average(self.prompt + self.output / 2, weights=self.weight * self.output))
+
+    @property
+    def mean(self) -> Lengths:
+        """Requests that all have the mean lengths."""
+        return lengths(self.mean_prompt, self.mean_output)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,26 +134,57 @@ def steady(
 ) -> Steady:
     """The steady state at each ``batch``; requests that finish together are prefilled together, within the budget."""
     load = lengths(prompt, output, weight)
+    at = pace(service.decode, service.prefill, load, batch, prefill=prefill, token_budget=token_budget)
+    b, together, step, filling = at.batch, at.together, at.step, at.filling
+    joules = service.decode_joules(b, np.full_like(b, load.mean_context)) / b
+    if prefill == "here":
+        joules = joules + _over_prompts(service.prefill_joules, together, load) / together / load.mean_output
+    others = b / together - at.turns
+    between = others * filling / (load.mean_output - 1) if load.mean_output > 1 else np.zeros_like(b)
+    tpot = step + between
+    rate = at.tokens_per_second
+    with np.errstate(divide="ignore"):
+        per_dollar = rate * 3600 / service.usd_per_hour
+    ttft = at.turns * filling + step
+    return Steady(b, together, step, tpot, ttft, load.mean_output * at.each, rate, joules, 1e6 / per_dollar, per_dollar)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pace:
+    """The seconds that a steady state goes through, each an array over ``batch``."""
+
+    batch: Array
+    together: Array  # prompts of one prefill iteration
+    turns: Array  # prefills in a row
+    step: Array  # seconds of a decode iteration
+    filling: Array  # seconds of a prefill
+    each: Array  # seconds for a token of every request, prefills in between included
+
+    @property
+    def tokens_per_second(self) -> Array:
+        """Output tokens a second."""
+        with np.errstate(divide="ignore"):
+            rate: Array = self.batch / self.each
+        return rate
+
+
+def pace(
+    decode: Curve, prefilling: Curve, load: Lengths, batch: ArrayLike, *, prefill: Prefill = "here",
+    token_budget: int = TOKEN_BUDGET,
+) -> Pace:  # fmt: skip
+    """The pace of the steady state at each ``batch``, from the seconds of its iterations alone.
+
+    Raises :class:`WeirError` for a batch below 1 or an unknown ``prefill``.
+    """
     check_choice("prefill", prefill, ("here", "elsewhere"))
     b = np.atleast_1d(np.asarray(batch, float))
     if not np.isfinite(b).all() or (b < 1).any():
         raise WeirError(f"batch must be at least 1; got {b[:3]}")
-    context = np.full_like(b, load.mean_context)
-    step, joules = service.decode(b, context), service.decode_joules(b, context) / b
+    step = decode(b, np.full_like(b, load.mean_context))
     together, turns = _cohorts(b / load.mean_output, max(1, token_budget // load.mean_prompt))
-    filling = np.zeros_like(b)
-    if prefill == "here":
-        filling = _over_prompts(service.prefill, together, load)
-        joules = joules + _over_prompts(service.prefill_joules, together, load) / together / load.mean_output
+    filling = _over_prompts(prefilling, together, load) if prefill == "here" else np.zeros_like(b)
     groups = b / together  # prefills in a request's life: those of its own cohort before its first token, then others'
-    between = (groups - turns) * filling / (load.mean_output - 1) if load.mean_output > 1 else np.zeros_like(b)
-    tpot = step + between
-    each = step + groups * filling / load.mean_output
-    with np.errstate(divide="ignore"):
-        rate = b / each
-        per_dollar = rate * 3600 / service.usd_per_hour
-    ttft = turns * filling + step
-    return Steady(b, together, step, tpot, ttft, load.mean_output * each, rate, joules, 1e6 / per_dollar, per_dollar)
+    return Pace(b, together, turns, step, filling, step + groups * filling / load.mean_output)
 
 
 def largest_within(
