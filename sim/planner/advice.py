@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from sim.planner.answers import Laid, Piped
+from sim.planner.iteration import Iteration
 from sim.planner.packing import pack
 from sim.planner.pipeline import timed
 from sim.planner.policy import Policy
@@ -67,6 +68,32 @@ def _step(found: Training) -> Gains:
     for name, one in (("speed of all kernels", replace(problem, tasks=quicker)),
                       ("link to the host", replace(problem, tiers=wider))):  # fmt: skip
         yield name, found.seconds / laid_out(one, found.steps).value - 1
+
+
+def iterated(found: Iteration) -> Iterator[str]:
+    """The largest term of an iteration; then quicker memory, products and links, divided and ordered as it is."""
+    yield f"{found.bound}: {dict(found.terms)[found.bound] / found.seconds:.0%} of an iteration, the largest term"
+    yield from _said(_rates(found), "tokens/s in this layout")
+
+
+def _rates(found: Iteration) -> Gains:
+    own = found.setting.cluster
+    for path in _paths(found):
+        quicker = replace(found.setting, cluster=own.with_(path, own.get(path) * NUDGE))
+        yield path, found.seconds / Iteration(quicker).seconds - 1
+
+
+def _paths(found: Iteration) -> Iterator[str]:
+    """Dotted paths of the rates that an iteration uses."""
+    s = found.setting
+    [pool] = s.cluster.pools
+    device, link = pool.device, pool.device.link("node")
+    yield f"{pool.name}.{device.memory.name}.bandwidth"
+    yield f"{pool.name}.{device.runs_as('mac', 'bf16')[1]}.device_rate.mac.bf16"
+    if link is not None and s.cluster.devices > 1:
+        yield f"{pool.name}.{link.name}.bandwidth"
+    if s.cluster.devices > pool.node_size:
+        yield "network.bandwidth"
 
 
 def laid(found: Laid) -> Iterator[str]:
