@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,11 +57,17 @@ def explained(result: Any, figure: str, *, slight: float, depth: int, changed: t
 
 
 def _together(terms: Iterable[Term]) -> dict[str, Term]:
-    """Numbers by name, the influences of those that are called alike (of one product in two passes) added up."""
-    found: dict[str, Term] = {}
+    """Numbers by name; of those called alike (as of one product in two passes) equal ones are one, others numbered."""
+    equal: dict[tuple[str, float], Term] = {}
     for term in terms:
-        more = found[term.name].influence if term.name in found else 0.0
-        found[term.name] = replace(term, influence=term.influence + more)
+        known = equal.get((term.name, term.value))
+        equal[term.name, term.value] = replace(known, influence=known.influence + term.influence) if known else term
+    found: dict[str, Term] = {}
+    used = Counter[str]()
+    for term in equal.values():
+        used[term.name] += 1
+        name = f"{term.name} #{used[term.name]}" if used[term.name] > 1 else term.name
+        found[name] = replace(term, name=name)
     return found
 
 

@@ -48,3 +48,12 @@ def test_a_tenth_more_gives_what_the_influence_says(made: Iteration) -> None:
     assert names.keys() <= lines.keys()
     for path, name in names.items():
         assert lines[path] == pytest.approx(100 * (1 / (1 - rests[name] / 11) - 1), rel=0.02, abs=0.051)
+
+
+def test_numbers_called_alike_are_told_apart() -> None:
+    """Keys are summed over a head's width for scores, and over positions for the gradients of queries."""
+    made = sim.training_step("gpt2-xl", "1xa100", batch=1, sequence=512)
+    rests = explained(made, "seconds", slight=0.0, depth=1).rests
+    assert len({term.name for term in rests}) == len(rests)
+    depths = {term.value for term in rests if term.name.startswith("depth of the product with K ")}
+    assert depths == {64, 512}
