@@ -14,8 +14,8 @@ from sim.cli.ask import tokens
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.text import Sheet, folded, show
-from sim.planner.advice import iterated
 from sim.planner.iteration import Iteration, training_step
+from sim.planner.quicker import iterated
 from sim.units import fmt
 
 PASSES = 200_000  # of one schedule: some seconds

@@ -6,30 +6,24 @@ whose linear programme is solved again for the same block.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
 from typing import Any
 
 from sim.planner.answers import Laid, Piped
-from sim.planner.iteration import Iteration
 from sim.planner.packing import pack
 from sim.planner.pipeline import timed
 from sim.planner.policy import Policy
+from sim.planner.quicker import Gains, said
 from sim.planner.ranges import Placed, flow, limiting
 from sim.planner.shape import UNITS
 from sim.planner.timeline import timed as laid_out
 from sim.planner.training import Training
-from sim.serving.advice import helps
-from sim.serving.sensitivity import NUDGE, Sensitivity
+from sim.serving.sensitivity import NUDGE
 from sim.units import fmt
 
 NAMED = 3  # buffers or nodes that are named
-Gains = Iterable[tuple[str, float]]
-
-
-def _said(gains: Gains, what: str) -> Iterator[str]:
-    return helps((Sensitivity(name, gain, gain) for name, gain in gains), what)
 
 
 def offloaded(found: Policy) -> Iterator[str]:
@@ -40,7 +34,7 @@ def offloaded(found: Policy) -> Iterator[str]:
         f"{stage} takes {spent / found.block_seconds:.0%} of a block; the slowest in it is {name},"
         f" {fmt(seconds, 's')} of the {fmt(found.stages[stage], 's')} of a run"
     )
-    yield from _said(_hardware(found), "tokens/s at this block")
+    yield from said(_hardware(found), "tokens/s at this block")
 
 
 def _hardware(found: Policy) -> Gains:
@@ -58,7 +52,7 @@ def trained(found: Training) -> Iterator[str]:
     """Whether a step computes or waits for copies; then quicker kernels and a quicker link."""
     wait = found.stalled / found.seconds
     yield f"{1 - wait:.0%} of a step is computing, {wait:.0%} waiting for copies between device and host"
-    yield from _said(_step(found), "tokens/s with this plan")
+    yield from said(_step(found), "tokens/s with this plan")
 
 
 def _step(found: Training) -> Gains:
@@ -68,32 +62,6 @@ def _step(found: Training) -> Gains:
     for name, one in (("speed of all kernels", replace(problem, tasks=quicker)),
                       ("link to the host", replace(problem, tiers=wider))):  # fmt: skip
         yield name, found.seconds / laid_out(one, found.steps).value - 1
-
-
-def iterated(found: Iteration) -> Iterator[str]:
-    """The largest term of an iteration; then quicker memory, products and links, divided and ordered as it is."""
-    yield f"{found.bound}: {dict(found.terms)[found.bound] / found.seconds:.0%} of an iteration, the largest term"
-    yield from _said(_rates(found), "tokens/s in this layout")
-
-
-def _rates(found: Iteration) -> Gains:
-    own = found.setting.cluster
-    for path in _paths(found):
-        quicker = replace(found.setting, cluster=own.with_(path, own.get(path) * NUDGE))
-        yield path, found.seconds / Iteration(quicker).seconds - 1
-
-
-def _paths(found: Iteration) -> Iterator[str]:
-    """Dotted paths of the rates that an iteration uses."""
-    s = found.setting
-    [pool] = s.cluster.pools
-    device, link = pool.device, pool.device.link("node")
-    yield f"{pool.name}.{device.memory.name}.bandwidth"
-    yield f"{pool.name}.{device.runs_as('mac', 'bf16')[1]}.device_rate.mac.bf16"
-    if link is not None and s.cluster.devices > 1:
-        yield f"{pool.name}.{link.name}.bandwidth"
-    if s.cluster.devices > pool.node_size:
-        yield "network.bandwidth"
 
 
 def laid(found: Laid) -> Iterator[str]:
@@ -120,7 +88,7 @@ def piped(one: Piped) -> Iterator[str]:
         f"{one.name}: device {first} is busiest, at work {busy[first] / found.seconds:.0%} of the time; all together"
         f" wait {found.idle:.0%}"
     )
-    yield from _said(_passes(one, first), "microbatches/s in this order")
+    yield from said(_passes(one, first), "microbatches/s in this order")
 
 
 def _passes(one: Piped, device: int) -> Gains:
@@ -139,7 +107,7 @@ def ranged(found: Placed) -> Iterator[str]:
     full = limiting(found.network, found.ranges)
     names = ", ".join(list(full)[:NAMED]) + (f" and {len(full) - NAMED} more" if len(full) > NAMED else "")
     yield f"full on every way of a token: {names}"
-    yield from _said(_nodes(found, full), "tokens/s with these ranges")
+    yield from said(_nodes(found, full), "tokens/s with these ranges")
 
 
 def _nodes(found: Placed, full: dict[str, float]) -> Gains:

@@ -10,7 +10,6 @@ import pytest
 import sim
 from sim.arch.prices import prices
 from sim.explain.figures import explained
-from sim.planner.advice import iterated
 from sim.planner.iteration import Iteration
 
 TIMES = re.compile(r"(?:(\d+) x )?(forward|backward) pass of chunk (\d+)")
@@ -38,16 +37,6 @@ def test_money_follows_prices_and_tokens(made: Iteration) -> None:
     found = explained(priced, "usd_per_million_tokens", slight=0.0, depth=9)
     assert found.value == priced.usd == pytest.approx(32 * 2 / 3600 * made.seconds / (32 * 512) * 1e6)
     assert {term.name: term.influence for term in found.rests}["price of a100_sxm_80gb"] == pytest.approx(1)
-
-
-def test_a_tenth_more_gives_what_the_influence_says(made: Iteration) -> None:
-    """What is divided by a bandwidth is a share of the seconds, its influence; a tenth more takes an eleventh of it."""
-    rests = {term.name: -term.influence for term in explained(made, "seconds", slight=0.0, depth=1).rests}
-    lines = {line.split()[1]: float(line.split("-> +")[1].split("%")[0]) for line in list(iterated(made))[1:]}
-    names = {"network.bandwidth": "network.bandwidth", "model.hbm.bandwidth": "a100_sxm_80gb hbm.bandwidth"}
-    assert names.keys() <= lines.keys()
-    for path, name in names.items():
-        assert lines[path] == pytest.approx(100 * (1 / (1 - rests[name] / 11) - 1), rel=0.02, abs=0.051)
 
 
 def test_numbers_called_alike_are_told_apart() -> None:
