@@ -117,11 +117,7 @@ def train(
     from sim.cli import trained
     from sim.cli.data import Form
 
-    asked = trained.Asked(
-        model, on, batch, microbatch, sequence, tp, pp, interleave, recompute, sequence_parallel,
-        distributed_optimiser, kernels, tier, tuple(settings or ()), book, tuple(price or ()),
-    )  # fmt: skip
-    trained.train(asked, Form.of(json, csv))
+    trained.train(trained.Asked.of(given()), Form.of(json, csv))
 
 
 def ranges(

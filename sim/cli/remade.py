@@ -19,8 +19,8 @@ def remade(command: str, given: Given) -> Remade:
     return COMMANDS[command](given)
 
 
-def _set(given: Given) -> tuple[str, ...]:
-    return tuple(ask.pairs(given.get("setting") or (), "--set", "PATH=VALUE, as in network.latency=5us"))
+def _set(given: Given, name: str = "setting") -> tuple[str, ...]:
+    return tuple(ask.pairs(given.get(name) or (), "--set", "PATH=VALUE, as in network.latency=5us"))
 
 
 def _estimate(given: Given) -> Remade:
@@ -91,6 +91,12 @@ def _ranges(given: Given) -> Remade:
     return layered.answered(layered.Asked.of(given)), ()
 
 
+def _train(given: Given) -> Remade:
+    from sim.cli import trained
+
+    return trained.answered(trained.Asked.of(given)), _set(given, "settings")
+
+
 def row(given: Given, cells: Mapping[str, Any]) -> Remade:
     """What a sweep answers at the point of one of its rows."""
     from sim.cli import sweeps
@@ -102,5 +108,5 @@ def row(given: Given, cells: Mapping[str, Any]) -> Remade:
 
 COMMANDS: dict[str, Callable[[Given], Remade]] = {
     "estimate": _estimate, "compare": _compare, "map": _map, "spgemm": _spgemm, "offload": _offload, "rent": _rent,
-    "cache": _cache, "plan": _plan, "pipeline": _pipeline, "ranges": _ranges,
+    "cache": _cache, "plan": _plan, "pipeline": _pipeline, "ranges": _ranges, "train": _train,
 }  # fmt: skip

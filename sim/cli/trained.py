@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from einsum.errors import WeirError
 from sim.arch import Cluster
@@ -12,8 +13,9 @@ from sim.cli import ask
 from sim.cli.ask import tokens
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.planner.iteration import Iteration, training_step
+from sim.planner.quicker import iterated
 from sim.units import fmt
 
 PASSES = 200_000  # of one schedule: some seconds
@@ -45,9 +47,26 @@ class Asked:
     book: str | None
     price: tuple[str, ...]
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Asked:
+        """The question that a command's arguments, by name, put."""
+        own = {**given, **{name: tuple(given[name] or ()) for name in ("settings", "price")}}
+        return cls(**{name: own[name] for name in cls.__slots__})
+
 
 def train(asked: Asked, form: Form) -> None:
-    """Print the seconds of an iteration by term, what of the peak is used, memory and money."""
+    """Print the seconds of an iteration by term, what of the peak is used, memory and money; what would help."""
+    made = answered(asked)
+    with patience(f"timing {made.setting.spec.name}"):
+        figures, advice = made.summary(), list(iterated(made))
+    if form is Form.TEXT:
+        show(*_text(made, advice))
+    else:
+        emit(form, {"schema": "weir.train/1", **figures, "helps": advice}, made.rows)
+
+
+def answered(asked: Asked) -> Iteration:
+    """The iteration asked for, with its prices; :class:`WeirError` for one of too many passes."""
     made = _iteration(asked)
     s = made.setting
     if 2 * s.stages * s.chunks * s.microbatches > PASSES:
@@ -55,14 +74,7 @@ def train(asked: Asked, form: Form) -> None:
             f"{s.microbatches:,} microbatches through {s.stages * s.chunks} chunks: at most {PASSES // 2:,} together; "
             "fewer show the same but for the pipeline's ends"
         )
-    priced = _priced(asked, s.cluster)
-    usd = priced.usd_per_hour(s.cluster) / 3600 / made.tokens * 1e6 if priced else None
-    with patience(f"timing {s.spec.name}"):
-        figures = {"schema": "weir.train/1", **made.summary(), "usd_per_million_tokens": usd}
-    if form is Form.TEXT:
-        show(*_text(made, priced, usd))
-    else:
-        emit(form, figures, made.rows)
+    return replace(made, prices=_priced(asked, s.cluster))
 
 
 def _iteration(asked: Asked) -> Iteration:
@@ -88,12 +100,12 @@ def _priced(asked: Asked, where: Cluster) -> Prices | None:
         return None
 
 
-def _text(made: Iteration, priced: Prices | None, usd: float | None) -> Iterator[Sheet | str]:
+def _text(made: Iteration, advice: list[str]) -> Iterator[Sheet | str]:
     s = made.setting
     ways = [f"tensor {s.tensor}", f"pipeline {s.stages}", f"replicas {s.replicas}"]
     ways += [f"{s.chunks} chunks a stage"] if s.chunks > 1 else []
     ways += ["sequence parallel"] if s.spread else []
-    money = "" if usd is None else f", {usd:.4g} USD a million"
+    money = "" if made.usd is None else f", {made.usd:.4g} USD a million"
     yield (
         f"{s.spec.name} on {s.cluster.name}: {s.batch} sequences of {s.sequence:,} tokens in {s.microbatches} "
         f"microbatches of {s.microbatch}\n{', '.join(ways)}; recomputed: {s.recompute}; kernels: {s.kernels.name}\n"
@@ -104,22 +116,22 @@ def _text(made: Iteration, priced: Prices | None, usd: float | None) -> Iterator
         (name, fmt(seconds, "s"), f"{seconds / made.seconds:.1%}", SHARES.get(name, "")) for name, seconds in made.terms
     )
     yield Sheet("", ("the busiest device", "seconds", "share", "remark"), rows, right=(1, 2))
-    room = float(s.cluster.pools[0].device.memory.capacity)
-    cells = (*made.memory, ("together", made.bytes), ("there are", room))
+    yield "\n".join(folded(line) for line in advice)
+    cells = (*made.memory, ("together", made.bytes), ("there are", made.capacity))
     yield Sheet("", ("the fullest device", "bytes"), tuple((n, fmt(b, "B")) for n, b in cells), right=(1,),
-                notes=tuple(_notes(made, priced, room)))  # fmt: skip
+                notes=tuple(_notes(made)))  # fmt: skip
 
 
-def _notes(made: Iteration, priced: Prices | None, room: float) -> Iterator[str]:
+def _notes(made: Iteration) -> Iterator[str]:
     s = made.setting
-    if made.bytes > room:
-        yield f"does not fit: {fmt(made.bytes - room, 'B')} too much"
+    if made.reason:
+        yield made.reason
     yield f"network: {fmt(s.cluster.network.bandwidth, 'B/s')} a device; {s.cluster.source}"
     yield f"tier {s.tier}, no band tested; gradients are reduced after the last pass"
     yield "left out: logits and workspaces in memory; launches that a device waits for, and slower devices of a group"
     if made.unmatched:
         yield f"kernels named for other models' layers: {', '.join(made.unmatched)}"
-    if priced is not None:
-        yield priced.describe()
+    if made.prices is not None:
+        yield made.prices.describe()
     if s.spec.unverified:
         yield f"unverified: {s.spec.unverified}"

@@ -45,6 +45,10 @@ SHAPES: dict[str, Shape] = {
         products={"usd": {"usd_per_hour": 1, "seconds": 1}},
     ),
     "pipeline": Shape("schedules", ("schedule",), {"seconds": ("bound",)}),
+    "train": Shape(
+        sums={"seconds": ("terms",), "bytes": ("memory",)},
+        products={"tokens_per_second": {"batch": 1, "sequence": 1, "seconds": -1}},
+    ),
     "ranges": Shape(sums={"tokens_per_second": ("bound",)}),
     "sweep": Shape("data", (), {}, {"tokens_per_dollar": {"tokens_per_second": 1, "usd_per_hour": -1}}),
 }
@@ -173,7 +177,9 @@ def _changes(
         part for total, factors in shape.products.items() for part in _telling(_product(total, factors, first, second))
     ]
     shown = {part.name for part in (*sums, *products)}
-    others = tuple((n, unit(n), first[n], second[n]) for n in first if n in second and n not in shown)
+    within = tuple(f"{group}." for total, groups in shape.sums.items() if total in shown for group in groups)
+    left = [n for n in first if n in second and n not in shown and not n.startswith(within)]
+    others = tuple((n, unit(n), first[n], second[n]) for n in left)
     said = {name for name, _, _ in inputs}
     words = [
         (n, str(a[n]), str(b[n])) for n in a if isinstance(a[n], str) and n in b and a[n] != b[n] and n not in said

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from einsum.errors import WeirError, hint
-from sim.explain import mapped, placing, renting, rows, schedules, serving, sparse  # noqa: F401  each registers its results
+from sim.explain import iterations, mapped, placing, renting, rows, schedules, serving, sparse  # noqa: F401  each registers its results
 from sim.explain.opened import Opened, opened
 from sim.explain.scalars import Resolver
 from sim.explain.traced import Traced, leaf
@@ -49,10 +50,25 @@ def explained(result: Any, figure: str, *, slight: float, depth: int, changed: t
         root = resolver.at(one)
         whole = Unfolding(_names(made, resolver), depth, slight)
         parts.append(tuple(whole.unfold(root, name, known)))
-        rests = {term.name: term for term in whole.given()} | rests
+        rests = _together(whole.given()) | rests
     ranked = tuple(sorted(rests.values(), key=lambda term: -abs(term.influence)))
     closed = parts[1] if beside else ()
     return Explained(figure, resolver.at(value).value, parts[0], closed, ranked, beside.what if beside else "")
+
+
+def _together(terms: Iterable[Term]) -> dict[str, Term]:
+    """Numbers by name; of those called alike (as of one product in two passes) equal ones are one, others numbered."""
+    equal: dict[tuple[str, float], Term] = {}
+    for term in terms:
+        known = equal.get((term.name, term.value))
+        equal[term.name, term.value] = replace(known, influence=known.influence + term.influence) if known else term
+    found: dict[str, Term] = {}
+    used = Counter[str]()
+    for term in equal.values():
+        used[term.name] += 1
+        name = f"{term.name} #{used[term.name]}" if used[term.name] > 1 else term.name
+        found[name] = replace(term, name=name)
+    return found
 
 
 def _names(made: Opened, resolver: Resolver) -> dict[int, tuple[str, str]]:

@@ -107,22 +107,25 @@ def actions(found: Counts) -> Counts:
     return replace(found, actions=rows)
 
 
-def work(found: Work) -> Work:
-    """The tasks of a program, their amounts traced numbers: what the cascade and the layout come to."""
-    parts = tuple((part, tuple(map(_task, tasks))) for part, tasks in found.parts)
+def work(found: Work, of: str = "") -> Work:
+    """The tasks of a program, their amounts traced numbers: what the cascade and the layout come to.
+
+    ``of`` ends their names, where several programs make one figure.
+    """
+    parts = tuple((part, tuple(_task(task, of) for task in tasks)) for part, tasks in found.parts)
     return replace(found, parts=parts, passed=_count(found.passed, "bytes between stages", "B"))
 
 
-def _task(task: Task) -> Task:
+def _task(task: Task, of: str) -> Task:
     amount = {"kernel": "bytes of", "transfer": "bytes received of"}.get(task.kind, "bytes in")
-    ops = tuple((op, kind, _count(n, f"{op} {kind} of {task.name}", "op")) for op, kind, n in task.ops)
-    products = tuple(map(_product, task.products))
-    return replace(task, size=_count(task.size, f"{amount} {task.name}", "B"), ops=ops, products=products)
+    ops = tuple((op, kind, _count(n, f"{op} {kind} of {task.name}{of}", "op")) for op, kind, n in task.ops)
+    products = tuple(_product(one, of) for one in task.products)
+    return replace(task, size=_count(task.size, f"{amount} {task.name}{of}", "B"), ops=ops, products=products)
 
 
-def _product(one: Product) -> Product:
-    of = f"of the product with {one.kept}"
-    return replace(one, **{key: _count(getattr(one, key), f"{key} {of}", "") for key in AMOUNTS})
+def _product(one: Product, of: str) -> Product:
+    whose = f"of the product with {one.kept}{of}"
+    return replace(one, **{key: _count(getattr(one, key), f"{key} {whose}", "") for key in AMOUNTS})
 
 
 def _count(value: Any, name: str, unit: str) -> Any:

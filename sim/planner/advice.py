@@ -6,7 +6,7 @@ whose linear programme is solved again for the same block.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
 from typing import Any
@@ -15,20 +15,15 @@ from sim.planner.answers import Laid, Piped
 from sim.planner.packing import pack
 from sim.planner.pipeline import timed
 from sim.planner.policy import Policy
+from sim.planner.quicker import Gains, said
 from sim.planner.ranges import Placed, flow, limiting
 from sim.planner.shape import UNITS
 from sim.planner.timeline import timed as laid_out
 from sim.planner.training import Training
-from sim.serving.advice import helps
-from sim.serving.sensitivity import NUDGE, Sensitivity
+from sim.serving.sensitivity import NUDGE
 from sim.units import fmt
 
 NAMED = 3  # buffers or nodes that are named
-Gains = Iterable[tuple[str, float]]
-
-
-def _said(gains: Gains, what: str) -> Iterator[str]:
-    return helps((Sensitivity(name, gain, gain) for name, gain in gains), what)
 
 
 def offloaded(found: Policy) -> Iterator[str]:
@@ -39,7 +34,7 @@ def offloaded(found: Policy) -> Iterator[str]:
         f"{stage} takes {spent / found.block_seconds:.0%} of a block; the slowest in it is {name},"
         f" {fmt(seconds, 's')} of the {fmt(found.stages[stage], 's')} of a run"
     )
-    yield from _said(_hardware(found), "tokens/s at this block")
+    yield from said(_hardware(found), "tokens/s at this block")
 
 
 def _hardware(found: Policy) -> Gains:
@@ -57,7 +52,7 @@ def trained(found: Training) -> Iterator[str]:
     """Whether a step computes or waits for copies; then quicker kernels and a quicker link."""
     wait = found.stalled / found.seconds
     yield f"{1 - wait:.0%} of a step is computing, {wait:.0%} waiting for copies between device and host"
-    yield from _said(_step(found), "tokens/s with this plan")
+    yield from said(_step(found), "tokens/s with this plan")
 
 
 def _step(found: Training) -> Gains:
@@ -93,7 +88,7 @@ def piped(one: Piped) -> Iterator[str]:
         f"{one.name}: device {first} is busiest, at work {busy[first] / found.seconds:.0%} of the time; all together"
         f" wait {found.idle:.0%}"
     )
-    yield from _said(_passes(one, first), "microbatches/s in this order")
+    yield from said(_passes(one, first), "microbatches/s in this order")
 
 
 def _passes(one: Piped, device: int) -> Gains:
@@ -112,7 +107,7 @@ def ranged(found: Placed) -> Iterator[str]:
     full = limiting(found.network, found.ranges)
     names = ", ".join(list(full)[:NAMED]) + (f" and {len(full) - NAMED} more" if len(full) > NAMED else "")
     yield f"full on every way of a token: {names}"
-    yield from _said(_nodes(found, full), "tokens/s with these ranges")
+    yield from said(_nodes(found, full), "tokens/s with these ranges")
 
 
 def _nodes(found: Placed, full: dict[str, float]) -> Gains:

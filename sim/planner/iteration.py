@@ -13,13 +13,15 @@ from typing import Any
 
 from mappings.layout import Layout, Place
 from mappings.training import Kernels
-from sim.arch import Cluster, tier
+from sim.arch import Cluster
+from sim.arch.prices import Prices
 from sim.model.collectives import collective
-from sim.model.estimate import estimate, placed
+from sim.model.estimate import placed
 from sim.planner.flows import Stages, interleaved_chunks, one_f_one_b
 from sim.planner.parallel import Setting, fusion
 from sim.planner.parts import NOTHING, Part, Pass
 from sim.planner.pipeline import Schedule
+from sim.units import fmt
 from workloads.layers import embedding
 from workloads.pieces import Style, Types, typed
 from workloads.training import forward, loss, optimiser
@@ -31,9 +33,10 @@ STATE = 12.0  # bytes of the optimiser's: a master weight and two moments in fp3
 
 @dataclass(frozen=True)
 class Iteration:
-    """An iteration of a setting: what each stage does, the schedule of all, what comes after it."""
+    """An iteration of a setting: what each stage does, the schedule of all, what comes after it; what it costs."""
 
     setting: Setting
+    prices: Prices | None = None
 
     @cached_property
     def layer(self) -> Part:
@@ -72,20 +75,24 @@ class Iteration:
             return 0.0
         size = 2.0 * s.microbatch * s.sequence * s.spec.model
         [pool] = s.cluster.pools
-        sent = float(pool.link(s.cluster.devices).seconds(size / s.tensor))
+        sent: float = pool.link(s.cluster.devices).seconds(size / s.tensor)
         near = pool.link(s.tensor)
-        together = 0.0 if s.spread else float(collective("all-gather", size, s.tensor, near.bandwidth, near.latency)[0])
-        return sent + together
+        together: float = collective("all-gather", size, s.tensor, near.bandwidth, near.latency)[0]
+        return sent if s.spread else sent + together
+
+    @cached_property
+    def passes(self) -> Stages:
+        """Seconds of a microbatch's passes through each chunk, with those that its device waits while it sends."""
+        ahead, behind = (tuple(one[i].seconds + self.hop for one in self.parts) for i in (0, 1))
+        return Stages(ahead, behind)
 
     @cached_property
     def schedule(self) -> Schedule:
         """All passes: 1F1B, or interleaved."""
         s = self.setting
-        ahead, behind = (tuple(one[i].seconds + self.hop for one in self.parts) for i in (0, 1))
-        made = Stages(ahead, behind)  # a device waits while it sends
         if s.chunks == 1:
-            return one_f_one_b(made, s.microbatches)
-        return interleaved_chunks(made, s.microbatches, s.chunks)
+            return one_f_one_b(self.passes, s.microbatches)
+        return interleaved_chunks(self.passes, s.microbatches, s.chunks)
 
     @cached_property
     def weights(self) -> float:
@@ -95,18 +102,23 @@ class Iteration:
         tables = 1 if s.spec.tied or s.stages > 1 else 2
         return layer * s.layers / s.stages + s.spec.model * (tables * s.spec.vocabulary / s.tensor + s.spec.rows)
 
+    @cached_property
+    def gradients(self) -> float:
+        """Bytes of the gradients on the fullest device, added up in fp32."""
+        return self.weights * WHOLE
+
     def _reduced(self, kind: str, size: float, ways: int, span: int) -> float:
         """Seconds of a collective among devices that are ``span`` apart at most."""
         link = self.setting.cluster.pools[0].link(span)
-        return float(collective(kind, size, ways, link.bandwidth, link.latency)[0])
+        found: float = collective(kind, size, ways, link.bandwidth, link.latency)[0]
+        return found
 
     @cached_property
     def reduction(self) -> float:
         """Seconds to add up gradients over replicas, and those of a tied table over the first and the last stage."""
         s = self.setting
         span = s.tensor * s.replicas
-        size = self.weights * WHOLE
-        found = 0.0
+        size, found = self.gradients, 0.0
         if s.replicas > 1 and s.sharded:
             found = self._reduced("reduce-scatter", size, s.replicas, span)
             found += self._reduced("all-gather", size / 2, s.replicas, span)
@@ -125,7 +137,8 @@ class Iteration:
         cascade = optimiser(round(each), scaled=s.kernels.scaled)
         place = Place(s.cluster.pools[0].name, 1)
         made = Layout((place,), apart=("NRM", "GC", "M2", "W"))
-        return float(estimate(cascade, s.cluster, layout=made, tier=tier(s.tier)).seconds)
+        found: float = s.timed(cascade, made).seconds
+        return found
 
     @cached_property
     def seconds(self) -> float:
@@ -175,7 +188,7 @@ class Iteration:
 
     def _share(self, ops: float) -> float:
         device = self.setting.cluster.pools[0].device
-        return ops / (self.seconds * self.setting.cluster.devices * float(device.rate("mac", "bf16")))
+        return ops / (self.seconds * self.setting.cluster.devices * device.rate("mac", "bf16"))
 
     @property
     def mfu(self) -> float:
@@ -193,6 +206,24 @@ class Iteration:
         return self.setting.batch * self.setting.sequence / self.seconds
 
     @property
+    def usd(self) -> float | None:
+        """US dollars for a million tokens; None without prices."""
+        if self.prices is None:
+            return None
+        return self.prices.usd_per_hour(self.setting.cluster) / 3600 / self.tokens * 1e6
+
+    @property
+    def capacity(self) -> float:
+        """Bytes that a device's memory has."""
+        return self.setting.cluster.pools[0].device.memory.capacity
+
+    @property
+    def reason(self) -> str:
+        """Why it does not fit; empty where it does."""
+        over = float(self.bytes - self.capacity)
+        return f"does not fit: {fmt(over, 'B')} too much" if over > 0 else ""
+
+    @property
     def unmatched(self) -> tuple[str, ...]:
         """Names of the kernels that no line of the layer has."""
         s = self.setting
@@ -207,15 +238,15 @@ class Iteration:
     def summary(self) -> dict[str, Any]:
         """The figures, SI units."""
         s = self.setting
-        room = float(s.cluster.pools[0].device.memory.capacity)
         return {
             "model": s.spec.name, "parameters": Transformer(s.spec).parameters, "cluster": s.cluster.name,
             "sequence": s.sequence, "batch": s.batch, "microbatch": s.microbatch, "tensor": s.tensor,
             "stages": s.stages, "chunks": s.chunks, "replicas": s.replicas, "recompute": s.recompute,
             "sequence_parallel": s.spread, "kernels": s.kernels.name, "tier": s.tier,
             "seconds": self.seconds, "tokens_per_second": self.tokens, "mfu": self.mfu, "hfu": self.hfu,
-            "bound": self.bound, "terms": dict(self.terms), "bytes": self.bytes, "capacity": room,
-            "memory": dict(self.memory), "held": self.held,
+            "bound": self.bound, "terms": dict(self.terms), "bytes": self.bytes, "capacity": self.capacity,
+            "memory": dict(self.memory), "held": self.held, "usd_per_million_tokens": self.usd, "fits": not self.reason,
+            "reason": self.reason,
         }  # fmt: skip
 
     @property
@@ -231,8 +262,9 @@ class Iteration:
 
 
 def training_step(
-    model: str | Transformer, on: str | Cluster, *, batch: int, sequence: int, kernels: str | Kernels = "fused",
-    **how: Any,
+    model: str | Transformer, on: str | Cluster, *, batch: int, sequence: int, microbatch: int = 1, tensor: int = 1,
+    stages: int = 1, chunks: int = 1, recompute: str = "none", spread: bool = False, sharded: bool = False,
+    kernels: str | Kernels = "fused", tier: str = "physical",
 ) -> Iteration:  # fmt: skip
     """An iteration of a model, by name or as a Transformer, on a cluster: ``batch`` sequences of ``sequence`` tokens.
 
@@ -241,4 +273,5 @@ def training_step(
     """
     spec = (model if isinstance(model, Transformer) else from_config(model)).spec
     fused = kernels if isinstance(kernels, Kernels) else fusion(kernels)
-    return Iteration(Setting(spec, placed(on), sequence, batch, kernels=fused, **how))
+    ways = (microbatch, tensor, stages, chunks, recompute, spread, sharded)
+    return Iteration(Setting(spec, placed(on), sequence, batch, *ways, fused, tier))

@@ -8,12 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from einsum import WeirError, hint
+from einsum import Cascade, WeirError, hint
 from einsum.errors import raise_all
+from mappings.layout import Layout
 from mappings.training import Kernels
 from sim.arch import Cluster
 from sim.arch.components import Quantity
 from sim.arch.files import Table
+from sim.model.estimate import Estimate, estimate
 from workloads.spec import Experts, Spec
 
 RECOMPUTE = ("none", "selective", "full")
@@ -73,7 +75,13 @@ class Setting:
 
     def __post_init__(self) -> None:
         """Refuse what does not go round, every reason at once."""
+        raise_all(list(self._small()))
         raise_all([*self._known(), *self._uneven()])
+
+    def _small(self) -> Iterator[str]:
+        for name in ("sequence", "batch", "microbatch", "tensor", "stages", "chunks"):
+            if getattr(self, name) < 1:
+                yield f"{name} {getattr(self, name)}: at least 1"
 
     def _known(self) -> Iterator[str]:
         name = self.spec.name
@@ -108,6 +116,10 @@ class Setting:
     def replicas(self) -> int:
         """Copies of the model that share the batch."""
         return self.cluster.devices // (self.tensor * self.stages)
+
+    def timed(self, cascade: Cascade, layout: Layout) -> Estimate:
+        """A cascade on the cluster, kernel by kernel."""
+        return estimate(cascade, self.cluster, layout=layout, tier=self.tier)
 
     @property
     def slowed(self) -> float:

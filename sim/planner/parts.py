@@ -10,8 +10,6 @@ from einsum.counts import footprint, operations
 from mappings.kernels import divisions, kernels
 from mappings.layout import Layout
 from mappings.training import layout
-from sim.arch import tier
-from sim.model.estimate import estimate
 from sim.model.timing import Timed
 from sim.planner.parallel import Setting
 from sim.planner.skeleton import inside
@@ -33,7 +31,7 @@ class Pass:
     def of(cls, timed: list[Numbered], setting: Setting) -> Pass:
         """Tasks in order."""
         seconds = makespan(timed, setting.kernels.beside, setting.slowed)
-        terms = {term: sum(float(one.seconds) for _, name, one in timed if name == term) for term in TERMS}
+        terms = {term: sum(one.seconds for _, name, one in timed if name == term) for term in TERMS}
         sent = any(name == "collectives" for _, name, _ in timed)
         terms["collectives"] = seconds - sum(terms[t] for t in TERMS[:3]) if sent else 0.0  # what kernels wait for
         return cls(seconds, tuple(terms.items()))
@@ -57,7 +55,7 @@ def makespan(timed: list[Numbered], beside: bool, slowed: float = 0.0) -> float:
     kernel = link = 0.0
     for number, _, one in issued(timed) if beside else timed:
         ready = max((ends.get(before, 0.0) for before in one.task.after), default=0.0)
-        seconds = float(one.seconds)
+        seconds = one.seconds
         if beside and one.task.kind != "kernel":
             ends[number] = link = max(link, ready) + seconds
             continue
@@ -128,8 +126,7 @@ class Part:
     @cached_property
     def timed(self) -> tuple[list[Numbered], list[Numbered]]:
         """The tasks of the forward and of the backward pass."""
-        found = estimate(self.step, self.setting.cluster, layout=self.layout, tier=tier(self.setting.tier))
-        [(_, rows)] = found.step.rows
+        [(_, rows)] = self.setting.timed(self.step, self.layout).step.rows
         tasks = [(n, _term(self.step, one), one) for n, one in enumerate(rows)]
         first = next(n for n, _, one in tasks if self.turn in one.task.einsums)
         while tasks[first - 1][2].task.kind != "kernel":  # what travels to the first kernel goes with it

@@ -27,8 +27,9 @@ def calls(
 ) -> pd.DataFrame:  # fmt: skip
     """One row a point: the axes' values, then what the function answers; ``fits`` is False where it cannot.
 
-    All are priced from one book that has the ``devices`` (those of all clusters unless given). Where the condition
-    ``only`` does not hold, the function is not called and there is no row.
+    An answer may say itself that it does not fit, and its ``reason``. All are priced from one book that has the
+    ``devices`` (those of all clusters unless given). Where the condition ``only`` does not hold, the function is not
+    called and there is no row.
     """
     import pandas as pd
 
@@ -78,7 +79,7 @@ def _row(function: Callable[..., Any], point: dict[str, Any], priced: tuple[Devi
         answer = _figures(answered(function, point, priced))
     except WeirError as reason:  # a point that cannot be is a row; that none can be, the sweep finds out
         return given | {"fits": False, "reason": str(reason), REFUSED: not isinstance(reason, Infeasible)}
-    return given | {k: v for k, v in answer.items() if given.get(k) is None} | {"fits": True}
+    return given | {"fits": True} | {k: v for k, v in answer.items() if given.get(k) is None}
 
 
 def answered(function: Callable[..., Any], point: dict[str, Any], priced: tuple[Device, ...]) -> Any:

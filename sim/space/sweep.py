@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 BLOCK = 1 << 14  # points of steps worked on, and kept, at once
 SHOWN = 20  # values of an axis, and products of a sweep, that a store notes
 UNITS = {
+    "sequence": "tokens", "capacity": "B",
     "context": "tokens", "prompt": "tokens", "output": "tokens", "batch": "requests", "host": "s", "seconds": "s",
     "tokens_per_second": "tokens/s", "joules_per_token": "J/token", "joules": "J", "usd_per_hour": "USD/h",
     "usd_per_million_tokens": "USD/Mtoken", "tokens_per_dollar": "tokens/USD", "limit_seconds": "s",
     "limit_tokens_per_second": "tokens/s", "operations_per_device": "op", "bytes_per_device": "B",
 }  # fmt: skip
+GROUPS = {"ttft": "s", "tpot": "s", "e2e": "s", "terms": "s", "memory": "B"}  # as of ttft_p95
 ENDINGS = {"joules": "J", "bytes": "B", "mm2": "mm^2"}  # as of dram_bytes
 
 
@@ -251,6 +253,4 @@ def _clusters(given: list[Axis]) -> Axis:
 def _unit(name: str) -> str | None:
     if dotted(name):
         return unit_of(name)
-    if name.startswith(("ttft_", "tpot_", "e2e_")):
-        return "s"
-    return UNITS.get(name) or ENDINGS.get(name.rpartition("_")[2])
+    return UNITS.get(name) or GROUPS.get(name.partition("_")[0]) or ENDINGS.get(name.rpartition("_")[2])

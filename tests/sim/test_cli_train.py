@@ -38,6 +38,39 @@ def test_as_json_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(float(row["seconds"]) for row in rows) == pytest.approx(found["seconds"])
 
 
+def test_what_would_help_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GPT.split(), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    largest, *gains = found["helps"]
+    share = found["terms"][found["bound"]] / found["seconds"]
+    assert largest == f"{found['bound']}: {share:.0%} of an iteration, the largest term"
+    assert gains[0].startswith("+10% model.tensor.device_rate.mac.bf16 -> +")
+    assert found["fits"]
+    assert main(GPT.split()) == 0
+    assert "\n".join(found["helps"]) in capsys.readouterr().out
+
+
+def test_results_are_made_again_compared_and_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / name for name in ("a.json", "b.json")]
+    for path, more in zip(files, ([], ["--interleave", "2", "--set", "network.bandwidth=400Gb/s"]), strict=True):
+        assert main([*GPT.split(), "--json", *more]) == 0
+        path.write_text(capsys.readouterr().out)
+    assert main(["reproduce", str(files[1])]) == 0
+    assert "bit for bit" in capsys.readouterr().out
+    assert main(["diff", *map(str, files), "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["differences"]
+    assert found["terms"][0]["name"] == "seconds"
+    parts = [part["change"] for part in found["terms"][1:8]]
+    assert sum(parts) == pytest.approx(found["terms"][0]["change"])
+    assert not [one["name"] for one in found["figures"] if one["name"].startswith("terms.")]
+    assert main(["explain", str(files[1]), "seconds"]) == 0
+    out = capsys.readouterr().out
+    assert "= passes of all microbatches + gradients added up over replicas + optimiser\n" in out
+    assert main(["explain", str(files[1]), "seconds", "--json"]) == 0
+    rests = json.loads(capsys.readouterr().out)["figures"][0]["rests"]
+    assert [one["source"] for one in rests if one["name"] == "network.bandwidth"] == ["set by you"]
+
+
 def test_numbers_of_the_cluster_are_set(capsys: pytest.CaptureFixture[str]) -> None:
     seconds = []
     for rate in ("400Gb/s", "100Gb/s"):

@@ -37,6 +37,11 @@ ASKED = {
     "graph": "plan graph.json --budget 20",
     "training": "plan llama-2-7b --on 8xa800 --sequence 64K --host 2TiB --strategy recompute",
     "pipeline": "pipeline --stages 4 --forward 11ms --backward 22ms --microbatches 8 --lag 1ms --schedule 1f1b",
+    "train": "train gpt2-xl --on 8xh100 --pp 2 --interleave 2 --batch 16 --sequence 512 --recompute selective",
+    "replicas": (
+        "train llama-3-8b --on 16xh100 --tp 4 --batch 8 --sequence 512 --sequence-parallel --distributed-optimiser"
+        " --kernels megatron_2022 --set network.bandwidth=200Gb/s"
+    ),
     "ranges": "ranges llama-2-7b --on 1xa100 --on 2xl4 --seconds 1",
     "step": "sweep gpt2-xl --on 1xh100 --axis batch=1,2,4 --axis context=100 --axis model.hbm.bandwidth=3TB/s",
     "prefill": "sweep gpt2-xl --on 1xh100 --axis batch=1,2 --axis prompt=100 --axis price.h100_sxm=2",

@@ -119,3 +119,25 @@ def test_from_the_front_door() -> None:
     assert table["share"].sum() == pytest.approx(1)
     with pytest.raises(WeirError, match="did you mean 'selective'"):
         sim.training_step("gpt2-xl", "8xa100", batch=16, sequence=1024, recompute="selectiv")
+
+
+def test_a_sweep_has_a_row_for_every_layout() -> None:
+    table = sim.sweep(
+        sim.training_step, model="llama-2-7b", on=["8xa100"], batch=8, sequence=2048, tensor=[1, 3, 8], stages=1
+    )
+    assert list(table["fits"]) == [False, False, True]
+    assert table["reason"][0].startswith("does not fit: ")  # 7e9 weights of 18 bytes
+    assert (
+        table["reason"][1] == "8 devices are no multiple of 3 (tensor) x 1 (stages)\n32 heads cannot be divided 3 ways"
+    )
+    alone = sim.training_step("llama-2-7b", "8xa100", batch=8, sequence=2048, tensor=8)
+    assert table["seconds"][2] == alone.seconds
+    units = table.attrs["units"]
+    assert [units[name] for name in ("terms_pipeline", "memory_activations", "capacity")] == ["s", "B", "B"]
+
+
+def test_a_sweep_names_an_unknown_axis_and_counts_below_one() -> None:
+    with pytest.raises(WeirError, match="takes no 'tensors'; did you mean 'tensor'"):
+        sim.sweep(sim.training_step, model="gpt2-xl", on=["8xa100"], batch=8, sequence=512, tensors=[1])
+    with pytest.raises(WeirError, match="tensor 0: at least 1"):
+        sim.training_step("gpt2-xl", "8xa100", batch=8, sequence=512, tensor=0)
