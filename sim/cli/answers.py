@@ -95,7 +95,7 @@ def text(answer: Answer) -> tuple[Sheet | str, ...]:
         f"  cost        {_figure(answer.tokens_per_dollar)} tokens/USD, {answer.usd_per_million_tokens:.3g}"
         f" USD/Mtoken, {answer.usd_per_hour:.2f} USD/h",
         f"  prices      {answer.prices.book or 'your own'}",
-        f"  energy      {fmt(s['joules_per_token'], 'J')} per token",
+        f"  energy      {_energy(answer)}",
         f"  batch       {answer.batch} requests in flight",
         f"  layout      {s['layout']}",
         f"  bound by    {answer.bound}",
@@ -160,7 +160,10 @@ def _decode_alone(answer: Answer) -> float:
 def _row(name: str, values: list[float]) -> tuple[str, ...]:
     cells = [name, _figure(values[0])]
     for value in values[1:]:
-        cells += [_figure(value), f"{value / values[0]:.2f} x" if values[0] else ""]
+        cells += [
+            _figure(value),
+            f"{value / values[0]:.2f} x" if values[0] and math.isfinite(value / values[0]) else "",
+        ]
     return tuple(cells)
 
 
@@ -169,6 +172,14 @@ def _figure(value: float) -> str:
     if not math.isfinite(value):
         return "-"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def _energy(answer: Answer) -> str:
+    """Joules of a token; which devices state no power, where it is unknown."""
+    if math.isfinite(answer.served.joules_per_token):
+        return f"{fmt(answer.served.joules_per_token, 'J')} per token"
+    unstated = dict.fromkeys(p.device.name for p in answer.cluster.pools if p.device.power is None)
+    return f"unknown: no power is stated of {', '.join(unstated)}"
 
 
 def _seconds(value: float) -> str:

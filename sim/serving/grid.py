@@ -11,6 +11,7 @@ import numpy as np
 
 from einsum.errors import WeirError
 from sim.serving.service import Array
+from sim.serving.steptable import measurable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def grid(cost: Callable[..., Array], *axes: Array, what: str) -> Grid:
     """The costs at all points of the axes, in one call of ``cost`` with as many flat arrays as there are axes."""
     mesh = np.meshgrid(*axes, indexing="ij")
     values = np.asarray(cost(*(one.ravel() for one in mesh)), dtype=float)
-    if values.shape != mesh[0].ravel().shape or not np.isfinite(values).all() or (values < 0).any():
+    if values.shape != mesh[0].ravel().shape or not measurable(values, what):
         raise WeirError(f"the service's {what} must give one finite value of at least 0 for each point")
     return Grid(tuple(tuple(axis.tolist()) for axis in axes), values.reshape(mesh[0].shape).tolist())
 

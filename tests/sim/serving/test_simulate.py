@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from einsum.errors import Infeasible, WeirError
 from sim.serving import Rules, Served, Service, Trace, constant, respecting, simulate, steady, trace
+from sim.serving.answer import serve
 from sim.serving.served import at_percentile
 
 Machine = Callable[..., Service]
@@ -263,3 +264,10 @@ def test_percentiles_are_numpys() -> None:
         values = rng.random(n)
         for q in (0, 5, 50, 95, 100):
             assert at_percentile(values, q) == pytest.approx(np.percentile(values, q))
+
+
+def test_joules_of_a_device_without_power_are_unknown() -> None:
+    answer = serve("llama-3-8b", "1xtpu_v5p", prompt=100, output=10, price={"tpu_v5p": 4.2}, sensitive=False)
+    assert answer.cluster.pools[0].device.power is None
+    assert answer.tokens_per_second > 0
+    assert np.isnan(answer.served.joules_per_token)
