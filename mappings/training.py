@@ -6,7 +6,7 @@ merged, as by libraries that keep several weights in one tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +55,17 @@ def layout(step: Cascade, kernels: Kernels, pool: str, ways: int, *, sequence: b
     return Layout((place,), apart=apart, joined=joined, anew=(turn,) if turn and sequence else ())
 
 
+def gradients(step: Cascade) -> Callable[[str], bool]:
+    """Whether a tensor of that name is a weight's gradient, or a numbered part of one: ``DW`` or ``DW_1``."""
+    weights = {t.name for t in step.tensors if t.kind == "weight"}
+
+    def own(name: str) -> bool:
+        whole, _, part = name[1:].rpartition("_")
+        return name[:1] == "D" and (name[1:] in weights or (part.isdigit() and whole in weights))
+
+    return own
+
+
 @dataclass(frozen=True)
 class _Cuts:
     """Where the kernels of a step begin."""
@@ -83,15 +94,18 @@ class _Cuts:
         return {e.output.tensor: e for e in self.step.einsums}
 
     @cached_property
+    def makes(self) -> Callable[[str], bool]:
+        """Whether a tensor is a weight's gradient, by its name."""
+        return gradients(self.step)
+
+    @cached_property
     def weights(self) -> frozenset[str]:
         """Names of weights."""
         return frozenset(t.name for t in self.step.tensors if t.kind == "weight")
 
     def gradient(self, einsum: Einsum) -> bool:
         """Whether an Einsum is a product that makes a weight's gradient, or a part of it."""
-        name = einsum.output.tensor[1:]
-        own = einsum.output.tensor[:1] == "D" and {name, name.rpartition("_")[0]} & self.weights
-        return einsum.matrix and bool(own)
+        return einsum.matrix and self.makes(einsum.output.tensor)
 
     def keeps(self, einsum: Einsum) -> bool:
         """Whether an Einsum adds to what is kept from microbatch to microbatch."""

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from einsum import Cascade, WeirError, hint
 from mappings.layout import Layout, Place
+from mappings.training import gradients
 from mappings.tree import Spatial
 from sim.arch import Cluster, tier
 from sim.model.estimate import Estimate, estimate
@@ -241,6 +242,6 @@ def _kernels(found: Estimate) -> float:
 
 def _making(found: Estimate, cascade: Cascade) -> float:
     """Seconds of an estimate's kernels that multiply for a weight's gradient."""
-    own = {t.name for t in cascade.tensors if t.kind == "weight"}
-    made = {e.name for e in cascade.einsums if e.contraction and any(e.output.tensor.startswith(f"D{w}") for w in own)}
+    makes = gradients(cascade)
+    made = {e.name for e in cascade.einsums if e.contraction and makes(e.output.tensor)}
     return sum(float(row.seconds) for row in found.rows if row.kind == "kernel" and made & set(row.name.split()))

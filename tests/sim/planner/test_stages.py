@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from einsum import WeirError
+from einsum import WeirError, parse
+from mappings.layout import Layout, Place
 from sim.arch import cluster
-from sim.planner.stages import SCHEDULES, Cut
+from sim.model.estimate import estimate
+from sim.planner.stages import SCHEDULES, Cut, _making
 from workloads.transformer import model
 
 MADE = Cut(model("gpt2-xl").spec, cluster("8xa100"), 1024)
@@ -96,3 +98,13 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(WeirError, match="12 microbatches are not a multiple of 8"):
         MADE.schedule("interleaved", 12)
     assert len(SCHEDULES) == 10
+
+
+def test_a_weights_gradient_is_known_by_its_whole_name() -> None:
+    """``DWAX`` is no part of the gradient of ``WA``; ``DWA_1`` is."""
+    lines = ["WA[d, e]: weight", *(f"{name}[d, e] = X[b, d] * G[b, e]" for name in ("DWA", "DWA_1", "DWAX"))]
+    cascade = parse("\n".join([*lines, "Z[b, e] = X[b, d] * WA[d, e]"]), b=512, d=512, e=512)
+    alone = Layout((Place("model", 1),), apart=("DWA", "DWA_1", "DWAX", "Z"))
+    found = estimate(cascade, "a100", layout=alone)
+    own = sum(float(row.seconds) for row in found.rows if row.name in ("DWA", "DWA_1"))
+    assert _making(found, cascade) == pytest.approx(own)
