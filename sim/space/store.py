@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 WAIT = 30.0  # seconds that another sweep may hold the file
 _BATCH = 500  # hashes asked for at once
-_TABLES = """
+# All at once: another sweep that opens the file meanwhile finds nothing, or all of it.
+_TABLES = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS blocks (
     key BLOB PRIMARY KEY, version TEXT NOT NULL, points INTEGER NOT NULL, answers BLOB NOT NULL
@@ -32,7 +35,9 @@ CREATE TABLE IF NOT EXISTS blocks (
 CREATE TABLE IF NOT EXISTS runs (
     key TEXT PRIMARY KEY, version TEXT NOT NULL, started TEXT NOT NULL, total INTEGER NOT NULL, spec TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
+INSERT OR IGNORE INTO meta VALUES ('schema', '{SCHEMA}');
+COMMIT;
+"""  # noqa: S608  the number is ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +133,22 @@ def _prepare(base: sqlite3.Connection, place: Path, create: bool) -> None:
                 " use that weir, or another file"
             )
     if create:
-        base.execute("PRAGMA journal_mode = WAL")
+        _journal(base)
         base.execute("PRAGMA synchronous = NORMAL")
         base.executescript(_TABLES)
-        with base:
-            base.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+
+
+def _journal(base: sqlite3.Connection) -> None:
+    """Write ahead; while another sweep does the same to a new file SQLite refuses at once, without waiting."""
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            base.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as busy:
+            if "locked" not in str(busy) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _said(error: sqlite3.Error, place: Path) -> str:

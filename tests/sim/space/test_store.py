@@ -244,6 +244,17 @@ def test_two_sweeps_share_one_store(tmp_path: Path) -> None:
         assert sum(store.versions().values()) == 60
 
 
+def test_many_may_make_one_store(tmp_path: Path) -> None:
+    def versions(place: Path) -> dict[str, int]:
+        with opened(place) as store:
+            return store.versions()
+
+    with ThreadPoolExecutor(4) as pool:
+        for n in range(50):
+            made = [pool.submit(versions, tmp_path / f"{n}.db") for _ in range(4)]
+            assert [one.result() for one in made] == [{}] * 4
+
+
 @pytest.mark.parametrize("how", ["cut", "flipped"])
 def test_a_damaged_journal_leaves_whole_answers(how: str, tmp_path: Path) -> None:
     """What a power cut, or a bit that fell over, leaves of the journal: every answer that is there is right."""
