@@ -2,7 +2,7 @@
 
 A comparison turned, a sign, an ``and``, a number, a condition, a statement left out; texts are left as they are, since
 most are messages of which tests hold a part. mutmut and cosmic-ray need a copy of the tree and a process started for
-each mutant, a hundred times the work here.
+each mutant; here each is forked from one that has loaded the libraries.
 
     python benchmarks/mutants.py                        every module below
     python benchmarks/mutants.py --each 40 units store  forty mutants of each of two

@@ -23,8 +23,8 @@ class Infeasible(WeirError):  # noqa: N818  a state of affairs, named as solvers
         self.miss = miss
 
 
-def hint(name: str, known: Iterable[str]) -> str:
-    """A tail for a message: the nearest known name, or the known names if there are few.
+def hint(name: str, known: Iterable[str], most: int = 12) -> str:
+    """A tail for a message: the nearest known name, or the known names if there are at most ``most``.
 
     >>> hint("mx", ["max", "sum"])
     "; did you mean 'max'?"
@@ -40,7 +40,7 @@ def hint(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [n for n in names if name and n.startswith(name)]
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(names)}" if 0 < len(names) <= 12 else ""
+    return f"; known: {', '.join(names)}" if 0 < len(names) <= most else ""
 
 
 def refuse_unknown(raw: Mapping[str, Any], known: Iterable[str], where: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 Everything public is here, loaded when first used: ``sim.device("h100")``, ``sim.cluster("2xh100_4xh20")``,
 ``sim.estimate(cascade, device)``, ``sim.search(cascade, device)``, ``sim.plan(problem)``,
-``sim.serve(model, cluster)``, ``sim.training_step(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``.
+``sim.serve(model, cluster)``, ``sim.training_step(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``,
+``sim.validate("step3")`` for published figures beside the model's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sim.pages.page import report
     from sim.planner.iteration import training_step
     from sim.planner.offsets import plan
+    from sim.published import validate
     from sim.serving.answer import compare, serve
     from sim.serving.trace import trace
     from sim.space.explore import explore
@@ -40,6 +42,7 @@ _WHERE = {
     "tier": "sim.arch",
     "trace": "sim.serving.trace",
     "training_step": "sim.planner.iteration",
+    "validate": "sim.published",
 }
 
 __all__ = [
@@ -58,6 +61,7 @@ __all__ = [
     "tier",
     "trace",
     "training_step",
+    "validate",
 ]
 
 

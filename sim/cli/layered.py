@@ -112,7 +112,7 @@ def _text(model: Any, found: Placed, asked: Asked) -> tuple[Sheet | str, ...]:
         *(f"unverified: {model.spec.unverified}" for _ in range(bool(model.spec.unverified))),
     )
     words = "\n".join(map(folded, ranged(found)))
-    return head, words, Sheet("", ("device", "layers", "tokens/s", "busy"), rows, right=(2, 3), notes=notes)
+    return folded(head), words, Sheet("", ("device", "layers", "tokens/s", "busy"), rows, right=(2, 3), notes=notes)
 
 
 def _draw(path: str | None, found: Placed, name: str) -> None:

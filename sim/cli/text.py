@@ -22,11 +22,11 @@ class Sheet:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Aligned with spaces, one line a row, never wrapped: for pipes, files and tests."""
+        """Aligned with spaces, a row on one line however wide, notes folded: for pipes, files and tests."""
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
         head = [self.title] if self.title else []
         body = [self._line(row, widths) for row in (self.columns, *self.rows)]
-        return "\n".join([*head, *body, *self.notes])
+        return "\n".join([*head, *body, *map(folded, self.notes)])
 
     def _line(self, row: tuple[str, ...], widths: list[int]) -> str:
         cells = (

@@ -141,7 +141,8 @@ def _numeric(columns: list[dict[str, Any]], name: str) -> str:
     """The name of a column of numbers, or why it is none."""
     found = next((c for c in columns if c["name"] == name), None)
     if found is None:
-        raise WeirError(f"report: no column {name!r}{hint(name, [c['name'] for c in columns])}")
+        numbers = [c["name"] for c in columns if c["number"]]
+        raise WeirError(f"report: no column {name!r}{hint(name, numbers, most=40)}")
     if not found["number"]:
         raise WeirError(f"report: column {name!r} holds text; axes and objectives are numbers")
     return name

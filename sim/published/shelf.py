@@ -22,5 +22,5 @@ def paper(name_or_path: str | Path) -> Paper:
     if path.suffix == ".toml":
         return load(path)
     if str(name_or_path) not in papers():
-        raise WeirError(f"unknown paper {str(name_or_path)!r:.80}{hint(str(name_or_path), papers())}")
+        raise WeirError(f"unknown paper {str(name_or_path)!r:.80}{hint(str(name_or_path), papers(), most=99)}")
     return technology() if name_or_path == TECHNOLOGY else load(FOLDER / f"{name_or_path}.toml")

@@ -65,7 +65,7 @@ def _check(frame: pd.DataFrame, names: tuple[str, ...]) -> None:
         raise WeirError("pareto: nothing to minimise or maximise; name at least one column")
     for name in names:
         if name not in frame.columns:
-            raise WeirError(f"pareto: no column {name!r}{hint(name, map(str, frame.columns))}")
+            raise WeirError(f"pareto: no column {name!r}{hint(name, map(str, frame.columns), most=40)}")
         if names.count(name) > 1:
             raise WeirError(f"pareto: column {name!r} is named more than once")
         if not is_numeric_dtype(frame[name]):

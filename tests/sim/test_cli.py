@@ -246,6 +246,12 @@ def test_a_sheet_is_aligned_and_never_wrapped() -> None:
     ]  # fmt: skip
 
 
+def test_notes_are_folded_in_a_pipe() -> None:
+    lines = str(Sheet("", ("a",), (("1",),), notes=("word " * 40, "short"))).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines[2:]).split() == ["word"] * 40 + ["short"]
+
+
 def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     sheet = Sheet("title", ("a", "n"), (("[red]", "1"),), right=(1,), notes=("note",))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)

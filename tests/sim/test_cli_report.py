@@ -42,6 +42,7 @@ def test_the_same_table_gives_the_same_page(sweep: Path, tmp_path: Path) -> None
         ("out.csv", [], "ends in .html"),
         ("none/out.html", [], "cannot write"),
         ("out.html", ["--x", "secnds"], "no column 'secnds'; did you mean 'seconds'?"),
+        ("out.html", ["--minimise", "nonsense"], "no column 'nonsense'; known: batch"),
         ("out.html", ["--minimise", "batch", "--maximise", "batch"], "'batch' is named twice"),
     ],
 )

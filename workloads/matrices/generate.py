@@ -14,6 +14,11 @@ from workloads.matrices.bounds import fits
 from workloads.matrices.files import read
 
 MILD = (0.4726, 0.1126, 0.1126, 0.3021)  # scale 14, 2^18 draws: 254,211 entries expected, 5.17 M in the square
+ANY = (0, 2**40 - 1)  # what an option may be that stands below with no range of its own
+RANGES = {
+    **dict.fromkeys(("density", "a", "b", "c", "d"), (0, 1)), **dict.fromkeys(("n", "draws"), (1, ANY[1])),
+    "scale": (1, 30), "side": (2, ANY[1]), "dofs": (1, 64),
+}  # fmt: skip
 STOCHASTIC = 1e-3  # how far from 1 the four probabilities may sum, rounded as papers print them
 
 
@@ -21,7 +26,7 @@ def uniform(*, n: int, density: float, seed: int = 0) -> Any:
     """``n`` x ``n``, every place as likely as any other."""
     from scipy import sparse
 
-    _between("density", density, 0, 1)
+    _check("uniform", n=n, density=density, seed=seed)
     rng = np.random.default_rng(seed)
     entries = int(rng.binomial(n * n, density))
     fits("uniform", n, n, entries)
@@ -47,9 +52,8 @@ def rmat(
     """
     from scipy import sparse
 
+    _check("rmat", scale=scale, draws=draws, a=a, b=b, c=c, d=d, seed=seed)
     corners = corners_of(a, b, c, d)
-    if not 1 <= scale <= 30:
-        raise WeirError(f"rmat: scale is {scale}, expected 1 to 30")
     n = 1 << scale
     fits("rmat", n, n, draws)
     rng = np.random.default_rng(seed)
@@ -74,6 +78,7 @@ def banded(*, n: int, width: int, seed: int = 0) -> Any:
     """``n`` x ``n``, every place within ``width`` of the diagonal."""
     from scipy import sparse
 
+    _check("banded", n=n, seed=seed)
     if not 0 <= width < n:
         raise WeirError(f"banded: width is {width}, expected 0 to {n - 1}")
     fits("banded", n, n, n * (2 * width + 1))
@@ -88,8 +93,7 @@ def mesh(*, side: int, dofs: int = 3, seed: int = 0) -> Any:
     stiffness matrix has."""
     from scipy import sparse
 
-    if side < 2 or not 1 <= dofs <= 64:
-        raise WeirError(f"mesh: side is {side} and dofs {dofs}, expected at least 2, and 1 to 64")
+    _check("mesh", side=side, dofs=dofs, seed=seed)
     fits("mesh", side**3 * dofs, side**3 * dofs, 27 * side**3 * dofs**2)
     ones: Any = [np.ones(side - 1), np.ones(side), np.ones(side - 1)]
     line = sparse.diags_array(ones, offsets=[-1, 0, 1])
@@ -101,9 +105,12 @@ def mesh(*, side: int, dofs: int = 3, seed: int = 0) -> Any:
     return made
 
 
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise WeirError(f"{name} is {value}, expected {low} to {high}")
+def _check(kind: str, **given: float) -> None:
+    """Refuse the first option that is out of its range, NaN too."""
+    for name, value in given.items():
+        low, high = RANGES.get(name, ANY)
+        if not low <= value <= high:
+            raise WeirError(f"{kind}: {name} is {value!r:.40}, expected {low} to {high:,}")
 
 
 GENERATORS: dict[str, Callable[..., Any]] = {"uniform": uniform, "rmat": rmat, "banded": banded, "mesh": mesh}
@@ -135,9 +142,6 @@ def _option(kind: str, item: str, parameters: Any) -> tuple[str, float]:
         raise WeirError(f"{kind}: unknown option {name!r:.40}{hint(name, parameters)}")
     whole = parameters[name].annotation == "int"
     try:
-        number = int(value) if whole else float(value)
+        return name, int(value) if whole else float(value)
     except ValueError:
         raise WeirError(f"{kind}: {name} is {value!r:.40}, expected a {'whole ' if whole else ''}number") from None
-    if not 0 <= number < 2**40 or (name in ("n", "scale", "draws", "side", "dofs") and number < 1):
-        raise WeirError(f"{kind}: {name} is {value!r:.40}, out of range")
-    return name, number

@@ -84,8 +84,7 @@ def engine_names() -> tuple[str, ...]:
 def software(name: str) -> Software:
     """An engine by its name; :class:`WeirError` with the nearest one if there is none."""
     if name not in engine_names():
-        known = hint(name, engine_names()) or f"; known: {', '.join(engine_names())}"
-        raise WeirError(f"unknown engine {name!r}{known}")
+        raise WeirError(f"unknown engine {name!r}{hint(name, engine_names(), most=99)}")
     path = FOLDER / f"{name}.toml"
     raw = read(path, "engine")
     raise_all(refuse_unknown(raw, KEYS, path.name))

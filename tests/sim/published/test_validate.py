@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import sim
 from einsum import WeirError
 from sim.published import Report, Row, papers, validate
 from sim.published.shelf import FOLDER
@@ -135,3 +136,9 @@ def test_progress_is_told_figure_by_figure() -> None:
 def test_an_unknown_paper_is_refused() -> None:
     with pytest.raises(WeirError, match="unknown paper 'step4'; did you mean 'step3'"):
         validate("step4")
+
+
+def test_a_paper_like_none_is_answered_with_all_there_are() -> None:
+    with pytest.raises(WeirError) as error:
+        sim.validate("nopaper")
+    assert str(error.value) == f"unknown paper 'nopaper'; known: {', '.join(papers())}"
