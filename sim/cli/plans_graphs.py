@@ -13,7 +13,7 @@ from sim.cli.data import Form, emit, save
 from sim.cli.patience import progressing
 from sim.cli.plan_asked import Asked
 from sim.cli.plans_curves import curved, draw, files
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.units import fmt, si
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def graphed(asked: Asked, form: Form) -> None:
     """Print the schedule of a JSON file's graph, or what budgets cost."""
+    from sim.planner.advice import scheduled as advice
+
     files(asked)
     if asked.curve:
         curved(_problem(asked), asked, form)
@@ -33,10 +35,12 @@ def graphed(asked: Asked, form: Form) -> None:
     if asked.save is not None:
         save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
     draw(asked.plot, answer.problem, found, asked.seconds)
+    helps = list(advice(answer))
     if form is Form.JSON:
-        emit(form, answer.summary(), [], replace(made, times=("solve_seconds",)))
+        emit(form, {**answer.summary(), "helps": helps}, [], replace(made, times=("solve_seconds",)))
     else:
-        show(*_scheduled(answer))
+        head, *rest = _scheduled(answer)
+        show(head, "\n".join(map(folded, helps)), *rest)
 
 
 def _problem(asked: Asked) -> Any:

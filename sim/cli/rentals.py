@@ -12,7 +12,7 @@ from sim.arch import device
 from sim.cli import ask
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
-from sim.cli.text import Sheet, show
+from sim.cli.text import Sheet, folded, show
 from sim.manifest import Made
 from sim.planner import cache as pages
 from sim.planner.offers import Rented, bearing, priced, templates
@@ -52,12 +52,18 @@ class Asked:
 
 def rent(asked: Asked, form: Form) -> None:
     """Print the cheapest purchase."""
+    from sim.planner.advice import rented as advice
+
     made = rented(asked)
     found = made.purchase
+    with patience("asking what would help"):
+        helps = list(advice(made))
     if form is Form.TEXT:
-        show(*_text(made))
+        show(*_text(made, helps))
     else:
-        whole = {"schema": "weir.rent/1", "model": made.model, **found.figures, "templates": found.rows}
+        whole = {
+            "schema": "weir.rent/1", "model": made.model, **found.figures, "helps": helps, "templates": found.rows,
+        }  # fmt: skip
         emit(form, whole, found.rows, Made("highs", found.gap, ("seconds",)))
 
 
@@ -80,10 +86,9 @@ def rented(asked: Asked) -> Rented:
             raise WeirError(f"--stock {name}: no --on uses it{hint(canonical, used)}")
     with patience(f"renting for {model.name}"):
         load_ = loads(wanted, offers, bearing(model, tpot=limits["tpot"], ttft=limits["ttft"]))
-        found = cheapest(
-            wanted, offers, load_, stock={known[n]: count for n, count in stock.items()}, seconds=asked.seconds
-        )
-    return Rented(model.name, found, priced(asked.on, asked.prices, own))
+        held = {known[n]: count for n, count in stock.items()}
+        found = cheapest(wanted, offers, load_, stock=held, seconds=asked.seconds)
+    return Rented(model.name, found, priced(asked.on, asked.prices, own), load_, held)
 
 
 def _load(asked: Asked) -> Trace:
@@ -95,7 +100,7 @@ def _load(asked: Asked) -> Trace:
     return constant(ask.whole(str(asked.prompt), "--prompt"), ask.whole(str(asked.output), "--output"))
 
 
-def _text(made: Rented) -> tuple[Sheet | str, ...]:
+def _text(made: Rented, helps: list[str]) -> tuple[Sheet | str, ...]:
     model, found = made.model, made.purchase
     how = "proven cheapest" if found.proven else f"at most {found.gap:.1%} above the cheapest"
     rows = tuple(
@@ -107,6 +112,7 @@ def _text(made: Rented) -> tuple[Sheet | str, ...]:
     each = tuple(_bucket(found, n, b) for n, b in enumerate(found.buckets))
     return (
         f"{model}: {found.usd_per_hour:.2f} USD/h, {how}",
+        "\n".join(map(folded, helps)),
         Sheet("rent", columns, rows, right=(1, 2, 3)),
         Sheet("where requests go", ("prompt", "output", "requests/s", "served by"), each, right=(0, 1, 2)),
     )
@@ -142,12 +148,17 @@ class Stored:
 
 def cache(asked: Stored, form: Form) -> None:
     """Print what each way to allocate makes of a trace."""
+    from sim.planner.advice import stored
+
     found = replayed(asked)
-    rows = [usage.row for usage in found.usages]
+    rows, helps = [usage.row for usage in found.usages], list(stored(found))
     if form is Form.TEXT:
-        show(*_kept(found, asked))
+        title, sheet = _kept(found, asked)
+        show(title, "\n".join(map(folded, helps)), sheet)
     else:
-        whole = {"schema": "weir.cache/1", "model": found.model, "capacity": found.room, "allocators": rows}
+        whole = {
+            "schema": "weir.cache/1", "model": found.model, "capacity": found.room, "helps": helps, "allocators": rows,
+        }  # fmt: skip
         emit(form, whole, rows)
 
 
@@ -175,7 +186,7 @@ def replayed(asked: Stored) -> pages.Replayed:
     return pages.Replayed(model.name, where, weights, held.every, found)
 
 
-def _kept(found: pages.Replayed, asked: Stored) -> tuple[Sheet | str, ...]:
+def _kept(found: pages.Replayed, asked: Stored) -> tuple[str, Sheet]:
     columns = ("allocation", "largest batch", "mean batch", "waste", "stall a step", "longest", "not hidden")
     cells = tuple(
         (

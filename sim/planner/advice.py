@@ -11,18 +11,27 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
-from sim.planner.answers import Laid, Piped
+import numpy as np
+
+from sim.planner.answers import Laid, Piped, Scheduled
+from sim.planner.cache import Replayed, room
+from sim.planner.offers import Rented
 from sim.planner.packing import pack
+from sim.planner.paging import page
 from sim.planner.pipeline import timed
 from sim.planner.policy import Policy
+from sim.planner.purchase import rent
 from sim.planner.quicker import Gains, said
 from sim.planner.ranges import Placed, flow, limiting
+from sim.planner.rematerialise import rematerialise
 from sim.planner.shape import UNITS
 from sim.planner.timeline import timed as laid_out
 from sim.planner.training import Training
 from sim.serving.sensitivity import NUDGE
 from sim.units import fmt
 
+AGAIN = 5.0  # seconds at most for each purchase or schedule that is planned again
+HALVES = 12  # steps of a bisection: a price to one part in 4,000
 NAMED = 3  # buffers or nodes that are named
 
 
@@ -119,3 +128,65 @@ def _nodes(found: Placed, full: dict[str, float]) -> Gains:
     base = flow(network, found.ranges)
     yield "speed of these devices", flow(replace(network, nodes=nodes), found.ranges) / base - 1
     yield "bandwidth of all links", flow(replace(network, links=links), found.ranges) / base - 1
+
+
+def rented(found: Rented) -> Iterator[str]:
+    """How busy what is rented is; what quicker templates would save, and below which price others would be rented."""
+    own = found.purchase
+    busy = np.nansum(np.where(own.shares > 0, found.load, 0.0) * own.shares, axis=0)
+    used = {t.name: b / n for t, n, b in zip(own.templates, own.counts, busy, strict=True) if n}
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in used.items())
+    yield f"busy: {shares}; {1 / max(used.values()) - 1:.0%} more requests before more is rented, shared as they are"
+    yield from said(_quicker(found), "requests/USD")
+    for at, template in enumerate(own.templates):
+        if not own.counts[at] and np.isfinite(found.load[:, at]).any():
+            price = _drawing_level(found, at)
+            yield f"{template.name}, now {template.usd_per_hour:.2f} USD/h, would be rented below {price:.2f} USD/h"
+
+
+def _quicker(found: Rented) -> Gains:
+    """USD an hour saved by each rented template's copies bearing a tenth more."""
+    own = found.purchase
+    for at, template in enumerate(own.templates):
+        if own.counts[at]:
+            load = found.load.copy()
+            load[:, at] /= NUDGE
+            best = rent(own.buckets, own.templates, load, stock=found.stock, seconds=AGAIN)
+            yield f"speed of {template.name}", own.usd_per_hour / best.usd_per_hour - 1
+
+
+def _drawing_level(found: Rented, at: int) -> float:
+    """USD an hour up to which a template that is not rented lowers the price of the whole, by bisection."""
+    own, low, high = found.purchase, 0.0, found.purchase.templates[at].usd_per_hour
+    for _ in range(HALVES):
+        price = (low + high) / 2
+        offers = [replace(t, usd_per_hour=price) if n == at else t for n, t in enumerate(own.templates)]
+        cheaper = rent(own.buckets, offers, found.load, stock=found.stock, seconds=AGAIN)
+        low, high = (price, high) if cheaper.counts[at] else (low, price)
+    return low
+
+
+def stored(found: Replayed) -> Iterator[str]:
+    """The allocator that wastes least, and what a tenth more memory would hold."""
+    best = min(found.usages, key=lambda one: one.waste)
+    tokens = found.room / found.token
+    yield (
+        f"{best.allocator.name} wastes least, {best.waste:.1%}: {best.batch:.1f} requests at once on average, in memory"
+        f" that has room for {tokens:,.0f} tokens"
+    )
+    more = room(found.where.with_(f"{found.where.memory.name}.capacity", found.where.capacity * NUDGE), found.weights)
+    yield from said([("capacity of the device", more / found.room - 1)], "tokens held")
+
+
+def scheduled(found: Scheduled) -> Iterator[str]:
+    """What of a graph's time is computing again or waiting, and what a tenth more memory would save."""
+    over, budget = found.seconds / found.once - 1 if found.once else 0.0, found.problem.tiers[0].capacity
+    if over <= 0 or not isfinite(budget):
+        yield "nothing is computed again or waited for: more memory would not help"
+        return
+    yield f"{over / (1 + over):.1%} of the time is computing again or waiting for copies"
+    more = replace(
+        found.problem, tiers=(replace(found.problem.tiers[0], capacity=budget * NUDGE), *found.problem.tiers[1:])
+    )
+    make = page if len(more.tiers) > 1 else rematerialise
+    yield from said([("memory", found.seconds / make(more, seconds=AGAIN).value - 1)], "runs/s")

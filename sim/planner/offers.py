@@ -15,7 +15,7 @@ from sim.arch import cluster, tier
 from sim.arch.prices import Prices, prices
 from sim.model.step import Work
 from sim.model.timing import schedule
-from sim.planner.purchase import Bucket, Purchase, Template
+from sim.planner.purchase import Array, Bucket, Purchase, Template
 from sim.planner.ranges import Holder
 from sim.planner.shape import shape
 from sim.serving.deploy import RESERVE, Deployment, Model, best, deployments
@@ -25,11 +25,14 @@ from workloads.transformer import Transformer
 
 @dataclass(frozen=True)
 class Rented:
-    """What is rented for a model, and the prices that it was chosen at."""
+    """What is rented for a model, the prices that it was chosen at, the part of a copy that each bucket takes (buckets
+    by templates), and the devices there are."""
 
     model: str
     purchase: Purchase
     prices: Prices
+    load: Array
+    stock: Mapping[str, int]
 
 
 def priced(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
+import numpy as np
 import pytest
 
-from sim.arch import device
-from sim.planner import flows
+from sim.arch import book, device
+from sim.planner import advice, flows
 from sim.planner.advice import laid, offloaded, piped, ranged
-from sim.planner.answers import Laid, Piped
+from sim.planner.answers import Laid, Piped, Scheduled
+from sim.planner.cache import Replayed, Usage, paged, room
+from sim.planner.offers import Rented
 from sim.planner.offsets import plan
 from sim.planner.policy import Load, place
-from sim.planner.problem import Buffer, Problem, Tier
+from sim.planner.problem import Buffer, Problem, Task, Tier
+from sim.planner.purchase import Bucket, Template, rent
 from sim.planner.ranges import Holder, Network, flow, limiting
 from sim.planner.ranges import place as spread
+from sim.planner.rematerialise import rematerialise
 from sim.planner.shape import hardware, shape
 from workloads.transformer import from_config
 
@@ -67,3 +73,52 @@ def test_a_numbers_gain_is_that_of_the_block_planned_on_it() -> None:
     said = list(offloaded(found))
     assert said[0].startswith("decode takes 9")
     assert said[1] == f"+10% down -> {gain:+.1%} tokens/s at this block"
+
+
+def rental(load: list[list[float]], prices: dict[str, float]) -> Rented:
+    offers = tuple(Template(name, usd) for name, usd in prices.items())
+    wanted = tuple(Bucket(100.0 * (n + 1), 10.0, 1.0) for n in range(len(load)))
+    held = np.array(load)
+    return Rented("model", rent(wanted, offers, held), book("market_2026"), held, {})
+
+
+def test_a_rented_templates_room_and_the_price_at_which_another_wins() -> None:
+    found = list(advice.rented(rental([[0.5, 1.0]], {"a": 3.0, "b": 4.0})))
+    assert found[0] == "busy: a 50%; 100% more requests before more is rented, shared as they are"
+    assert "helps: none" in found[1]  # one copy is the least, however quick
+    assert found[2] == "b, now 4.00 USD/h, would be rented below 3.00 USD/h"
+
+
+def test_a_quicker_template_saves_its_last_copy() -> None:
+    found = list(advice.rented(rental([[2.1, inf]], {"a": 2.0, "b": 1.0})))
+    assert found[0].startswith("busy: a 70%")
+    assert found[1] == "+10% speed of a -> +50.0% requests/USD"  # 2.1 copies of load become 1.91: two instead of three
+    assert len(found) == 2  # b can serve nothing at any price
+
+
+def test_more_memory_holds_more_tokens() -> None:
+    where = device("a100")
+    usage = Usage(paged(16), 4, 3.5, 90.0, 100.0, 0.0, 0.0, 0.0, 0, 10)
+    found = list(advice.stored(Replayed("model", where, 16e9, 131072.0, (usage,))))
+    assert found[0].startswith("paged 16 wastes least, 10.0%: 3.5 requests at once")
+    more = room(where.with_(f"{where.memory.name}.capacity", 1.1 * where.capacity), 16e9) / room(where, 16e9) - 1
+    assert found[1] == f"+10% capacity of the device -> +{more:.1%} tokens held"
+
+
+@pytest.mark.parametrize(
+    ("capacity", "words"),
+    [
+        (41, ["nothing is computed again or waited for: more memory would not help"]),
+        (37, ["20.0% of the time is computing again or waiting for copies", "+10% memory -> +25.0% runs/s"]),
+    ],
+)
+def test_a_graph_short_of_memory_computes_again_until_it_has_more(capacity: int, words: list[str]) -> None:
+    tasks = (
+        Task("a", 1.0, (), ("x",)),
+        Task("b", 1.0, ("x",), ("y",)),
+        Task("c", 1.0, ("y",), ("w",)),
+        Task("d", 1.0, ("w", "x"), ("z",)),
+    )
+    buffers = tuple(Buffer(name, size, ()) for name, size in {"x": 10, "y": 20, "w": 10, "z": 1}.items())
+    problem = Problem("chain", buffers, (Tier("device", capacity),), tasks)
+    assert list(advice.scheduled(Scheduled(problem, rematerialise(problem)))) == words
