@@ -1,7 +1,7 @@
 """What binds a plan and what would help, in words: the plan computed again with one number a tenth better.
 
-What was decided (fractions of a block, an order of runs, ranges of layers, what is rented) stays, but for policies,
-whose linear programme is solved again for the same block.
+What was decided (fractions of a block, an order of runs, ranges of layers) stays, but for policies, purchases and
+graphs, which are planned again: policies for the same block, the others for a few seconds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from einsum import Infeasible
 from sim.planner.answers import Laid, Piped, Scheduled
 from sim.planner.cache import Replayed, room
+from sim.planner.milp import Unfinished
 from sim.planner.offers import Rented
 from sim.planner.packing import pack
 from sim.planner.paging import page
@@ -133,13 +135,23 @@ def _nodes(found: Placed, full: dict[str, float]) -> Gains:
 def rented(found: Rented) -> Iterator[str]:
     """How busy what is rented is; what quicker templates would save, and below which price others would be rented."""
     own = found.purchase
-    busy = np.nansum(np.where(own.shares > 0, found.load, 0.0) * own.shares, axis=0)
-    used = {t.name: b / n for t, n, b in zip(own.templates, own.counts, busy, strict=True) if n}
+    busy = np.where(own.shares > 0, found.load, 0.0) * own.shares
+    used = {t.name: b / n for t, n, b in zip(own.templates, own.counts, busy.sum(axis=0).tolist(), strict=True) if n}
     shares = ", ".join(f"{name} {share:.0%}" for name, share in used.items())
     yield f"busy: {shares}; {1 / max(used.values()) - 1:.0%} more requests before more is rented, shared as they are"
-    yield from said(_quicker(found), "requests/USD")
-    for at, template in enumerate(own.templates):
-        if not own.counts[at] and np.isfinite(found.load[:, at]).any():
+    if not own.usd_per_hour:
+        return  # what is free cannot be had for less
+    try:
+        yield from said(_quicker(found), "requests/USD")
+        yield from _cheaper(found)
+    except Unfinished:
+        yield f"what else would help was not found in {AGAIN:g} s"
+
+
+def _cheaper(found: Rented) -> Iterator[str]:
+    """Prices at which templates that are not rented would be."""
+    for at, template in enumerate(found.purchase.templates):
+        if not found.purchase.counts[at] and np.isfinite(found.load[:, at]).any():
             price = _drawing_level(found, at)
             yield f"{template.name}, now {template.usd_per_hour:.2f} USD/h, would be rented below {price:.2f} USD/h"
 
@@ -152,7 +164,7 @@ def _quicker(found: Rented) -> Gains:
             load = found.load.copy()
             load[:, at] /= NUDGE
             best = rent(own.buckets, own.templates, load, stock=found.stock, seconds=AGAIN)
-            yield f"speed of {template.name}", own.usd_per_hour / best.usd_per_hour - 1
+            yield f"speed of {template.name}", max(0.0, own.usd_per_hour / best.usd_per_hour - 1)
 
 
 def _drawing_level(found: Rented, at: int) -> float:
@@ -189,4 +201,9 @@ def scheduled(found: Scheduled) -> Iterator[str]:
         found.problem, tiers=(replace(found.problem.tiers[0], capacity=budget * NUDGE), *found.problem.tiers[1:])
     )
     make = page if len(more.tiers) > 1 else rematerialise
-    yield from said([("memory", found.seconds / make(more, seconds=AGAIN).value - 1)], "runs/s")
+    try:
+        quicker = min(found.seconds, make(more, seconds=AGAIN).value)  # the schedule there is still fits
+    except (Infeasible, Unfinished):
+        yield f"whether more memory would help was not found in {AGAIN:g} s"
+        return
+    yield from said([("memory", found.seconds / quicker - 1)], "runs/s")

@@ -132,7 +132,7 @@ def mixed_tables(service: Service, most: int, longest: float, context: Array, bu
         grid(service.mixing.shared, _each(budget + most), what="seconds shared in an iteration"),
         grid(service.mixing.decoding, counts(most, 1.25), context, what="seconds of decoding attention"),
         grid(service.mixing.filling, prompts, cached, chunk, what="seconds of prompts' attention"),
-        grid(watts, prompts, chunk, what="watts of a prefill"),
+        grid(watts, prompts, chunk, what="watts of a prefill", unknown=True),
     )
 
 

@@ -26,11 +26,11 @@ class Grid:
         return _within(self.values, self.axes, point)
 
 
-def grid(cost: Callable[..., Array], *axes: Array, what: str) -> Grid:
+def grid(cost: Callable[..., Array], *axes: Array, what: str, unknown: bool = False) -> Grid:
     """The costs at all points of the axes, in one call of ``cost`` with as many flat arrays as there are axes."""
     mesh = np.meshgrid(*axes, indexing="ij")
     values = np.asarray(cost(*(one.ravel() for one in mesh)), dtype=float)
-    if values.shape != mesh[0].ravel().shape or not measurable(values, what):
+    if values.shape != mesh[0].ravel().shape or not measurable(values, unknown):
         raise WeirError(f"the service's {what} must give one finite value of at least 0 for each point")
     return Grid(tuple(tuple(axis.tolist()) for axis in axes), values.reshape(mesh[0].shape).tolist())
 

@@ -151,13 +151,13 @@ def tables(service: Service, load: Trace, most: int, rules: Rules) -> Tables:
     shortest, longest = math.floor(load.prompt.min()), math.ceil(load.prompt.max())
     context = spread(shortest, math.ceil((load.prompt + load.output).max()) + 1, 1.3)
     decode = table(service.decode, batch, context, "decode seconds")
-    decode_joules = table(service.decode_joules, batch, context, "decode joules")
+    decode_joules = table(service.decode_joules, batch, context, "decode joules", unknown=True)
     if rules.prefill == "elsewhere":
         return Tables(decode, decode_joules, None, None)
     together = counts(int(min(top, max(1, rules.token_budget // shortest))), 1.25)
     prompt = spread(shortest, longest, 1.15)
     filling = table(service.prefill, together, prompt, "prefill seconds")
-    joules = table(service.prefill_joules, together, prompt, "prefill joules")
+    joules = table(service.prefill_joules, together, prompt, "prefill joules", unknown=True)
     mixed = None if rules.schedule == "whole" else mixed_tables(service, top, longest, context, rules.token_budget)
     return Tables(decode, decode_joules, filling, joules, mixed)
 

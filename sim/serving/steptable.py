@@ -58,14 +58,13 @@ def spread(low: float, high: float, ratio: float) -> Array:
     return np.geomspace(low, high, 2 + int(np.log(high / low) / np.log(ratio)))
 
 
-def measurable(values: Array, what: str) -> bool:
-    """Whether costs are finite and not negative; joules and watts may all be unknown (NaN) where a device states no
-    power."""
-    unknown = ("joules" in what or "watts" in what) and bool(np.isnan(values).all())
-    return unknown or bool((np.isfinite(values) & (values >= 0)).all())
+def measurable(values: Array, unknown: bool) -> bool:
+    """Whether costs are finite and not negative; where they may be ``unknown`` (energy of a device that states no
+    power), all may be NaN."""
+    return (unknown and bool(np.isnan(values).all())) or bool((np.isfinite(values) & (values >= 0)).all())
 
 
-def table(cost: Curve, count: Array, tokens: Array, what: str) -> StepTable:
+def table(cost: Curve, count: Array, tokens: Array, what: str, *, unknown: bool = False) -> StepTable:
     """The costs over the grid and at the probes (centres of cells spread over it), in one call."""
     i = np.linspace(0, len(count) - 2, 8).round().astype(int)
     j = np.linspace(0, len(tokens) - 2, 8).round().astype(int)
@@ -74,7 +73,7 @@ def table(cost: Curve, count: Array, tokens: Array, what: str) -> StepTable:
     n = np.concatenate([np.repeat(count, len(tokens)), probe_n])
     t = np.concatenate([np.tile(tokens, len(count)), probe_t])
     values = np.asarray(cost(n, t), dtype=float)
-    if values.shape != n.shape or not measurable(values, what):
+    if values.shape != n.shape or not measurable(values, unknown):
         raise WeirError(f"the service's {what} must give one finite value of at least 0 for each batch and length")
     size = len(count) * len(tokens)
     made = StepTable(count, tokens.tolist(), values[:size].reshape(len(count), len(tokens)), 0.0)
