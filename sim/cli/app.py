@@ -255,6 +255,12 @@ def map_(
         str | None,
         typer.Option(metavar="WHAT", help="Search for least time (the default), energy or edp."),
     ] = None,
+    most: Annotated[
+        str | None,
+        typer.Option(
+            "--nests", metavar="N", help="Nests to try of any one group of Einsums (5,000); more take longer."
+        ),
+    ] = None,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
     plot: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw use, energy, traffic, roofline and time: .png, .svg, .pdf.")
@@ -264,7 +270,7 @@ def map_(
     from sim.cli import nests
     from sim.cli.data import Form
 
-    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, timeline, objective, save, plot)
+    asked = nests.Asked(workload, tuple(sizes or ()), on, mapping, technology, timeline, objective, save, plot, most)
     nests.mapped(asked, Form.of(json, False), everything)
 
 

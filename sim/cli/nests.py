@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Asked:
     objective: str | None = None
     save: str | None = None
     plot: str | None = None
+    nests: str | None = None
 
 
 def mapped(asked: Asked, form: Form, everything: bool) -> None:
@@ -81,8 +82,8 @@ def _drawn(found: MappedEstimate, path: Path) -> None:
 
 def _given(cascade: Cascade, asked: Asked, everything: bool) -> tuple[MappedEstimate, str]:
     """What the nest of a file costs."""
-    if asked.objective or asked.save:
-        raise WeirError("--objective and --save are for a search: leave --mapping out")
+    if asked.objective or asked.save or asked.nests:
+        raise WeirError("--objective, --nests and --save are for a search: leave --mapping out")
     path, where = Path(asked.mapping or ""), device(asked.on)
     nest = read_nest(path)
     try:
@@ -94,19 +95,12 @@ def _given(cascade: Cascade, asked: Asked, everything: bool) -> tuple[MappedEsti
 def _searched(cascade: Cascade, asked: Asked) -> tuple[MappedEstimate, str]:
     """The best nest, and what shows that it is; written to a file if one is named."""
     from sim.cli.patience import patience
-    from sim.mapper import search
+    from sim.mapper import Space, search
 
-    where = device(asked.on)
+    where, objective = device(asked.on), asked.objective or "time"
+    space = Space(nests=ask.whole(asked.nests, "--nests")) if asked.nests else Space()
     with patience("mapping") as advance:
-
-        def tracked(groups: Sequence[Any]) -> Iterator[Any]:
-            for done, group in enumerate(groups):
-                advance(done, len(groups))
-                yield group
-
-        found = search(
-            cascade, where, objective=asked.objective or "time", technology=asked.technology, tracked=tracked
-        )
+        found = search(cascade, where, objective=objective, space=space, technology=asked.technology, advance=advance)
     if asked.save is not None:
         write(Path(asked.save), f"{found.nest}\n".encode(), "nest")
     return found.estimate, found.proof

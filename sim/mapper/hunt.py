@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, combinations
 from math import inf, nextafter
 from pathlib import Path
@@ -17,8 +18,9 @@ from mappings.tree import Branch, Keep, Nest
 from sim.arch import Device
 from sim.arch import device as named
 from sim.mapper import bound, parts
+from sim.mapper.descent import descend
 from sim.mapper.parts import Group
-from sim.mapper.shapes import Shape, shapes
+from sim.mapper.shapes import Family, Shape, families
 from sim.mapper.sites import Values
 from sim.mapper.tiles import Grid, Key, Space, front, pair, unbeaten, value
 from sim.model.fit import occupancy
@@ -63,7 +65,8 @@ class Found:
     estimate: MappedEstimate
     bound: float  # s, J or J s that no mapping of any kind can go below
     mappings: int  # compared, or ruled out as a whole by what their units need at least
-    shapes: int  # nests with open tiles
+    shapes: int  # nests with open tiles that were tried
+    nests: int  # nests that there are, in the groups that were looked at
 
     @property
     def value(self) -> float:
@@ -73,7 +76,9 @@ class Found:
     @property
     def proof(self) -> str:
         """What the search shows, in a sentence."""
-        best = f"least {self.objective} of {self.mappings:,} mappings: {self.shapes:,} nests with all their tile sizes"
+        part = f" of {self.nests:,}, chosen by descent" if self.shapes < self.nests else ""
+        nests = f"{self.shapes:,} nests{part} with all their tile sizes"
+        best = f"least {self.objective} of {self.mappings:,} mappings: {nests}"
         off = f"{self.value / self.bound:.3g} times what no mapping can go below" if self.bound > 0 else "no bound"
         return f"{best}, the best of them refined; {off}"
 
@@ -83,27 +88,28 @@ class Found:
 
 def search(
     cascade: Cascade, device: Device | str | Path, *, objective: str = "time", space: Space | None = None,
-    technology: str | float | None = None, tracked: Any = iter, **sizes: int,
+    technology: str | float | None = None, advance: Callable[[int, int], object] | None = None, **sizes: int,
 ) -> Found:  # fmt: skip
     """The mapping of a cascade on a device with the least ``time``, ``energy`` or product of both (``edp``).
 
     Einsums are grouped as neighbours; groups follow one another through the outermost memory, those of one group share
     loops and what is between them stays on chip. Every grouping is compared (where there are more than eight Einsums:
     all together and each alone) unless bounds rule it out, and in each group every nest of :mod:`sim.mapper.shapes`
-    with every tile size of the ``space``. ``technology`` models the energies that the device does not state.
-    ``tracked`` wraps the groups, to show progress. Raises :class:`WeirError` if nothing fits.
+    with every tile size of the ``space``; of more nests than the space allows, those that a descent comes by.
+    ``technology`` models the energies that the device does not state. ``advance(done, of)`` is told of each nest, to
+    show progress. Raises :class:`WeirError` if nothing fits.
     """
     if objective not in OBJECTIVES:
         raise WeirError(f"unknown objective {objective!r}{hint(objective, OBJECTIVES)}")
     plain = device if isinstance(device, Device) else named(device)
     one = modelled(plain, technology)
     whole = cascade.with_sizes(**sizes)
-    hunt = _Hunt(whole, one, whole.bind(), objective, space or Space())
-    nest = _joined(whole, one, [p.shape.closed(p.widths, hunt.sizes) for p in hunt.best(tracked).points])
+    hunt = _Hunt(whole, one, whole.bind(), objective, space or Space(), advance or (lambda done, of: None))
+    nest = _joined(whole, one, [p.shape.closed(p.widths, hunt.sizes) for p in hunt.best().points])
     every = parts.group(whole, tuple(e.name for e in whole.einsums))
     least = bound.seconds(every, one, hunt.sizes), bound.joules(every, one, hunt.sizes)
     made = evaluate(whole, nest, plain, hunt.sizes, technology=technology)
-    return Found(objective, nest, made, float(value(objective, *least)), hunt.compared, hunt.tried)
+    return Found(objective, nest, made, float(value(objective, *least)), hunt.compared, hunt.tried, hunt.nests)
 
 
 def _joined(cascade: Cascade, device: Device, nests: list[Nest]) -> Nest:
@@ -118,6 +124,45 @@ def _joined(cascade: Cascade, device: Device, nests: list[Nest]) -> Nest:
 
 
 @dataclass
+class _Tries:
+    """The shapes of one group as they are tried."""
+
+    hunt: _Hunt
+    group: Group
+    count: int  # shapes that share the mappings to be compared
+    found: list[list[Point]] = field(default_factory=list)  # the unbeaten of each shape
+    values: list[float] = field(default_factory=list)  # the best of each shape, in order
+
+    @property
+    def starts(self) -> int:
+        """Mappings to be refined."""
+        return max(REFINED // len(self.group.cascade.einsums), 2)
+
+    def at(self, family: Family, place: tuple[int, ...]) -> float:
+        """The best of one of a family's shapes."""
+        return self.value(family.made(place))
+
+    def value(self, shape: Shape) -> float:
+        """The best of a shape; out of reach if nothing fits or what its units need is already too much."""
+        hunt = self.hunt
+        hunt.step()
+        if value(hunt.objective, *shape.least) >= min(self.values, default=inf):
+            return inf
+        if self.group.between and not _legal(shape):
+            return inf
+        most = self.values[self.starts - 1] if len(self.values) >= self.starts and hunt.objective != "edp" else inf
+        number = hunt.share // self.count // len(self.group.cascade.einsums)
+        grids = hunt.space.grids(shape, hunt.sizes, number)
+        here = unbeaten([p for grid in grids for p in hunt.points(shape, grid, most)], hunt.objective)
+        if not here:
+            return inf
+        best = min(map(hunt.value, here))
+        self.found.append(here)
+        insort(self.values, best)
+        return best
+
+
+@dataclass
 class _Hunt:
     """One search: what it is for, and how much it has gone through."""
 
@@ -126,25 +171,33 @@ class _Hunt:
     sizes: Values
     objective: str
     space: Space
+    advance: Callable[[int, int], object]
     share: int = 0  # of the mappings, for one group
     compared: int = 0
     tried: int = 0
+    nests: int = 0  # there are in the groups gone through so far
+    ahead: int = 0  # to be tried at most, in the groups known to be gone through
     ranks: dict[tuple[Any, ...], Any] = field(default_factory=dict)  # what is known of loops over one rank
 
     def value(self, one: Point | _Chain) -> float:
         """What is to be least."""
         return float(value(self.objective, one.seconds, one.joules))
 
-    def best(self, tracked: Any) -> _Chain:
+    def step(self) -> None:
+        """One nest more is tried."""
+        self.tried += 1
+        self.advance(self.tried, max(self.ahead, self.tried))
+
+    def best(self) -> _Chain:
         """The best grouping: from the first Einsum on, the unbeaten ways to come to each."""
         pieces = parts.pieces(self.cascade)
         groups = {(a, b): parts.group(self.cascade, tuple(chain(*pieces[a:b]))) for a, b in parts.spans(len(pieces))}
         self.share = self.space.mappings // len(groups)
         last = len(pieces)
-        found = {(0, last): self.group(groups.pop((0, last)))}
+        found = {(0, last): self.group(*self.shapes(groups.pop((0, last))))}
         worth = self.worth(groups, last, min(map(self.value, found[0, last]), default=inf))
-        for span in tracked(worth):
-            found[span] = self.group(groups[span])
+        for span, shapes in {span: self.shapes(groups[span]) for span in worth}.items():
+            found[span] = self.group(*shapes)
         reached: list[list[_Chain]] = [[_Chain()]]
         for stop in range(1, last + 1):
             ways = [
@@ -177,26 +230,38 @@ class _Hunt:
                 found.append((start, stop))
         return found
 
-    def group(self, group: Group) -> list[Point]:
+    def shapes(self, group: Group) -> tuple[Group, list[Family]]:
+        """A group with its shapes, which are now known to lie ahead."""
+        every = families(group, self.device, self.sizes)
+        self.nests += sum(map(len, every))
+        self.ahead += min(sum(map(len, every)), self.space.nests)
+        return group, every
+
+    def group(self, group: Group, every: list[Family]) -> list[Point]:
         """The unbeaten mappings of one group; the best tiles of its best shapes are refined between the space's."""
-        every = sorted(shapes(group, self.device, self.sizes), key=lambda s: value(self.objective, *s.least))
-        likely = [s for s in every if value(self.objective, *s.least) <= 2 * value(self.objective, *every[0].least)]
-        number = self.share // len(likely) // len(group.cascade.einsums)
-        starts = max(REFINED // len(group.cascade.einsums), 2)
-        found: list[list[Point]] = []
-        values: list[float] = []  # the best of each shape, in order
-        for shape in every:
-            self.tried += 1
-            if value(self.objective, *shape.least) >= min(values, default=inf) or (group.between and not _legal(shape)):
-                continue
-            most = values[starts - 1] if len(values) >= starts and self.objective != "edp" else inf
-            grids = self.space.grids(shape, self.sizes, number)
-            if here := unbeaten([p for grid in grids for p in self.points(shape, grid, most)], self.objective):
-                found.append(here)
-                insort(values, min(map(self.value, here)))
-        found.sort(key=lambda here: min(map(self.value, here)))
-        refined = [self.refined(p) for p in list(chain(*found))[:starts]]
+        tries = (self.all if sum(map(len, every)) <= self.space.nests else self.some)(group, every)
+        found = sorted(tries.found, key=lambda here: min(map(self.value, here)))
+        refined = [self.refined(p) for p in list(chain(*found))[: tries.starts]]
         return unbeaten([*chain(*found), *refined], self.objective)
+
+    def all(self, group: Group, every: list[Family]) -> _Tries:
+        """Every shape of a group, those first whose units need least."""
+        ordered = sorted(chain(*every), key=lambda s: value(self.objective, *s.least))
+        likely = sum(value(self.objective, *s.least) <= 2 * value(self.objective, *ordered[0].least) for s in ordered)
+        tries = _Tries(self, group, likely)
+        for shape in ordered:
+            tries.value(shape)
+        return tries
+
+    def some(self, group: Group, every: list[Family]) -> _Tries:
+        """As many shapes as the space allows, where a descent comes by; on each choice of units as many."""
+        least = bound.seconds(group, self.device, self.sizes), bound.joules(group, self.device, self.sizes)
+        enough = value(self.objective, *least) * (1 + 1e-12)
+        tries, left = _Tries(self, group, self.space.nests), self.space.nests
+        for after, family in enumerate(ordered := sorted(every, key=len)):
+            share = -(-left // (len(ordered) - after))
+            left -= descend(family.axes, partial(tries.at, family), share, enough)
+        return tries
 
     def points(self, shape: Shape, grid: Grid, most: float = inf) -> Iterable[Point]:
         """The unbeaten of some tile sizes of one shape; of those that cost more than ``most`` by what their units need

@@ -6,14 +6,14 @@ Einsum lacks a rank, or may not share a loop (it would read a sum that is still 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise, product
 from math import prod
 from typing import Any
 
-from einsum import Affine, Cascade, Einsum, WeirError
+from einsum import Affine, Cascade, Einsum
 from einsum.terms import Term
 from mappings.tree import Branch, Keep, Nest, Node, Run, Spatial, Temporal
 from sim.arch import Device
@@ -23,7 +23,6 @@ from sim.model.flow import elsewhere
 from sim.model.nests import Mapped
 
 OPEN = 1 << 50  # tiles from here on stand for what is still to be chosen
-MOST = 100_000  # nests of one group on given units: some minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +200,32 @@ def _joins(part: tuple[Einsum, ...], einsum: Einsum, rank: str) -> bool:
     return True
 
 
-def shapes(group: Group, device: Device, sizes: Values) -> Iterator[Shape]:
-    """Every shape of a group."""
+@dataclass(frozen=True)
+class Family:
+    """All shapes of a group on given units: one for each combination of choices, so many along each of the ``axes``."""
+
+    axes: tuple[int, ...]
+    made: Callable[[tuple[int, ...]], Shape]
+
+    def __len__(self) -> int:
+        return prod(self.axes)
+
+    def __iter__(self) -> Iterator[Shape]:
+        return map(self.made, product(*map(range, self.axes)))
+
+
+def families(group: Group, device: Device, sizes: Values) -> list[Family]:
+    """Every shape of a group, by the units that its Einsums run on."""
     einsums = group.cascade.einsums
     if len(einsums) == 1:
         units: list[tuple[str, ...]] = [(unit,) for unit in able(group.cascade, einsums[0], device, sizes)]
     else:
         units = [assigned(group.cascade, device, sizes, frozenset(_looped(group, sizes)))]
-    for chosen in units:
-        yield from _shaped(group, device, sizes, chosen)
+    return [_family(group, device, sizes, chosen) for chosen in units]
 
 
-def _shaped(group: Group, device: Device, sizes: Values, units: tuple[str, ...]) -> Iterator[Shape]:
-    """Shapes with Einsums on these units."""
+def _family(group: Group, device: Device, sizes: Values, units: tuple[str, ...]) -> Family:
+    """Shapes with Einsums on these units: second pieces or none, homes of intermediates, ends, steps, plans."""
     trunk = shared(device, units)
     outer, *inside = stages(trunk)
     levels = [stage.level for stage in inside if stage.level] or [outer.level]
@@ -224,16 +236,14 @@ def _shaped(group: Group, device: Device, sizes: Values, units: tuple[str, ...])
     steps = range(1, 1 + (len(inside) if group.cascade.iterative else 1))
     by_name = {e.name: unit for e, unit in zip(group.cascade.einsums, units, strict=True)}
     costs = {e.name: _cost(group, e, device, sizes, by_name[e.name]) for e in group.cascade.einsums}
-    number = 2 * len(homes) * len(hows) * len(steps) * prod(map(len, plans))
-    if number > MOST:
-        raise WeirError(
-            f"{device.name} has {len(inside)} levels on the way to {units[0]}: {number:,} nests to compare, where"
-            f" {MOST:,} are the most; give a nest of your own (docs/mapping.md), or a device with fewer levels"
-        )
-    for double, home, how, iterated in product((True, False), homes, hows, steps):
+    choices: tuple[Sequence[Any], ...] = ((True, False), homes, hows, steps, *plans)
+
+    def made(at: tuple[int, ...]) -> Shape:
+        double, home, how, iterated, *plan = (some[n] for some, n in zip(choices, at, strict=True))
         build = _Builder(group, sizes, by_name, home, how, double, levels[-1], own, costs)
-        for plan in product(*plans):
-            yield Shape(group.cascade, partial(_nest, build, outer, plan, iterated), _least(build, plan))
+        return Shape(group.cascade, partial(_nest, build, outer, tuple(plan), iterated), _least(build, tuple(plan)))
+
+    return Family(tuple(map(len, choices)), made)
 
 
 def _cost(group: Group, einsum: Einsum, device: Device, sizes: Values, unit: str) -> tuple[float, float, float]:

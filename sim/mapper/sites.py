@@ -16,7 +16,7 @@ from einsum.cascade import carried
 from einsum.sparsity import density
 from sim.arch import Device, Fanout, Memory
 from sim.model.nests import Leaf
-from sim.model.spatial import per_point
+from sim.model.spatial import idle, per_point
 
 Values = Mapping[str, Any]
 NEARLY = 0.75  # of the best use of fan-outs, below which a way is not looked at
@@ -63,10 +63,12 @@ def stages(parts: tuple[Memory | Fanout, ...]) -> tuple[Stage, ...]:
 
 
 def able(cascade: Cascade, einsum: Einsum, device: Device, sizes: Values) -> dict[str, tuple[float, float]]:
-    """Units that have an Einsum's operations: seconds of one point on one instance, and joules."""
+    """Units that have an Einsum's operations, or some of them: seconds of one point on one instance, and joules."""
     found: dict[str, tuple[float, float]] = {}
     lacking = []
     for unit in device.computes:
+        if idle(cascade, einsum, device, unit, sizes):
+            continue  # the units that it would wait for are gone through themselves
         try:
             seconds, joules = per_point(cascade, Leaf(einsum, unit.name, 0, (), ()), device, sizes)
         except WeirError as error:

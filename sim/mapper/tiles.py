@@ -27,11 +27,13 @@ class Space:
     """Which mappings are compared.
 
     Up to ``tiles`` sizes of each rank at each level: the shortest tiles that make 1, 2, 4, 8, ... pieces (so imperfect
-    factors too), thinned evenly; fewer where a group would have more than so many ``mappings``.
+    factors too), thinned evenly; fewer where a group would have more than so many ``mappings``. Of a group with more
+    than so many ``nests``, those that a descent from many starts comes by, as many as that.
     """
 
     tiles: int = 8
     mappings: int = 5_000_000
+    nests: int = 5_000
 
     def grids(self, shape: Shape, sizes: Values, most: int) -> Iterator[Grid]:
         """All combinations of widths for a shape (about ``most``), those of a rank not growing inwards."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from einsum import Cascade
+from einsum import Cascade, Einsum
 from einsum.counts import operations, volume
 from einsum.ops import bits
 from mappings.tree import Nest, Spatial
@@ -320,6 +320,11 @@ def per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, 
         seconds = np.maximum(seconds, each) if unit.chained else seconds + each
         joules = joules + runner.joules(op if _lists(runner, op) else "map", as_dtype, count / whole)
     return seconds, joules
+
+
+def idle(cascade: Cascade, einsum: Einsum, device: Device, unit: Compute, sizes: Mapping[str, Any]) -> bool:
+    """Whether a unit would only wait for those beside it, which run every operation of an Einsum."""
+    return all(_runner(device, unit, op) is not unit for op in operations(cascade, einsum, sizes))
 
 
 def _runner(device: Device, unit: Compute, op: str) -> Compute:

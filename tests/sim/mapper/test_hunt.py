@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import permutations, product
+from itertools import chain, permutations, product
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from mappings.tree import Keep
 from sim.arch import Compute, Device, Fanout, Memory
 from sim.mapper import Space, parts, search
 from sim.mapper.hunt import OBJECTIVES, _Hunt
-from sim.mapper.shapes import shapes
+from sim.mapper.shapes import families
 from sim.mapper.tiles import value
 from sim.model.spatial import busiest, evaluate, measured
 from workloads import attention
@@ -90,8 +90,8 @@ CONVOLUTION = parse("O[k, p] = I[c, p + r] * W[k, c, r]", k=6, p=9, c=2, r=3)
 @pytest.mark.parametrize("cascade", [GEMM, CONVOLUTION], ids=["product", "convolution"])
 def test_shapes_that_share_what_is_known_of_ranks_cost_what_each_costs_alone(cascade: Cascade) -> None:
     on, sizes = device(60.0, lanes=4), cascade.bind()
-    hunt = _Hunt(cascade, on, sizes, "time", Space())
-    every = list(shapes(parts.group(cascade, tuple(e.name for e in cascade.einsums)), on, sizes))
+    hunt = _Hunt(cascade, on, sizes, "time", Space(), lambda done, of: None)
+    [*every] = chain(*families(parts.group(cascade, tuple(e.name for e in cascade.einsums)), on, sizes))
     for shape in every[::7]:
         for grid in hunt.space.grids(shape, sizes, 100):
             at = hunt.sized(shape, grid)
@@ -108,7 +108,7 @@ def test_shapes_that_share_what_is_known_of_ranks_cost_what_each_costs_alone(cas
 
 def test_grids_hold_each_combination_that_does_not_grow_inwards_once() -> None:
     on, sizes = device(60.0, lanes=4), GEMM.bind()
-    [shape, *_] = shapes(parts.group(GEMM, ("Z",)), on, sizes)
+    [shape, *_] = families(parts.group(GEMM, ("Z",)), on, sizes)[0]
     [grid] = Space().grids(shape, sizes, 1000)
     found = [tuple(grid.at(n).items()) for n in range(grid.place.size)]
     assert len(set(found)) == len(found)
@@ -122,12 +122,33 @@ def test_grids_hold_each_combination_that_does_not_grow_inwards_once() -> None:
         )
 
 
-def test_too_many_levels_are_refused() -> None:
+def test_of_many_levels_some_nests_are_tried() -> None:
     deep = [Memory(f"level{n}", f"level{n - 1}" if n else "", capacity=1e6, bandwidth=1e9) for n in range(9)]
-    unit = Compute("alu", "level8", RATES)
-    on = replace(device(30.0), memories=tuple(deep), computes=(unit,))
-    with pytest.raises(WeirError, match=r"toy has 8 levels on the way to alu: .* nests to compare, where 100,000 are"):
-        search(GEMM, on)
+    on = replace(device(30.0), memories=tuple(deep), computes=(Compute("alu", "level8", RATES),))
+    told: list[tuple[int, int]] = []
+    found = search(GEMM, on, space=Space(nests=20), advance=lambda done, of: told.append((done, of)))
+    assert found.shapes <= 20 < found.nests
+    assert f"{found.shapes} nests of {found.nests:,}, chosen by descent" in found.proof
+    assert told == [(n + 1, 20) for n in range(found.shapes)]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_descent_comes_near_the_best_of_all_nests(objective: str) -> None:
+    on = device(60.0, lanes=4)
+    best = search(CONVOLUTION, on, objective=objective)
+    near = search(CONVOLUTION, on, objective=objective, space=Space(nests=best.nests // 2))
+    assert near.shapes < best.shapes == best.nests
+    assert best.value <= near.value <= 1.1 * best.value
+
+
+def test_a_unit_that_would_only_wait_for_another_is_not_looked_at() -> None:
+    on = device(60.0)
+    sums = Compute("sums", "buffer", (("mac", "bf16", 2e9),))
+    powers = Compute("powers", "buffer", (("exp", "bf16", 1e9),))
+    both = replace(on, computes=(sums, powers))
+    found = search(GEMM, both)
+    assert found.nests == search(GEMM, replace(on, computes=(sums,))).nests
+    assert found.bound == search(GEMM, replace(on, computes=(sums,))).bound
 
 
 def test_what_no_unit_runs_is_said() -> None:
