@@ -257,9 +257,7 @@ def map_(
     ] = None,
     most: Annotated[
         str | None,
-        typer.Option(
-            "--nests", metavar="N", help="Nests to try of any one group of Einsums (5,000); more take longer."
-        ),
+        typer.Option("--nests", metavar="N", help="Nests to try of one group of Einsums (5,000)."),
     ] = None,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the nest that was found.")] = None,
     plot: Annotated[

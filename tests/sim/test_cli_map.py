@@ -260,12 +260,19 @@ def test_a_mapping_is_found_saved_and_read_back(here: Path, capsys: pytest.Captu
     assert (here / "best.txt").read_text().startswith("keep A, B, Z in dram\n")
 
 
+def test_as_many_nests_are_tried_as_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ASK[:-2], "--nests", "7"]) == 0
+    assert re.search(r"7 nests of\s+\d+, chosen by\s+descent", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--objective", "speed"], "unknown objective 'speed'"),
         (["--save", "no/such/folder/nest.txt"], "cannot write the nest"),
-        (["--mapping", "nest.txt", "--save", "x.txt"], "--objective and --save are for a search"),
+        (["--mapping", "nest.txt", "--save", "x.txt"], "--objective, --nests and --save are for a search"),
+        (["--mapping", "nest.txt", "--nests", "5"], "--objective, --nests and --save are for a search"),
+        (["--nests", "0"], "--nests must be a whole number from 1"),
     ],
 )
 def test_mistakes_about_a_search(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
