@@ -76,8 +76,8 @@ class Found:
     @property
     def proof(self) -> str:
         """What the search shows, in a sentence."""
-        part = f" of {self.nests:,}, chosen by descent" if self.shapes < self.nests else ""
-        nests = f"{self.shapes:,} nests{part} with all their tile sizes"
+        part = f"{self.shapes:,} of {self.nests:,} nests, chosen by descent, with all their tile sizes"
+        nests = part if self.shapes < self.nests else f"{self.shapes:,} nests with all their tile sizes"
         best = f"least {self.objective} of {self.mappings:,} mappings: {nests}"
         off = f"{self.value / self.bound:.3g} times what no mapping can go below" if self.bound > 0 else "no bound"
         return f"{best}, the best of them refined; {off}"

@@ -128,7 +128,7 @@ def test_of_many_levels_some_nests_are_tried() -> None:
     told: list[tuple[int, int]] = []
     found = search(GEMM, on, space=Space(nests=20), advance=lambda done, of: told.append((done, of)))
     assert found.shapes <= 20 < found.nests
-    assert f"{found.shapes} nests of {found.nests:,}, chosen by descent" in found.proof
+    assert f"{found.shapes} of {found.nests:,} nests, chosen by descent" in found.proof
     assert told == [(n + 1, 20) for n in range(found.shapes)]
 
 
