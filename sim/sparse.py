@@ -157,7 +157,7 @@ def spgemm(
             progress(done, len(mappings))
     if not made:
         raise refused[0]
-    return Comparison(name, where, tuple(made))
+    return Comparison(name or f"a matrix of {a.shape[0]:,} x {a.shape[1]:,}", where, tuple(made))
 
 
 def _product(a: Any, b: Any, count: str, name: str) -> Callable[[SparseMapping], Runs]:
