@@ -36,6 +36,14 @@ def test_a_results_figure_has_formula_numbers_and_sources(result: Path, capsys: 
     assert "given by the user" in out
 
 
+def test_formulas_in_a_pipe_are_folded_at_words(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "explain", str(result), "ttft.mean", "--depth", "5")
+    formulas = out.partition(" rests on ")[0].splitlines()[:-1]
+    assert max(len(line) - len(line.lstrip()) for line in formulas) > 8
+    assert max(map(len, formulas)) <= 80
+    assert not any(line.endswith("all-") for line in formulas)
+
+
 def test_a_question_is_unfolded_as_its_result_is(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = run(capsys, "explain", "gpt2-xl", "ttft.mean", *SMALL, "--price", "h100=2")
     assert asked == run(capsys, "explain", str(result), "ttft.mean")
