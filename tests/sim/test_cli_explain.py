@@ -31,7 +31,7 @@ def test_a_results_figure_has_formula_numbers_and_sources(result: Path, capsys: 
     assert out.startswith(f"tokens_per_dollar = {value:,.0f} tokens/USD")
     assert "    = tokens per second x 3600 / price of h100_sxm\n" in out
     assert " x 3600 / 2 USD/h\n" in out
-    assert "(sim.serving.answer.Answer.tokens_per_dollar: Output tokens for one US dollar.)" in out
+    assert "(sim.serving.answer.Answer.tokens_per_dollar: Output tokens for one US dollar.)" in " ".join(out.split())
     assert "h100_sxm hbm.bandwidth 3.35 TB/s" in " ".join(out.split())
     assert "given by the user" in out
 
