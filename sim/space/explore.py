@@ -22,8 +22,8 @@ def explore(
     distinct ones in the order tried: :func:`sim.pareto` has their front.
 
     ``axes``, ``on`` and ``store`` are those of :func:`sim.sweep`; where the condition ``where`` (axes or figures) does
-    not hold, as where a point does not fit, the search is steered away. Needs ``weir[explore]``. Raises :class:`WeirError`
-    without an objective, or for one that no row has.
+    not hold, as where a point does not fit, the search is steered away. Needs ``weir[explore]``. Raises
+    :class:`WeirError` without an objective, or for one that no row has.
     """
     import pandas as pd
 
