@@ -176,6 +176,11 @@ def test_show_marks_what_nobody_checked_and_what_was_assumed(capsys: pytest.Capt
     assert marks["hbm.bandwidth"] == "TB/s"
 
 
+def test_show_rounds_no_count(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {line.split()[0]: line.split()[1] for line in run(capsys, "show", "h20").splitlines() if "sm." in line}
+    assert (rows["sm.threads"], rows["sm.count"]) == ("2,048", "78")
+
+
 def test_show_a_workload_prints_its_cascade(capsys: pytest.CaptureFixture[str]) -> None:
     assert "QK[b, h, p, m] = Q[b, h, p, e] * K[b, h, m, e]" in run(capsys, "show", "attention.three_pass")
 
