@@ -269,6 +269,19 @@ def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch, capsys:
     assert words == ["title", "a", "n", "[red]", "1", "note", "words"]
 
 
+@pytest.mark.parametrize("columns", ["20", "200"])
+def test_a_narrow_terminal_breaks_no_number(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    for name, value in {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": columns}.items():
+        monkeypatch.setenv(name, value)
+    from sim.cli.text import show
+
+    show(Sheet("", ("latency", "mean", "p50"), (("to first token", "1.02 s", "315 ms"),), right=(1, 2)))
+    assert "1.02 s" in capsys.readouterr().out
+
+
 def test_patience_shows_only_to_a_person_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
