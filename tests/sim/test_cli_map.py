@@ -264,7 +264,7 @@ def test_a_mapping_is_found_saved_and_read_back(here: Path, capsys: pytest.Captu
     ("more", "message"),
     [
         (["--objective", "speed"], "unknown objective 'speed'"),
-        (["--save", "no/such/folder/nest.txt"], "cannot write the nest"),
+        (["--save", "no/such/folder/nest.txt"], "no folder that can be written to"),
         (["--mapping", "nest.txt", "--save", "x.txt"], "--objective and --save are for a search"),
     ],
 )
