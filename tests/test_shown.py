@@ -24,6 +24,7 @@ SLOW = (  # more than some three seconds of a core, or what the other pages or t
     "weir explain attention.one_pass",
     "weir map attention.one_pass query=4096 context=4096 head_dim=64 --on fusemax_cloud --save",
     "weir offload opt-30b",
+    "weir pipeline --stages 8 --forward 11ms --backward 22ms --weights",
     "weir pipeline llama-2-7b",
     "weir plan llama-2-7b",
     "weir ranges",
