@@ -11,7 +11,7 @@ from einsum import Infeasible, WeirError, hint
 from einsum.cascade import Cascade
 from mappings.sparse import SparseMapping, names, read
 from mappings.tree import Keep
-from sim.arch import Device, device, device_names
+from sim.arch import Device, accelerator_names, device
 from sim.model.nudged import gains
 from sim.model.sparse.count import product
 from sim.model.sparse.entries import entries
@@ -91,7 +91,7 @@ def chosen(where: Device, dataflow: str | Iterable[str], workload: str = SPGEMM)
     known = usable(where, workload)
     if dataflow == "all":
         if not known:
-            able = ", ".join(name for name in device_names() if usable(device(name), workload))
+            able = ", ".join(name for name in accelerator_names() if usable(device(name), workload))
             raise WeirError(
                 f"{where.name}: no mapping of {workload} that comes with weir runs on it; they do on {able}; or give "
                 "one of your own, a .toml file, as the dataflow (docs/sparse.md)"
