@@ -73,4 +73,8 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"einsum.{_LATER[name]}"), name)
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 sys.modules[__name__].__class__ = _Package

@@ -1,9 +1,23 @@
 """The front door: on what, how fast, how much energy, at what price.
 
-Everything public is here, loaded when first used: ``sim.device("h100")``, ``sim.cluster("2xh100_4xh20")``,
-``sim.estimate(cascade, device)``, ``sim.search(cascade, device)``, ``sim.plan(problem)``,
-``sim.serve(model, cluster)``, ``sim.training_step(model, cluster)``, ``sim.compare``, ``sim.sweep``, ``sim.pareto``,
-``sim.validate("step3")`` for published figures beside the model's.
+Everything public is here, loaded when first used.
+
+==========================================  ==========================================================
+``device("h100")``, ``cluster("4xh100")``   hardware by name or from a file; ``tier``, ``trace`` likewise
+``serve(model, cluster)``, ``compare``      what a model serves: speed, latencies, energy, money
+``training_step(model, cluster, ...)``      an iteration of training
+``estimate(cascade, device)``               time and energy of one run of a cascade
+``search(cascade, device)``                 the best loop nest of a cascade
+``spgemm(matrix, on=device)``               ways to compute a sparse product
+``plan(problem)``                           addresses of buffers in memory
+``sweep(what, on=..., batch=[...])``        a table over any axes; ``explore`` where there are too many
+``pareto(table, minimise=[...])``           the rows that none dominates
+``report(table, "page.html")``              a page to look at and to mail
+``validate("step3")``                       published figures beside the model's
+==========================================  ==========================================================
+
+Numbers are in SI units (bytes, seconds, joules), money in US dollars; tables name the units of their columns in
+``table.attrs["units"]``. Mistakes raise :class:`einsum.WeirError`, what cannot fit its subclass ``Infeasible``.
 """
 
 from __future__ import annotations

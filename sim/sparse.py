@@ -11,7 +11,7 @@ from einsum import Infeasible, WeirError, hint
 from einsum.cascade import Cascade
 from mappings.sparse import SparseMapping, names, read
 from mappings.tree import Keep
-from sim.arch import Device, device
+from sim.arch import Device, accelerator_names, device
 from sim.model.nudged import gains
 from sim.model.sparse.count import product
 from sim.model.sparse.entries import entries
@@ -91,8 +91,10 @@ def chosen(where: Device, dataflow: str | Iterable[str], workload: str = SPGEMM)
     known = usable(where, workload)
     if dataflow == "all":
         if not known:
+            able = ", ".join(name for name in accelerator_names() if usable(device(name), workload))
             raise WeirError(
-                f"{where.name}: no mapping of {workload} fits its levels; give one of your own as a .toml file"
+                f"{where.name}: no mapping of {workload} that comes with weir runs on it; they do on {able}; or give "
+                "one of your own, a .toml file, as the dataflow (docs/sparse.md)"
             )
         return tuple(read(name) for name in known)
     return tuple(_fitting(str(name), where, workload, known) for name in _listed(dataflow))
@@ -157,7 +159,7 @@ def spgemm(
             progress(done, len(mappings))
     if not made:
         raise refused[0]
-    return Comparison(name, where, tuple(made))
+    return Comparison(name or f"a matrix of {a.shape[0]:,} x {a.shape[1]:,}", where, tuple(made))
 
 
 def _product(a: Any, b: Any, count: str, name: str) -> Callable[[SparseMapping], Runs]:

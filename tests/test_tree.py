@@ -135,3 +135,13 @@ def test_no_file_holds_the_marks_of_a_merge() -> None:
         f.name for f in files if any(line.startswith(marks) for line in f.read_text(errors="replace").splitlines())
     ]
     assert marked == []
+
+
+def test_what_is_public_says_what_it_raises_and_names_nothing_else() -> None:
+    import einsum
+    import sim
+
+    assert dir(sim) == sorted(sim.__all__)
+    assert dir(einsum) == sorted(einsum.__all__)
+    assert [name for name in sim.__all__ if "raise" not in str(getattr(sim, name).__doc__).lower()] == []
+    assert [name for name in sim.__all__ if name not in str(sim.__doc__)] == []

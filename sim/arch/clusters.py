@@ -143,7 +143,8 @@ def default_network() -> tuple[Link, int, str]:
 def cluster(text: str | Path) -> Cluster:
     """The cluster written as ``<n>x<device>`` joined by ``_`` or ``+``, catalogued by name, or in a ``.toml`` file.
 
-    A device's bare name is one of it.
+    A device's bare name is one of it. Of two pools (``2xh100_4xh20``) the first runs the model, the second attention.
+    Prices are not part of it. Raises :class:`WeirError` for what is not understood, with the nearest name.
     """
     if isinstance(text, Path) or text.endswith(".toml"):
         return load(Path(text))

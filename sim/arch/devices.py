@@ -61,7 +61,12 @@ def canonical(name: str) -> str | None:
 
 
 def device(name: str | Path) -> Device:
-    """The device of that name or alias, or described by the ``.toml`` file at that path."""
+    """The device of that name or alias (``weir list devices``), or described by the ``.toml`` file at that path.
+
+    Its numbers are in SI units: bytes, bytes a second, operations a second, seconds, joules, watts;
+    ``device.with_("hbm.bandwidth", "4 TB/s")`` is another device. Raises :class:`WeirError` for a name that is not
+    known, with the nearest that is, and for a file with mistakes, all of them at once.
+    """
     if isinstance(name, Path) or name.endswith(".toml"):
         return load(Path(name))
     return _catalogued(name)

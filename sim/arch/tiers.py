@@ -121,7 +121,11 @@ def tier_names() -> tuple[str, ...]:
 
 
 def tier(name: str) -> Tier:
-    """The tier of that name, or the physical one with the constants of a calibration's ``.toml`` file."""
+    """The tier of that name (``limit`` or ``physical``), or the physical one with a calibration's ``.toml`` file.
+
+    A tier says how much of a datasheet's rates kernels reach (docs/accuracy.md). Raises :class:`WeirError` for an
+    unknown name, and for a calibration that lacks constants.
+    """
     if name.endswith(".toml"):
         return _calibrated(Path(name))
     if name not in _tiers():

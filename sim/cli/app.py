@@ -41,6 +41,9 @@ weir estimate llama-3-70b --on 2xh100_4xh20 --trace azure_conv
 weir compare llama-3-70b --on 4xh100 --on 2xh100_4xh20 --trace azure_conv
 weir list devices
 weir show h20
+
+What a command prints for people it also prints for programs, with --json or --csv. Exit codes: 0 answered; 1 a check
+that fails; 2 a mistake in what was asked, one line on stderr for each; 3 what was asked does not fit.
 """
 
 ESTIMATE = """What a MODEL serves on a cluster: tokens a second, latencies, joules and dollars, and what binds.
@@ -141,7 +144,7 @@ weir schema device > device.schema.json
 VALIDATE = """Recompute published figures and print theirs, ours and the deviation; exit 1 if a row fails.
 
 \b
-weir validate
+weir validate                         all papers: some minutes
 weir validate step3
 weir validate silicon                 errors on measured kernels, each device left out in turn
 weir validate silicon --data FOLDER   the same on CSV files of your own (docs/accuracy.md)

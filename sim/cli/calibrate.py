@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from einsum.errors import WeirError
+from sim.cli.ask import writable
 from sim.cli.text import Sheet, show
 
 
@@ -17,7 +18,10 @@ def calibrate(source: str, device: str, out: str) -> None:
     from sim.silicon.measured import FILES, known, load, read
     from sim.silicon.store import facts, save
 
+    writable(out, (".toml",), "--out")
     path, wanted = Path(source), known(device).name
+    if not path.exists():
+        raise WeirError(f"{source!r:.80}: no such folder or file of measurements")
     if path.is_file() and path.stem not in FILES:
         raise WeirError(f"{path.name}: name the file after its operation: {', '.join(f'{n}.csv' for n in FILES)}")
     found = load(path) if path.is_dir() else (read(path, path.stem),)

@@ -150,7 +150,9 @@ def _number(one: Device, path: str, unit: str, power: dict[str, Any]) -> tuple[s
     """One number, and what is to be held against it; ``power`` is what the file itself says of it."""
     doubtful = any(path == field or path.startswith(f"{field}.") for field in one.unverified)
     assumed = path.startswith("power.") and path.removeprefix("power.") not in power
-    return path, fmt(one.get(path), unit), "unverified" if doubtful else "assumed" if assumed else ""
+    value = one.get(path)
+    text = f"{value:,.0f}" if unit == "1" and float(value).is_integer() else fmt(value, unit)  # a count is exact
+    return path, text, "unverified" if doubtful else "assumed" if assumed else ""
 
 
 def _cluster(one: Cluster) -> Parts:

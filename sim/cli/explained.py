@@ -12,13 +12,12 @@ from sim.cli import again, ask
 from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.remade import remade, row
-from sim.cli.text import Sheet, folded, show, styled
+from sim.cli.text import WIDTH, Sheet, folded, show, terminal
 from sim.explain.figures import Explained, explained
 from sim.explain.opened import Opened, opened
 from sim.explain.unfold import Term
 from sim.units import fmt
 
-WIDE = 110  # columns of a formula
 INFLUENCE, DEPTH = 0.05, 3  # what is shown unless all is asked for
 SHOWN = 15  # numbers that are listed of those a figure rests on
 
@@ -158,11 +157,14 @@ def _lines(term: Term) -> Iterator[str]:
 
 
 def _wrapped(text: str, margin: str) -> list[str]:
-    if not styled() and len(text) < 2 * WIDE:
-        return [margin + text]
+    """A formula or a remark, folded where a terminal ends, or at 80 columns; deep in a tree it keeps half of them."""
     import textwrap
 
-    return textwrap.wrap(text, WIDE, initial_indent=margin, subsequent_indent=margin + "  ", break_long_words=False)
+    width = max(terminal() or WIDTH, len(margin) + WIDTH // 2)
+    return textwrap.wrap(
+        text, width, initial_indent=margin, subsequent_indent=margin + "  ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _figure(value: float, unit: str) -> str:

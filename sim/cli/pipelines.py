@@ -24,6 +24,7 @@ from sim.units import fmt, si
 
 MOST = 256  # stages
 PASSES = 200_000  # of one schedule: some seconds
+LONGEST = 1e6  # seconds of a pass; sums of longer ones could leave the range of numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,8 @@ def _small(stages: int, batches: int) -> None:
 def _times(text: str | None, stages: str | None, option: str) -> tuple[float, ...]:
     """A time for each stage, or one for all."""
     found = tuple(si(part, "s", option) for part in str(text).split(","))
+    if max(found) > LONGEST:
+        raise WeirError(f"{option} {text!r:.40}: a pass of more than {LONGEST:,.0f} s")
     if stages is None:
         if len(found) < 2:
             raise WeirError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WIDTH = 80  # columns of plain text that people's terminals have at least
+WORD = 12  # columns to which a cell of words may be folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,21 @@ def _rich(parts: tuple[Sheet | str, ...]) -> None:
         if isinstance(part, str):
             console.print(part, markup=False, soft_wrap=True)
             continue
+        if _least(part) > console.width:
+            print(part)
+            continue
         if part.title:
             console.print(part.title, markup=False, style="bold")
         console.print(_table(part))
         for note in part.notes:
             console.print(note, markup=False, style="dim")
+
+
+def _least(sheet: Sheet) -> int:
+    """Columns that a table needs if no number and no name is to be broken: words beside them may be folded."""
+    widths = [max(map(len, column)) for column in zip(sheet.columns, *sheet.rows, strict=True)]
+    kept = (width if at == 0 or at in sheet.right else min(width, WORD) for at, width in enumerate(widths))
+    return sum(kept) + 2 * (len(widths) - 1)
 
 
 def _table(sheet: Sheet) -> Any:
@@ -78,7 +89,12 @@ def _table(sheet: Sheet) -> Any:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for at, name in enumerate(sheet.columns):
-        table.add_column(name, justify="right" if at in sheet.right else "left", no_wrap=at == 0, overflow="fold")
+        table.add_column(
+            name,
+            justify="right" if at in sheet.right else "left",
+            no_wrap=at == 0 or at in sheet.right,
+            overflow="fold",
+        )
     for row in sheet.rows:
         table.add_row(*map(Text, row))
     return table

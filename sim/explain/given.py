@@ -10,7 +10,7 @@ from typing import Any
 from sim.arch import Cluster, Device, Tier
 from sim.arch.architecture import ENERGY, RATE
 from sim.arch.components import Compute, Power
-from sim.arch.prices import Prices
+from sim.arch.prices import Price, Prices
 from sim.explain.traced import leaf
 from sim.model.actions import Counts
 from sim.model.products import Product
@@ -132,13 +132,16 @@ def _count(value: Any, name: str, unit: str) -> Any:
     return leaf(value, name, unit, COUNTED)
 
 
+UNITS = {"cache": "B"}  # a clock, which is counted by a rate in Hz
+
+
 class Constants:
     """The constants of a tier, traced; it stands where the tier's own do."""
 
     def __init__(self, tier: Tier, source: str) -> None:
         found = tier.constants.table() if tier.constants else {}
         self._table = {
-            kind: {name: leaf(value, f"{kind}.{name}", "", source) for name, value in numbers.items()}
+            kind: {name: leaf(value, f"{kind}.{name}", UNITS.get(name, ""), source) for name, value in numbers.items()}
             for kind, numbers in found.items()
         }
 
@@ -175,7 +178,12 @@ def prices(book: Prices) -> Prices:
     return replace(
         book,
         prices=tuple(
-            replace(p, usd_per_hour=leaf(p.usd_per_hour, f"price of {p.device}", "USD/h", f"{p.source}, {p.date}"))
+            replace(p, usd_per_hour=leaf(p.usd_per_hour, f"price of {p.device}", "USD/h", _dated(p)))
             for p in book.prices
         ),
     )
+
+
+def _dated(price: Price) -> str:
+    """The source of a price, with its date unless the source states it."""
+    return price.source if price.date in price.source else f"{price.source}, {price.date}"

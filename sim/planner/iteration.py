@@ -268,8 +268,13 @@ def training_step(
 ) -> Iteration:  # fmt: skip
     """An iteration of a model, by name or as a Transformer, on a cluster: ``batch`` sequences of ``sequence`` tokens.
 
-    ``kernels`` are named, in a ``.toml`` file, or a value; all else is as in :class:`Setting`. Raises
-    :class:`WeirError` for what is unknown or does not go round.
+    A pass has ``microbatch`` sequences; each layer is divided over ``tensor`` devices of a node, layers over
+    ``stages`` of a pipeline with ``chunks`` each (``weir train --tp --pp --interleave``), and what devices are left
+    makes replicas. ``recompute`` is ``none``, ``selective`` or ``full``; ``spread`` divides positions too
+    (``--sequence-parallel``), ``sharded`` the optimiser's states over replicas (``--distributed-optimiser``).
+    ``kernels`` are named, in a ``.toml`` file, or a value. The result has ``seconds``, ``mfu``, ``tokens`` a second,
+    ``bytes`` of the fullest device, and ``frame()``, a row a term. Raises :class:`WeirError` for what is unknown or
+    does not go round.
     """
     spec = (model if isinstance(model, Transformer) else from_config(model)).spec
     fused = kernels if isinstance(kernels, Kernels) else fusion(kernels)

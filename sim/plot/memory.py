@@ -19,20 +19,21 @@ NAMED = 80  # no more rectangles than this have their names written in them
 
 def memory_map(
     start: ArrayLike, stop: ArrayLike, offset: ArrayLike, size: ArrayLike, label: Sequence[str] = (),
-    ax: Axes | None = None, *, capacity: float | None = None, live: bool = True,
+    ax: Axes | None = None, *, capacity: float | None = None, live: bool = True, unit: str = "steps",
 ) -> Axes:  # fmt: skip
     """Rectangles of time (``start`` to ``stop``) by address (``offset`` and up, bytes), one for each stay.
 
-    ``live`` adds the sum of what is live as a line: where it meets the top, no placement is lower.
+    ``live`` adds the sum of what is live as a line: where it meets the top, no placement is lower. ``unit`` is that of
+    the times, ``"steps"`` or ``"s"``.
     """
-    from matplotlib import colormaps
     from matplotlib.collections import PolyCollection
 
     low, high, base, bytes_ = (np.asarray(a, float) for a in (start, stop, offset, size))
     axes = style.on(ax)
     sides = ((low, base), (high, base), (high, base + bytes_), (low, base + bytes_))
     corners = np.stack([np.stack(side, 1) for side in sides], 1)
-    colours = colormaps["tab20"](np.arange(low.size) * 7 % 20)
+    light = style.tints()
+    colours = light[np.arange(low.size) * 3 % len(light)]  # neighbours differ
     thin = 0.4 if low.size < 2000 else 0.0
     axes.add_collection(PolyCollection(list(corners), facecolors=colours, edgecolors="white", linewidths=thin))
     axes.set_xlim(low.min(initial=0), high.max(initial=1))
@@ -46,9 +47,13 @@ def memory_map(
     if (live and low.size) or capacity is not None:
         axes.legend(loc="lower right")
     if len(label) <= NAMED:
+        letters = 9 if len(label) <= NAMED // 4 else 6
         for name, x, y in zip(label, (low + high) / 2, base + bytes_ / 2, strict=False):
-            axes.text(x, y, name, ha="center", va="center", fontsize=6, clip_on=True)
-    axes.set(xlabel="time", ylabel="address (B)")
+            axes.text(x, y, name, ha="center", va="center", fontsize=letters, clip_on=True)
+    axes.set(xlabel="time" if unit == "s" else f"time ({unit})", ylabel="address")
+    style.measured(axes.yaxis, "B")
+    if unit == "s":
+        style.measured(axes.xaxis, unit)
     return axes
 
 

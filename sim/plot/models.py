@@ -77,7 +77,8 @@ def sheet(found: MappedEstimate, *, runs: int = 40) -> Figure:
 def pareto(frame: pd.DataFrame, x: str, y: str, ax: Axes | None = None, *, maximise: Sequence[str] | str = ()) -> Axes:
     """Two columns of a table against each other: the Pareto front in colour, what it dominates in grey.
 
-    Both are minimised unless named in ``maximise``; rows that do not fit (NaN) are left out.
+    Both are minimised unless named in ``maximise``; rows that do not fit (NaN) are left out. An axis whose values lie
+    more than thirtyfold apart is logarithmic.
     """
     most = [maximise] if isinstance(maximise, str) else list(maximise)
     if strange := [name for name in most if name not in (x, y)]:
@@ -88,6 +89,7 @@ def pareto(frame: pd.DataFrame, x: str, y: str, ax: Axes | None = None, *, maxim
     axes.plot(rows[x][~on], rows[y][~on], ".", color=GREY, label=f"dominated ({(~on).sum()})")
     front = rows[on].sort_values([x, y])
     axes.plot(front[x], front[y], "o-", color=COLOURS[0], label=f"Pareto front ({on.sum()})")
+    style.spread(axes, x=rows[x], y=rows[y])
     axes.set(xlabel=style.label(frame, x), ylabel=style.label(frame, y))
     axes.legend()
     return axes
@@ -97,9 +99,13 @@ def cost_curve(
     frame: pd.DataFrame, x: str = "batch", y: str = "usd_per_million_tokens", ax: Axes | None = None, *,
     by: str | None = "on",
 ) -> Axes:  # fmt: skip
-    """What a token costs against batch, latency or any other column of a sweep: a curve for each value of ``by``."""
+    """What a token costs against batch, latency or any other column of a sweep: a curve for each value of ``by``.
+
+    An axis whose values lie more than thirtyfold apart is logarithmic.
+    """
     rows = style.rows(frame, x, y, *([] if by is None else [by]))
     axes = style.on(ax)
+    style.spread(axes, x=rows[x], y=rows[y])
     looks = style.styles()
     for name, group in [(None, rows)] if by is None else rows.groupby(by, sort=False):
         colour, marker = next(looks)

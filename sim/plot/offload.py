@@ -55,8 +55,10 @@ def placement(found: Policy, ax: Axes | None = None) -> Axes:
             edgecolor="white",
         )  # fmt: skip
         left = [a + b for a, b in zip(left, shares, strict=True)]
-    ax.set(xlim=(0, 1), xlabel="fraction", title=f"{found.model}: {found.tokens_per_second:.3g} tokens/s")
-    ax.legend(loc="lower right")
+    ax.set(
+        xlim=(0, 1), xlabel="share of the class's bytes", title=f"{found.model}: {found.tokens_per_second:.3g} tokens/s"
+    )
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 
@@ -68,7 +70,8 @@ def ranges(found: Placed, ax: Axes | None = None) -> Axes:
         place = kinds.index(name.rpartition(" ")[0]) % len(COLOURS)
         ax.barh(n, stop - first, left=first, color=COLOURS[place], hatch=HATCHES[place], edgecolor="white")
         if stop > first:
-            ax.text(first + (stop - first) / 2, n, f"{busy:.0%}", ha="center", va="center", fontsize="small")
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+            ax.text(first + (stop - first) / 2, n, f"{busy:.0%}", ha="center", va="center", fontsize="small", bbox=box)
     ax.set_yticks(range(len(found.ranges)), [node.name for node in found.network.nodes])
     ax.set(xlim=(0, found.network.layers), xlabel="layer", title=f"{found.flow:.4g} tokens/s, {found.gap:.1%} unproven")
     ax.invert_yaxis()

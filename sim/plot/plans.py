@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from sim.plot.style import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NAMED = 12  # no more kinds than this are named beside the picture
+
 
 def streams(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
     """Runs on their units, and copies beneath them on each direction of each link, over time."""
@@ -23,14 +26,20 @@ def streams(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
         rows.setdefault(units[run.task], []).append((run.start, run.stop - run.start, run.task))
     for move in plan.moves:
         rows.setdefault(f"{move.source} to {move.target}", []).append((move.start, move.stop - move.start, move.buffer))
+    kinds = dict.fromkeys(_kind(name) for spans in rows.values() for _, _, name in spans)
+    looks = dict(zip(kinds, cycle(style.fills())))
     for place, spans in enumerate(rows.values()):
-        kinds = [name.split()[0].rstrip("0123456789") for _, _, name in spans]
-        colours = {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(dict.fromkeys(kinds))}
-        bars = [(start, length) for start, length, _ in spans]
-        edge = 0.3 if min(length for _, length in bars) > 0.004 * plan.value else 0.0  # or there is nothing but edges
-        axes.broken_barh(bars, (-place - 0.4, 0.8), facecolors=[colours[k] for k in kinds], edgecolor="white", lw=edge)
+        thin = min(length for _, length, _ in spans) > 0.004 * plan.value  # or there is nothing but edges
+        for kind in dict.fromkeys(_kind(name) for _, _, name in spans):
+            bars = [(start, length) for start, length, name in spans if _kind(name) == kind]
+            (colour, hatch), label = looks[kind], kind if kind not in axes.get_legend_handles_labels()[1] else None
+            axes.broken_barh(bars, (-place - 0.4, 0.8), facecolor=colour, hatch=hatch, edgecolor="white",
+                             lw=0.3 * thin, label=label)  # fmt: skip
     axes.set_yticks([-i for i in range(len(rows))], list(rows))
-    axes.set_xlabel("s")
+    axes.set_xlabel("time")
+    style.measured(axes.xaxis, "s")
+    if 1 < len(kinds) <= NAMED:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
     axes.set_title(f"{plan.problem}: {plan.value:.4g} s ({plan.method})", fontsize="medium")
     return axes
 
@@ -38,16 +47,19 @@ def streams(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
 def resident(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
     """Bytes of each tier in use over time, with the first tier's capacity."""
     axes = style.on(ax, (9, 3))
+    looks = cycle(zip(COLOURS, ("-", "--", "-."), strict=False))
     sizes = {b.name: b.size for b in problem.buffers}
     for tier in problem.tiers:
         stays = [s for s in plan.stays if s.tier == tier.name]
         if stays:
             times, held = _held([(s.start, s.stop, sizes[s.buffer]) for s in stays])
-            axes.step(times, held / 2**30, where="post", label=tier.name)
+            colour, dashes = next(looks)
+            axes.step(times, held, dashes, where="post", color=colour, label=tier.name)
     if np.isfinite(problem.tiers[0].capacity):
-        axes.axhline(problem.tiers[0].capacity / 2**30, color="grey", ls=":", label=f"{problem.tiers[0].name} capacity")
-    axes.set_xlabel("s")
-    axes.set_ylabel("GiB")
+        axes.axhline(problem.tiers[0].capacity, color="grey", ls=":", label=f"{problem.tiers[0].name} capacity")
+    axes.set(xlabel="time", ylabel="in use")
+    style.measured(axes.xaxis, "s")
+    style.measured(axes.yaxis, "B")
     axes.legend(fontsize="small")
     return axes
 
@@ -55,12 +67,17 @@ def resident(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
 def overhead(table: Any, ax: Axes | None = None) -> Axes:
     """Overhead against budget, and the bound beneath it: the table of :func:`sim.planner.curves.curve`."""
     axes = style.on(ax, (9, 3))
-    axes.plot(table.share * 100, table.overhead * 100, marker="o", label="schedule found")
-    axes.plot(table.share * 100, table.bound * 100, ls=":", label="bound")
+    axes.plot(table.share * 100, table.overhead * 100, marker="o", color=COLOURS[0], label="schedule found")
+    axes.plot(table.share * 100, table.bound * 100, ls=":", color=COLOURS[1], label="bound: none takes less")
     axes.set_xlabel("budget, % of what keeping everything takes")
     axes.set_ylabel("recomputation, % of one pass")
     axes.legend(fontsize="small")
     return axes
+
+
+def _kind(name: str) -> str:
+    """The first word of what runs or moves, without its number."""
+    return name.partition(" ")[0].rstrip("0123456789")
 
 
 def _held(spans: list[tuple[float, float, int]]) -> tuple[Any, Any]:

@@ -29,7 +29,8 @@ def roofline(found: Comparison, ax: Axes | None = None) -> Axes:
     styles = zip(cycle(COLOURS), cycle(MARKERS))
     for (x, y), e, (colour, marker) in zip(points, found.estimates, styles):  # noqa: B905
         ax.loglog(x, y, marker, color=colour, label=e.mapping.name)
-    ax.set(xlabel="operations a byte", ylabel="operations a second", title=f"{found.matrix} on {found.device.name}")
+    ax.set(xlabel="operations per byte (op/B)", ylabel="operations per second (op/s)")
+    ax.set_title(f"{found.matrix} on {found.device.name}")
     ax.legend(fontsize="small")
     return ax
 
@@ -39,11 +40,13 @@ def traffic(found: Comparison, ax: Axes | None = None) -> Axes:
     ax = style.on(ax)
     names = list(dict.fromkeys(t for e in found.estimates for t in e.tensors))
     rows, high = np.arange(len(found.estimates)), 0.8 / len(names)
-    for place, (tensor, colour) in enumerate(zip(names, cycle(COLOURS))):
+    for place, (tensor, (colour, hatch)) in enumerate(zip(names, style.fills(), strict=False)):
         width = [e.counted.moved(e.outer.name, tensor) / e.compulsory for e in found.estimates]
-        ax.barh(rows - 0.4 + (place + 0.5) * high, width, high, label=tensor, color=colour)
+        ax.barh(
+            rows - 0.4 + (place + 0.5) * high, width, high, label=tensor, color=colour, hatch=hatch, edgecolor="white"
+        )
     ax.set_yticks(rows, [e.mapping.name for e in found.estimates])
-    ax.set(xscale="log", xlabel="traffic over the least there can be", xlim=(0.01, None))
+    ax.set(xscale="log", xlabel="bytes moved, over the least there can be (1)")
     ax.axvline(1.0, color="0.4", linewidth=1)
     ax.legend(fontsize="small")
     return ax
@@ -53,11 +56,11 @@ def workers(found: Comparison, ax: Axes | None = None) -> Axes:
     """How many workers have how much of the work of the busiest one."""
     ax = style.on(ax)
     edges = [place / 20 for place in range(21)]
-    for e, colour in zip(found.estimates, cycle(COLOURS)):
+    for e, colour, dashes in zip(found.estimates, cycle(COLOURS), cycle(("-", "--", ":", "-."))):
         if e.thread_loads is not None and e.thread_loads.max() > 0:
             share = e.thread_loads / e.thread_loads.max()
-            ax.hist(share, edges, histtype="step", label=e.mapping.name, color=colour)
-    ax.set(xlabel="work, of the busiest worker's", ylabel="workers")
+            ax.hist(share, edges, histtype="step", label=e.mapping.name, color=colour, linestyle=dashes)
+    ax.set(xlabel="work, as a share of the busiest worker's (1)", ylabel="workers")
     ax.legend(fontsize="small")
     return ax
 

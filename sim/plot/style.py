@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from einsum.errors import WeirError, hint
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 GREY = "#BBBBBB"
+SPREAD = 30.0  # the largest value over the least above which an axis is logarithmic
 
 
 def on(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
@@ -39,6 +43,30 @@ def fills() -> Iterator[tuple[str, str]]:
 def styles() -> Iterator[tuple[str, str]]:
     """Colour and marker of each group in turn."""
     return cycle(zip(COLOURS, MARKERS, strict=True))
+
+
+def tints() -> Any:
+    """Light colours on which black text is read, as rows of red, green and blue: the palette without black, mixed with
+    white twice."""
+    from matplotlib.colors import to_rgb
+
+    palette = np.array([to_rgb(colour) for colour in COLOURS if colour != "#000000"])
+    return np.concatenate([1 - share * (1 - palette) for share in (0.6, 0.3)])
+
+
+def measured(axis: Axis, unit: str) -> None:
+    """Numbers along an axis in thousands and thousandths of their unit: ``20 MB``, ``5 ms``."""
+    from matplotlib.ticker import EngFormatter
+
+    axis.set_major_formatter(EngFormatter(unit))
+
+
+def spread(axes: Axes, **columns: Any) -> None:
+    """Make logarithmic each axis (``x=``, ``y=``) on which small values would lie on top of one another."""
+    for axis, values in columns.items():
+        least, most = float(np.min(values)), float(np.max(values))
+        if least > 0 and most > SPREAD * least:
+            axes.set(**{f"{axis}scale": "log"})
 
 
 def rows(frame: pd.DataFrame, *names: str) -> pd.DataFrame:

@@ -114,5 +114,5 @@ def tornado(found: Answer | Iterable[Sensitivity], ax: Axes | None = None, *, mo
     axes.set_yticks(range(len(rows)), [s.parameter for s in rows])
     axes.invert_yaxis()
     axes.set_xlabel("tokens per dollar (% for each % of the parameter)")
-    axes.legend()
+    axes.legend(loc="lower right")  # the longest bars are on top
     return axes

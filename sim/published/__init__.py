@@ -21,6 +21,8 @@ def validate(
 ) -> Report:
     """The figures of one paper (by name, or a file of figures by path), or of all, beside what the model gives.
 
+    All of them take minutes. A row says whether the figure holds, within its stated tolerance, fails, or cannot be
+    derived, and why. Raises :class:`WeirError` for an unknown paper and for mistakes in a file.
     ``data`` is a folder of matrices that do not come with weir; figures about a matrix that is not there are "absent".
     ``progress`` is called with the number of figures done and of all.
     """

@@ -370,7 +370,10 @@ def compare(
     model: Model | str | Path, clusters: Iterable[Cluster | str | Path], *, prices: str | None = None,
     price: Mapping[str, str | float] | None = None, **terms: Any,
 ) -> Comparison:  # fmt: skip
-    """Serve a model on several clusters on the same terms (those of :func:`serve`) and from one price book."""
+    """Serve a model on several clusters on the same terms (those of :func:`serve`) and from one price book.
+
+    The result prints side by side, ratios to the first; ``frame()`` has a row a cluster. Raises as :func:`serve` does.
+    """
     resolved = _model(model)
     places = [c if isinstance(c, Cluster) else cluster(c) for c in clusters]
     if not places:

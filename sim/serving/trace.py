@@ -152,7 +152,11 @@ def trace_names() -> tuple[str, ...]:
 
 
 def trace(name_or_path: str | Path) -> Trace:
-    """A summary by its name, or a file (.csv, .jsonl, or a summary of one's own in .toml) by its path."""
+    """A summary by its name (``azure_conv``), or a file (.csv, .jsonl, or a summary of one's own in .toml) by its path.
+
+    Prompts and outputs are tokens, arrivals seconds. Raises :class:`WeirError` for what is neither, and for rows that
+    cannot be read, by their line (docs/traces.md).
+    """
     path = Path(name_or_path)
     if path.suffix == ".toml":
         return _summary(path)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from einsum.errors import WeirError
+from einsum.errors import WeirError, hint
 from sim.space.where import mask
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def explore(
     distinct ones in the order tried: :func:`sim.pareto` has their front.
 
     ``axes``, ``on`` and ``store`` are those of :func:`sim.sweep`; where the condition ``where`` (axes or figures) does
-    not hold, as where a point does not fit, the search is steered away. Needs ``weir[explore]``.
+    not hold, as where a point does not fit, the search is steered away. Needs ``weir[explore]``. Raises
+    :class:`WeirError` without an objective, or for one that no row has.
     """
     import pandas as pd
 
@@ -69,7 +70,7 @@ def _objectives(row: pd.DataFrame, minimise: Sequence[str], maximise: Sequence[s
     values = []
     for name, worst in [*((n, 1e300) for n in minimise), *((n, -1e300) for n in maximise)]:
         if name not in row.columns and bool(row["fits"].iloc[0]):
-            raise WeirError(f"explore: no column {name!r}")
+            raise WeirError(f"explore: no column {name!r}{hint(name, map(str, row.columns), most=40)}")
         value = float(row[name].iloc[0]) if name in row.columns else worst
         values.append(value if held and value == value else worst)
     return values

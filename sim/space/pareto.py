@@ -22,7 +22,8 @@ FRONT = 8192  # rows of the front that they are compared with at once
 def pareto(frame: pd.DataFrame, minimise: Sequence[str] | str = (), maximise: Sequence[str] | str = ()) -> pd.DataFrame:
     """The rows that none dominates, in their order; of equal rows all are kept.
 
-    A row dominates another if it is no worse in every objective and better in at least one.
+    A row dominates another if it is no worse in every objective and better in at least one. Raises
+    :class:`WeirError` for columns that are not there or hold no numbers.
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"usd": [1, 2, 3, 3], "seconds": [9, 4, 5, 4]})

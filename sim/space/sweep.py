@@ -63,8 +63,8 @@ def sweep(
     keeps the rows for which it holds (``"batch * context <= 1e6 and tokens_per_second > 100"``); what it says of axes
     alone is looked at first, so that nothing is computed where it does not hold.
 
-    What does not fit, or is no legal point, is a row with ``fits`` False and its reason; if no point at all is legal,
-    that is a :class:`WeirError`. With a ``store`` (the path of a file), answers are kept as they are made and the same
+    What does not fit, or is no legal point, is a row with ``fits`` False and its reason. Raises :class:`WeirError`
+    if no point at all is legal. With a ``store`` (the path of a file), answers are kept as they are made and the same
     sweep goes on where it stopped. An ``executor`` of :mod:`concurrent.futures` (of processes started with ``spawn``,
     or a Dask client's) works on several blocks at once. ``frame.attrs["units"]`` names the units.
     """

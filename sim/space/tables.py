@@ -8,6 +8,7 @@ Vocabulary for Tabular Data" names it (``TABLE.csv-metadata.json``), so that ``r
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -26,11 +27,13 @@ CONTEXT = ["http://www.w3.org/ns/csvw", {"schema": "https://schema.org/"}]
 
 
 def checked(path: Path) -> None:
-    """Refuse an ending that no table is written with, and Parquet without its library."""
+    """Refuse an ending that no table is written with, a folder that takes none, and Parquet without its library."""
     from importlib.util import find_spec
 
     if path.suffix not in ENDINGS:
         raise WeirError(f"{path}: a table is written as {', '.join(ENDINGS)}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise WeirError(f"{path}: no folder that a table can be written to")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise WeirError("parquet needs pyarrow: pip install 'weir[parquet]', or write .csv")
 

@@ -47,9 +47,8 @@ def _ranged(low: float, high: float, step: float, factor: bool, what: str) -> It
 
     count = math.log(high / low) / math.log(step) if factor else (high - low) / step
     if count > MOST:
-        raise WeirError(
-            f"{what} has {math.floor(count) + 1:,} values; at most {MOST:,} points are swept at once: {LESS}"
-        )
+        many = f"{math.floor(count) + 1:,}" if count < 1e15 else f"{count:.0e}"
+        raise WeirError(f"{what} has {many} values; at most {MOST:,} points are swept at once: {LESS}")
     for at in range(int(count + 1e-9) + 1):
         value = low * step**at if factor else low + at * step
         yield int(value) if float(value).is_integer() and abs(value) < 2**53 else value

@@ -176,6 +176,11 @@ def test_show_marks_what_nobody_checked_and_what_was_assumed(capsys: pytest.Capt
     assert marks["hbm.bandwidth"] == "TB/s"
 
 
+def test_show_rounds_no_count(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {line.split()[0]: line.split()[1] for line in run(capsys, "show", "h20").splitlines() if "sm." in line}
+    assert (rows["sm.threads"], rows["sm.count"]) == ("2,048", "78")
+
+
 def test_show_a_workload_prints_its_cascade(capsys: pytest.CaptureFixture[str]) -> None:
     assert "QK[b, h, p, m] = Q[b, h, p, e] * K[b, h, m, e]" in run(capsys, "show", "attention.three_pass")
 
@@ -262,6 +267,19 @@ def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch, capsys:
     show(sheet, "words")
     words = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).split()
     assert words == ["title", "a", "n", "[red]", "1", "note", "words"]
+
+
+@pytest.mark.parametrize("columns", ["20", "200"])
+def test_a_narrow_terminal_breaks_no_number(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    for name, value in {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": columns}.items():
+        monkeypatch.setenv(name, value)
+    from sim.cli.text import show
+
+    show(Sheet("", ("latency", "mean", "p50"), (("to first token", "1.02 s", "315 ms"),), right=(1, 2)))
+    assert "1.02 s" in capsys.readouterr().out
 
 
 def test_patience_shows_only_to_a_person_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,17 @@ def test_a_results_figure_has_formula_numbers_and_sources(result: Path, capsys: 
     assert out.startswith(f"tokens_per_dollar = {value:,.0f} tokens/USD")
     assert "    = tokens per second x 3600 / price of h100_sxm\n" in out
     assert " x 3600 / 2 USD/h\n" in out
-    assert "(sim.serving.answer.Answer.tokens_per_dollar: Output tokens for one US dollar.)" in out
+    assert "(sim.serving.answer.Answer.tokens_per_dollar: Output tokens for one US dollar.)" in " ".join(out.split())
     assert "h100_sxm hbm.bandwidth 3.35 TB/s" in " ".join(out.split())
     assert "given by the user" in out
+
+
+def test_formulas_in_a_pipe_are_folded_at_words(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "explain", str(result), "ttft.mean", "--depth", "5")
+    formulas = out.partition(" rests on ")[0].splitlines()[:-1]
+    assert max(len(line) - len(line.lstrip()) for line in formulas) > 8
+    assert max(map(len, formulas)) <= 80
+    assert not any(line.endswith("all-") for line in formulas)
 
 
 def test_a_question_is_unfolded_as_its_result_is(result: Path, capsys: pytest.CaptureFixture[str]) -> None:

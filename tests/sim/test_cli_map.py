@@ -270,7 +270,7 @@ def test_as_many_nests_are_tried_as_asked_for(here: Path, capsys: pytest.Capture
     ("more", "message"),
     [
         (["--objective", "speed"], "unknown objective 'speed'"),
-        (["--save", "no/such/folder/nest.txt"], "cannot write the nest"),
+        (["--save", "no/such/folder/nest.txt"], "no folder that can be written to"),
         (["--mapping", "nest.txt", "--save", "x.txt"], "--objective, --nests and --save are for a search"),
         (["--mapping", "nest.txt", "--nests", "5"], "--objective, --nests and --save are for a search"),
         (["--nests", "0"], "--nests must be a whole number from 1"),

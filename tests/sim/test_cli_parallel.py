@@ -82,6 +82,13 @@ def test_slow_links_carry_less(capsys: pytest.CaptureFixture[str]) -> None:
         (f"{PASSES} --schedule vocabulary", 2, "vocabulary needs --output S,T"),
         (f"{PASSES} --output 1ms", 2, "two times, S and T"),
         ("pipeline --forward 1ms --backward 2ms", 2, "one time and --stages"),
+        (
+            "pipeline --stages 8 --forward 1e308s --backward 1ms",
+            2,
+            "--forward '1e308s': a pass of more than 1,000,000 s",
+        ),
+        ("calibrate nowhere --device h100", 2, "'nowhere': no such folder or file of measurements"),
+        ("calibrate . --device h100 --out h100.json", 2, "--out 'h100.json': end the name in .toml"),
         ("pipeline --forward 1ms,2ms --backward 2ms --stages 3", 2, "2 times for 3 stages"),
         ("pipeline --forward 1 --backward 2ms --stages 3", 2, "--forward"),
         ("pipeline --forward -1ms --backward 2ms --stages 3", 2, "--forward"),

@@ -138,5 +138,5 @@ def test_a_table_that_cannot_be_written_is_said_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*ASKED, "--out", str(tmp_path / "no" / "t.csv")]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "no folder that a table can be written to" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

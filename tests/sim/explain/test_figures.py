@@ -76,6 +76,21 @@ def test_sources_say_what_a_file_says_and_what_nobody_checked(answer: Answer) ->
     assert "counted from the cascade as it is laid out" in by_name.values()
 
 
+def test_a_price_states_its_date_once(answer: Answer) -> None:
+    dates = {price.device: price.date for price in answer.prices.prices}
+    rests = explained(answer, "usd_per_hour", slight=0.0, depth=9).rests
+    shown = {term.name.removeprefix("price of "): term.source for term in rests if term.name.startswith("price of ")}
+    assert set(shown) <= set(dates)
+    assert len(shown) == 2
+    assert [source for device, source in shown.items() if source.count(dates[device]) != 1] == []
+
+
+def test_what_a_blend_blends_are_seconds(answer: Answer) -> None:
+    terms = explained(answer, "ttft.mean", slight=0.0, depth=99)
+    blends = {term.unit for term in (*terms.terms, *terms.closed) if term.name.startswith("blend")}
+    assert blends == {"s"}
+
+
 def test_a_mapped_cascade_is_unfolded_too() -> None:
     from sim.cli.nests import summary
 

@@ -264,3 +264,15 @@ def test_no_rows(browser: Chrome, tmp_path: Path) -> None:
     show(browser, tmp_path, table().iloc[:0])
     assert column(browser, "batch") == []
     assert logged(browser) == ([], [])
+
+
+def test_on_paper_all_columns_fit_and_nothing_is_there_to_click(browser: Chrome, tmp_path: Path) -> None:
+    wide = table().assign(**{f"a_column_with_a_long_name_{n}": "some words" for n in range(12)})
+    show(browser, tmp_path, wide)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        clickable = browser.find_elements(By.CSS_SELECTOR, "select, input, #clear")
+        assert [one.tag_name for one in clickable if one.is_displayed()] == []
+        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -76,6 +76,13 @@ def test_roofline_of_nothing_is_refused() -> None:
         plot.roofline(estimate(nothing, "h100"))
 
 
+@pytest.mark.parametrize(("largest", "scale"), [(30.0, "linear"), (31.0, "log")])
+def test_an_axis_is_logarithmic_where_small_values_would_fall_together(largest: float, scale: str) -> None:
+    frame = table(batch=[1, 2, largest], usd_per_million_tokens=[9, 4, 5]).assign(on="h100")
+    for ax in (plot.cost_curve(frame), plot.pareto(frame, "batch", "usd_per_million_tokens")):
+        assert (ax.get_xscale(), ax.get_yscale()) == (scale, "linear")
+
+
 def test_pareto_greys_what_is_dominated() -> None:
     frame = table(seconds=[1, 2, 3, 2], usd_per_million_tokens=[9, 4, 5, np.nan])
     ax = plot.pareto(frame, "seconds", "usd_per_million_tokens")

@@ -64,6 +64,7 @@ def test_factors_reach_the_end(low: int, times: int, factor: int) -> None:
         ("batch=0..8:x2", "must rise"),
         ("batch=a..b", "'a' is not a number"),
         ("batch=1..1e12", "has 1,000,000,000,000 values; at most"),
+        ("batch=1..1e308", "has 1e+308 values; at most"),
         ("model.hbm.bandwidth=2..4", "no unit"),
         ("model.hbm.bandwidth=2TB..4TB", "wrong unit"),
     ],
