@@ -84,7 +84,7 @@ def test_errors_of_power_and_of_energy_stand_beside_those_of_the_limit(tmp_path:
     assert of_energy["physical"] == pytest.approx(watts(rows, LEVEL, np.array([ours])) * ours / (133 * 10e-3) - 1)
 
 
-def test_a_run_shorter_than_half_the_meters_second_is_not_compared(tmp_path: Path) -> None:
+def test_a_run_that_is_short_beside_the_meters_second_is_not_compared(tmp_path: Path) -> None:
     short, long = "h200,gemm,bf16,1,64,64,5,140,700", "h200,gemm,bf16,8192,8192,8192,1500,690,700"
     folder = written(tmp_path, short, long)
     [rows] = load(folder)
