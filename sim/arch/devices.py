@@ -88,19 +88,18 @@ def load(path: Path) -> Device:
     fanouts = top.tables("fanout", (*_known(Fanout.QUANTITIES), "network", "topology"))
     computes = top.tables("compute", _COMPUTE)
     links = top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES))
+    texts = {name: top.text(name) for name in ("title", "vendor", "architecture", "source")} | {
+        "notes": top.text("notes", "")
+    }
     made = Device(
         name=path.stem,
-        title=top.text("title"),
-        vendor=top.text("vendor"),
-        architecture=top.text("architecture"),
+        **texts,
         year=int(top.number("year", Quantity("1", positive=True, whole=True))),
         memories=tuple(map(_memory, memories)),
         fanouts=tuple(map(_fanout, fanouts)),
         computes=tuple(map(_compute, computes)),
         links=tuple(map(_link, links)),
         power=board(top.table("power", Power.QUANTITIES)) if "power" in top.raw else None,
-        source=top.text("source"),
-        notes=top.text("notes", ""),
         unverified=top.texts("unverified"),
         technology=_process(top.table("technology", ("node", "dram", "clock"))) if "technology" in top.raw else None,
     )
