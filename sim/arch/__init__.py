@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sim.arch.architecture import Device, bits
+from sim.arch.boards import power_tested
 from sim.arch.clusters import Cluster, Pool, cluster, cluster_names, default_network
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power
 from sim.arch.devices import accelerator_names, canonical, device, device_aliases, device_names
@@ -37,6 +38,7 @@ __all__ = [
     "device",
     "device_aliases",
     "device_names",
+    "power_tested",
     "price",
     "price_range",
     "tier",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from einsum.errors import WeirError, hint
 from einsum.files import parse_toml
 from sim.arch.architecture import ENERGY, RATE, Device, bits, quantity
+from sim.arch.boards import board
 from sim.arch.components import OPERATIONS, Compute, Fanout, Link, Memory, Power, Process, Quantity
 from sim.arch.files import DATA, Table, read
 
@@ -92,19 +93,18 @@ def load(path: Path) -> Device:
     fanouts = top.tables("fanout", (*_known(Fanout.QUANTITIES), "network", "topology"))
     computes = top.tables("compute", _COMPUTE)
     links = top.tables("link", ("name", "scope", "reduces", *Link.QUANTITIES))
+    texts = {name: top.text(name) for name in ("title", "vendor", "architecture", "source")} | {
+        "notes": top.text("notes", "")
+    }
     made = Device(
         name=path.stem,
-        title=top.text("title"),
-        vendor=top.text("vendor"),
-        architecture=top.text("architecture"),
+        **texts,
         year=int(top.number("year", Quantity("1", positive=True, whole=True))),
         memories=tuple(map(_memory, memories)),
         fanouts=tuple(map(_fanout, fanouts)),
         computes=tuple(map(_compute, computes)),
         links=tuple(map(_link, links)),
-        power=_power(top.table("power", Power.QUANTITIES)) if "power" in top.raw else None,
-        source=top.text("source"),
-        notes=top.text("notes", ""),
+        power=board(top.table("power", Power.QUANTITIES)) if "power" in top.raw else None,
         unverified=top.texts("unverified"),
         technology=_process(top.table("technology", ("node", "dram", "clock"))) if "technology" in top.raw else None,
     )
@@ -174,14 +174,6 @@ def _cell(table: Table, dtype: str, kind: Quantity) -> float:
         return 1.0
 
 
-def _power(table: Table) -> Power:
-    """Board power; what the file does not state follows the default shares of the board's limit."""
-    tdp = table.number("tdp", Power.QUANTITIES["tdp"])
-    shares = _shares()
-    rest = {name: table.number(name, Power.QUANTITIES[name], shares[name] * tdp) for name in shares}
-    return Power(tdp=tdp, **rest)
-
-
 def _process(table: Table) -> Process:
     """What the device is made in; the models must know its node and its kind of memory."""
     from sim.arch.technology import dram, technology  # few files ask for models
@@ -196,17 +188,6 @@ def _process(table: Table) -> Process:
     except WeirError as problem:
         table.refuse(str(problem), "dram")
     return Process(node, kind, table.number("clock", Quantity("Hz", positive=True), 0.0))
-
-
-@cache
-def _shares() -> dict[str, float]:
-    """Default parts of the board's power limit, by kind of work."""
-    path = DATA / "power.toml"
-    names = tuple(name for name in Power.QUANTITIES if name != "tdp")
-    table = Table.read(path, "power", (*names, "source"))
-    shares = {name: table.number(name, Quantity("1")) for name in names}
-    table.finish()
-    return shares
 
 
 def _check_tree(made: Device, top: Table, nodes: Sequence[Table]) -> None:

@@ -70,7 +70,7 @@ def constants(
         (n, tuple((key, table.number(key, Quantity("1"))) for key in table.raw)) for n, table in tables.items()
     )
     errors = top.table("tested")
-    found = tuple((name, _tested(errors.table(name, Tested.__slots__))) for name in errors.raw)
+    found = tuple((name, tested(errors.table(name, Tested.__slots__))) for name in errors.raw)
     top.text("source", "")
     _check_known(tables.values(), known)
     top.finish()
@@ -88,7 +88,7 @@ def _check_known(tables: Iterable[Table], known: Constants | None) -> None:
             table.refuse(f"unknown constant{hint(key, names[name])}" if key in table.raw else "is missing", key)
 
 
-def _tested(table: Table) -> Tested:
+def tested(table: Table) -> Tested:
     """One class's errors; a file of the user's own may be anything."""
     lists = {name: table.texts(name) for name in ("devices", "dtypes")}
     one = Quantity("1")

@@ -37,7 +37,7 @@ Parts = tuple[Sheet | str, ...]
 SIZE = 128  # extent given to a rank that a workload leaves to the user
 MARKS = {
     "unverified": "from memory, checked against no document",
-    "assumed": "the device's file does not say; a default share of the board's limit",
+    "assumed": "the device's file does not say; a default share of the board's limit, as H200's (docs/accuracy.md)",
 }
 
 

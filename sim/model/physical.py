@@ -28,9 +28,9 @@ LANES = 128  # results of the vector unit of one multiprocessor in a clock
 GONE = 1.6  # times the cache's size, of what passes in a round, at which nothing of it is kept
 PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decoding
 BLOCK = 64  # keys that decoding takes at once
-GROUP = 16  # queries of one key head that a matrix instruction takes at once
+GROUP = 16  # queries of one key head that a matrix instruction takes at once (mma: PTX ISA)
 WIDEST = 2  # of such groups that kernels take which divide the context
-ROWS = 64  # rows of a latent's heads, likewise
+ROWS = 64  # rows of a latent's heads, likewise; of queries, where matrix units work by themselves (wgmma: PTX ISA)
 MOST = 0.9  # of what passes that a cache may have kept
 LOOPS = {"reduce": 1024, "curve": 1024, "turn": 512}  # threads of a block that goes through a row
 MANY = 2048  # threads that a multiprocessor keeps whose file does not say
@@ -103,6 +103,17 @@ def seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
 def launched(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> float:
     """Seconds of a kernel's launch and epilogue, however small it is."""
     return _launched(chip, constants[kernel_class(task)])
+
+
+def filled(task: Task, chip: Chip) -> Any:
+    """Rows of whole matrix instructions for each row of queries that an attention has; 1 of other kernels.
+
+    Queries stay rows, as each one's maximum and sum are over its keys; of other narrow products libraries make columns.
+    """
+    if not task.attends or len(task.products) < 2:
+        return 1.0
+    rows, most = task.products[0].rows, ROWS if chip.asynchronous else GROUP
+    return np.ceil(rows / most) * most / rows
 
 
 def kernel_class(task: Task) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.arch import Tested, Tier
+from sim.arch import Tested, Tier, power_tested
 from sim.model.physical import Chip, kernel_class
 from sim.model.step import Step
 from sim.model.timing import Timed
@@ -69,6 +69,21 @@ def band(step: Step, tier: Tier) -> Band:
         spent["host"] = [(float(step.host), ())]
     whole = sum(seconds for found in spent.values() for seconds, _ in found) or 1.0
     return Band(tier.name, tuple(_term(name, found, whole, known.get(name)) for name, found in sorted(spent.items())))
+
+
+def energy(step: Step, time: Band) -> tuple[str, ...]:
+    """Sentences on an answer's joules: power's tested error, alone and with the time's, and boards not measured."""
+    boards = dict.fromkeys(pool.device.name for pool in step.cluster.pools if pool.device.power is not None)
+    if not time.terms or not boards:
+        return ()
+    power = power_tested()
+    where = f"{power.kernels} kernels on {', '.join(power.devices)}"
+    total = (
+        f"tested error of power: {power.median:.0%} median, {power.p90:.0%} in nine of ten ({where}); of joules, with"
+        f" the step's: {power.median + time.median:.0%} and {power.p90 + time.p90:.0%}"
+    )
+    others = [name for name in boards if not any(name.startswith(known) for known in power.devices)]
+    return (total, *(f"beyond what was tested: no board power of {name} was measured" for name in others))
 
 
 def _term(name: str, found: list[tuple[float, tuple[str, ...]]], whole: float, facts: Tested | None) -> Term:

@@ -32,7 +32,7 @@ class Timed:
     link: Any = 0.0  # ideal seconds of the link at its bandwidth
     launch: Any = 0.0  # fixed seconds, however small the task
     algorithm: str = ""
-    switched: Any = 0.0  # seconds of compute as if all values had 16 bits or more: what its energy goes by
+    switched: Any = 0.0  # seconds of compute with values of 16 bits or more in whole instructions: its energy's measure
 
     @property
     def held(self) -> Any:
@@ -97,10 +97,9 @@ class Clock:
     def _kernel(self, task: Task) -> Timed:
         device = self.cluster.pool(task.pool).device
         compute = self._slowest(task, task.ops)
-        wide = tuple((op, dtype if bits(dtype) >= 16 else "bf16", count) for op, dtype, count in task.ops)
-        switched = self._slowest(task, wide) if wide != task.ops else compute
-        memory = device.memory.seconds(task.size)
         chip = self._chip(task.pool)
+        switched = self._slowest(task, _switched(task, chip))
+        memory = device.memory.seconds(task.size)
         if chip is not None and self._constants is not None:
             launch = physical.launched(task, chip, self._constants)
             least = launch + compute  # the slowest unit at its peak, also where it is not a matrix unit
@@ -146,6 +145,13 @@ class Clock:
         out = self.cluster.pool(task.source).network.bandwidth
         seconds = np.maximum(task.size / into, task.size * task.receivers / (task.senders * out))
         return Timed(task, network.latency + seconds, link=seconds, launch=network.latency, algorithm="direct")
+
+
+def _switched(task: Task, chip: Chip | None) -> Ops:
+    """Its operations as their energy counts them: on 16 bits or more, and those of whole matrix instructions."""
+    filled = physical.filled(task, chip) if chip is not None else 1.0
+    wide = ((op, dtype if bits(dtype) >= 16 else "bf16", count) for op, dtype, count in task.ops)
+    return tuple((op, dtype, count * filled if op == "mac" else count) for op, dtype, count in wide)
 
 
 def schedule(timed: tuple[Timed, ...]) -> Any:

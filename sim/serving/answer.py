@@ -15,7 +15,7 @@ from sim.arch import Cluster, Tier, cluster, tier
 from sim.arch.prices import Prices, prices
 from sim.model.physical import Chip
 from sim.model.step import Step
-from sim.model.tested import band
+from sim.model.tested import band, energy
 from sim.serving.advice import Binding, BreakEven, binding, break_evens, helps
 from sim.serving.deploy import RESERVE, Choice, Model, best, deployments, idle
 from sim.serving.engines import Software, engine_names, software
@@ -252,9 +252,11 @@ def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[st
     """Everything the figures rest on."""
     d = choice.deployment
     t, network = d.tier, d.cluster.network
+    error = band(step, t)
     notes = [
         _described(t, {p.device.name for p in d.cluster.pools if t.constants is None or Chip.of(p.device) is None}),
-        *band(step, t).lines(),
+        *error.lines(),
+        *energy(step, error),
         book.describe(),
         f"network: {fmt(network.bandwidth, 'B/s')} per device, {fmt(network.latency, 's')} one way; {d.cluster.source}",
         f"memory: {d.reserve:.0%} of each device kept for activations and the engine",

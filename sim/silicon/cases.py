@@ -152,30 +152,36 @@ def _types(task: Task) -> tuple[object, ...]:
 def _chained(same: list[Case]) -> Case:
     if len(same) == 1:
         return same[0]
-
-    def chain(*amounts: Any) -> Array:
-        pairs = zip(amounts, same, strict=True)
-        return np.concatenate([np.broadcast_to(np.asarray(a, float), case.rows.shape) for a, case in pairs])
-
-    def product(*found: Product) -> Product:
-        names = ("copies", "rows", "cols", "depth", "share", "tokens", "routes")
-        amounts: dict[str, Any] = {name: chain(*(getattr(p, name) for p in found)) for name in names}
-        groups = max(len(p.loads) for p in found)
-        if groups:
-            amounts["loads"] = np.stack(
-                [chain(*(p.loads[i if len(p.loads) > 1 else 0] for p in found)) for i in range(groups)]
-            )
-        return replace(found[0], **amounts)
-
-    def task(*found: Task) -> Task:
-        names = ("size", "fresh", "wide", "rows", "again")
-        amounts: dict[str, Any] = {name: chain(*(getattr(t, name) for t in found)) for name in names}
-        ops = tuple((*rows[0][:2], chain(*(r[2] for r in rows))) for rows in zip(*(t.ops for t in found), strict=True))
-        products = tuple(product(*ps) for ps in zip(*(t.products for t in found), strict=True))
-        return replace(found[0], ops=ops, products=products, **amounts)
-
-    tasks = tuple(task(*ts) for ts in zip(*(case.tasks for case in same), strict=True))
+    shapes = [case.rows.shape for case in same]
+    tasks = tuple(_one_task(found, shapes) for found in zip(*(case.tasks for case in same), strict=True))
     return replace(same[0], rows=np.concatenate([case.rows for case in same]), tasks=tasks)
+
+
+def _one_task(found: tuple[Task, ...], shapes: list[tuple[int, ...]]) -> Task:
+    amounts: dict[str, Any] = {
+        name: _chain([getattr(t, name) for t in found], shapes) for name in ("size", "fresh", "wide", "rows", "again")
+    }
+    ops = tuple(
+        (*alike[0][:2], _chain([count for _, _, count in alike], shapes))
+        for alike in zip(*(t.ops for t in found), strict=True)
+    )
+    products = tuple(_one_product(alike, shapes) for alike in zip(*(t.products for t in found), strict=True))
+    return replace(found[0], ops=ops, products=products, **amounts)
+
+
+def _one_product(found: tuple[Product, ...], shapes: list[tuple[int, ...]]) -> Product:
+    names = ("copies", "rows", "cols", "depth", "share", "tokens", "routes")
+    amounts: dict[str, Any] = {name: _chain([getattr(p, name) for p in found], shapes) for name in names}
+    if groups := max(len(p.loads) for p in found):
+        loads = [[p.loads[i if len(p.loads) > 1 else 0] for p in found] for i in range(groups)]
+        amounts["loads"] = np.stack([_chain(each, shapes) for each in loads])
+    return replace(found[0], **amounts)
+
+
+def _chain(amounts: list[Any], shapes: list[tuple[int, ...]]) -> Array:
+    """Amounts of several cases, each as long as its rows, end to end."""
+    pairs = zip(amounts, shapes, strict=True)
+    return np.concatenate([np.broadcast_to(np.asarray(amount, float), shape) for amount, shape in pairs])
 
 
 def predict(found: tuple[Case, ...], tier: Tier, count: int) -> Array:

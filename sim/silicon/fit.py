@@ -7,6 +7,7 @@ beforehand (``data/priors.toml``): with few devices, a constant that measurement
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -79,31 +80,30 @@ def fit(sample: Sample, hold: float = HOLD) -> Table:
     """The constants of the classes that an operation determines; ``hold`` is how strongly the priors hold them."""
     from scipy.optimize import least_squares
 
-    names = [(c, key) for c in CLASSES[sample.operation] for key in priors()[c]]
-    start = np.array([priors()[c][key][0] for c, key in names])
-    spread = np.array([priors()[c][key][1] for c, key in names])
-    free = (start > 0) & (spread > 0)
+    held = [(c, key, *priors()[c][key]) for c in CLASSES[sample.operation] for key in priors()[c]]
+    free = [(key, at, spread) for _, key, at, spread in held if at > 0 and spread > 0]
     rows = np.concatenate([c.rows for c in sample.cases])
     share = _shares([sample.devices[i] for i in rows])
 
-    def table(logs: Array) -> Table:
-        values = start.copy()
-        values[free] *= np.exp(np.clip(logs * spread[free], -3, 3))
-        found: Table = {}
-        for (c, key), value in zip(names, values, strict=True):
-            found.setdefault(c, {})[key] = float(value)
-        return found
-
     def residuals(logs: Array) -> Array:
-        _, errors = sample.errors(with_constants(table(logs)))
+        _, errors = sample.errors(with_constants(_moved(held, logs)))
         return np.concatenate([errors * share, logs * hold * len(rows)])
 
-    first = np.zeros(int(free.sum()))
-    step = np.full(first.shape, 1e-2)
-    most = np.where([key in FRACTIONS for _, key in names], np.log(1 / np.maximum(start, 1e-9)), np.inf)[free]
-    limits = (-np.inf, most / spread[free])
+    first, step = np.zeros(len(free)), np.full(len(free), 1e-2)
+    most = [math.log(1 / max(at, 1e-9)) / spread if key in FRACTIONS else math.inf for key, at, spread in free]
+    limits = (-np.inf, np.array(most))
     found = least_squares(residuals, first, bounds=limits, loss="soft_l1", f_scale=SPREAD, diff_step=step, max_nfev=20)
-    return table(found.x)
+    return _moved(held, found.x)
+
+
+def _moved(held: Sequence[tuple[str, str, float, float]], logs: Array) -> Table:
+    """Constants by class at so many spreads from their priors, those that have a spread."""
+    found: Table = {}
+    steps = iter(logs)
+    for name, key, at, spread in held:
+        off = np.exp(np.clip(next(steps) * spread, -3, 3)) if at > 0 and spread > 0 else 1.0
+        found.setdefault(name, {})[key] = float(at * off)
+    return found
 
 
 def left_out(sample: Sample) -> Array:

@@ -1,8 +1,8 @@
-"""Board power of measured kernels beside the model's: watts at the durations that were measured.
+"""Board power of measured kernels beside the model's, and joules at the durations that it predicts.
 
 A row's kernel is counted like any other work; what it draws is its energy over the measured time, idle power included.
-Where the host launches more slowly than the kernel runs, the board idles in between. A benchmark repeats a kernel some
-number of times, so that runs of the shortest end before a meter, which averages, has seen all of their power.
+Where the host launches more slowly than the kernel runs, the board idles in between. Rows of which the meter says too
+little (``meter``) are not compared, and what they say instead is told.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einsum.errors import WeirError
-from sim.arch import Tier
-from sim.silicon.cases import cases
+from sim.arch import Power, Tier
+from sim.silicon.cases import Case, cases, predict
 from sim.silicon.measured import Array, Measured, read
+from sim.silicon.meter import shares
 
 FILES = {"power_gemm": ("gemm",), "power_attention": ("attention_prefill", "attention_decode")}  # file: its operations
-SEEN = 7.7e-6  # s, of one of a run's kernels, by which its meter has 1 - 1/e of it; fitted with the shares of the limit
 ADAPTED = {"attn_dtype": "bfloat16", "kv_dtype": "kv_cache_dtype", "op": "gemm"}
+TOLD = 0.3  # of a reading that must be of the kernel, at the least: its run then lasts 0.6 s or more
 
 
 def load(folder: Path) -> Iterator[Measured]:
@@ -36,28 +38,81 @@ def load(folder: Path) -> Iterator[Measured]:
                     yield replace(rows.only(kept), operation=operation)
 
 
-def watts(rows: Measured, level: Tier) -> Array:
-    """Watts of every row as a meter reads them, the board's never above its limit."""
+def told(rows: Measured) -> NDArray[np.bool_]:
+    """Rows whose reading is of the kernel to a large enough part."""
+    return np.asarray(shares(rows) >= TOLD)
+
+
+def uses(case: Case, level: Tier, seconds: Array) -> tuple[Array, Array, Array]:
+    """Parts of some seconds for which kernels run, matrix units work at full rate, and memory moves at full rate."""
+    timed = case.timed(level)
+    running: Array = sum((np.minimum(one.seconds, seconds) for one in timed), np.zeros_like(seconds))
+    switched: Array = sum((one.switched for one in timed), np.zeros_like(seconds))
+    moving: Array = sum((one.memory for one in timed), np.zeros_like(seconds))
+    return running / seconds, switched / seconds, moving / seconds
+
+
+def watts(rows: Measured, level: Tier, seconds: Array | None = None) -> Array:
+    """Watts of every row over the seconds measured, or over others; NaN where the device states no power."""
     found = np.full(len(rows), np.nan)
     for case in cases(rows):
         power = case.where.pools[0].device.power
-        if power is None:
-            continue
-        measured = rows.seconds[case.rows]
-        drawn = sum(replace(one, seconds=np.minimum(one.seconds, measured)).joules(power) for one in case.timed(level))
-        busy = np.minimum(drawn / measured, power.tdp - power.idle)
-        found[case.rows] = power.idle + busy * (1 - np.exp(-measured / SEEN))
+        if isinstance(power, Power):
+            lasting = (rows.seconds if seconds is None else seconds)[case.rows]
+            running, switched, moving = uses(case, level, lasting)
+            found[case.rows] = power.watts(switched, moving, np.zeros_like(lasting), running)
     return found
 
 
 def errors(folder: Path, level: Tier) -> Iterator[tuple[str, str, dict[str, Array]]]:
-    """Relative errors by operation and device: of the board's limit taken for its power, and of the model's."""
+    """Relative errors by operation and device: of power at the measured duration, then of energy at the predicted one.
+
+    Beside the model's stand those of the board's limit taken for its power.
+    """
+    for every in load(folder):
+        if not (kept := told(every)).any():
+            continue
+        rows = every.only(kept)
+        theirs, limit, devices = rows.numbers("power_w"), rows.numbers("power_limit_w"), np.array(rows.text("device"))
+        lasting = predict(cases(rows), level, len(rows))
+        longer = lasting / rows.seconds / theirs
+        found = {
+            "power": {"limit": limit / theirs - 1, level.name: watts(rows, level) / theirs - 1},
+            "energy": {"limit": limit * longer - 1, level.name: watts(rows, level, lasting) * longer - 1},
+        }
+        for what, by in found.items():
+            for name in sorted(set(devices)):
+                here = {tier: error[devices == name] for tier, error in by.items()}
+                yield f"{what} of {rows.operation.replace('_', ' ')}", name, here
+
+
+def cannot(folder: Path, level: Tier) -> tuple[str, ...]:
+    """A sentence for each operation with rows that are not compared: how many, why, and how like kernels differ."""
+    notes = []
     for rows in load(folder):
-        theirs, devices = rows.numbers("power_w"), np.array(rows.text("device"))
-        found = {"limit": rows.numbers("power_limit_w") / theirs - 1, level.name: watts(rows, level) / theirs - 1}
-        for name in sorted(set(devices)):
-            yield (
-                f"power of {rows.operation.replace('_', ' ')}",
-                name,
-                {n: e[devices == name] for n, e in found.items()},
+        if (left := ~told(rows)).any():
+            named, untold = rows.operation.replace("_", " "), rows.only(left)
+            notes.append(
+                f"power of {named}: {len(untold)} of {len(rows)} rows cannot be compared: of their readings less than"
+                f" {TOLD:.0%} is of the kernel (median {np.median(shares(untold)):.0%}), whose run is short beside the"
+                f" second that the meter averages, the rest of what ran before;{_unlike(untold, level)}"
             )
+    return tuple(notes)
+
+
+def _unlike(rows: Measured, level: Tier) -> str:
+    if len(rows) < 2:
+        return " there is no second one to hold against it"
+    return f" readings of the two most alike differ by {np.median(dispersion(rows, level)):.0%} in the median"
+
+
+def dispersion(rows: Measured, level: Tier) -> Array:
+    """How much each row's reading differs from that of the kernel most like it in duration (doublings) and uses."""
+    state = np.zeros((4, len(rows)))
+    state[0] = np.log2(rows.seconds)
+    for case in cases(rows):
+        state[1:, case.rows] = uses(case, level, rows.seconds[case.rows])
+    apart = np.square(state[:, :, None] - state[:, None, :]).sum(axis=0)
+    np.fill_diagonal(apart, np.inf)
+    read = rows.numbers("power_w")
+    return np.asarray(np.abs(read[apart.argmin(axis=1)] / read - 1))

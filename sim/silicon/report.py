@@ -86,7 +86,8 @@ def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = 
         for operation, device, found_errors in powered.errors(folder, tier("physical")):
             rows += [row(operation, device, name, error) for name, error in found_errors.items()]
     where = f"{folder.name}/" if folder else "the sample that comes with weir"
-    return Report(tuple(rows), f"{sum(map(len, found))} kernels of {where}", served.cannot(folder) if folder else ())
+    notes = (*served.cannot(folder), *powered.cannot(folder, tier("physical"))) if folder else ()
+    return Report(tuple(rows), f"{sum(map(len, found))} kernels of {where}", notes)
 
 
 def _rows(one: Measured) -> Iterator[Row]:

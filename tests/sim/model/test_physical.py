@@ -11,10 +11,11 @@ from einsum.parse import parse
 from mappings.layout import Layout, Place
 from mappings.tree import Spatial
 from sim.arch import cluster, device, device_names, tier
-from sim.model.physical import Chip
+from sim.model.physical import Chip, filled
 from sim.model.step import Work
 from workloads.transformer import model
 
+ONE = Layout((Place("model", 1),))
 GEMM = parse("W[k, n]: weight\nC[m, n] = A[m, k] * W[k, n]", name="gemm", m=1, n=1, k=1)
 
 
@@ -213,3 +214,18 @@ def test_every_estimate_states_its_error_and_flags_what_was_not_tested() -> None
     assert "beyond what was tested: h20 was not measured" in str(sim.estimate(GEMM, device("h20"), m=64, n=64, k=64))
     assert "no measured constants" in str(sim.estimate(GEMM, device("tpu_v5e"), m=64, n=64, k=64))
     assert "no error band" in str(sim.estimate(GEMM, device("h100"), tier="limit", m=64, n=64, k=64))
+
+
+@pytest.mark.parametrize(
+    ("on", "rows", "computed"), [("h100", 8, 64), ("h100", 65, 128), ("a100", 8, 16), ("a100", 17, 32)]
+)
+def test_queries_of_a_key_head_fill_whole_matrix_instructions(on: str, rows: int, computed: int) -> None:
+    """64 rows where matrix units work by themselves (wgmma), else 16 (mma)."""
+    work = parse(CAUSAL, name="decode", b=1, g=1, r=rows, p=1, c=63, e=128, m="C + P")
+    [task] = [t for _, found in Work.of(Program("decode", (Part(work),)), ONE).parts for t in found if t.attends]
+    assert filled(task, chip(on)) == pytest.approx(computed / rows)
+
+
+def test_other_products_are_not_filled_up() -> None:
+    [(_, tasks)] = Work.of(Program("gemm", (Part(GEMM),)), ONE).parts
+    assert [filled(task, chip("h100")) for task in tasks] == [1.0]
