@@ -22,7 +22,7 @@ from sim.silicon.cases import cases
 from sim.silicon.measured import Measured
 from sim.silicon.powered import load, told, uses
 
-START = (0.4, 0.6)  # active, compute
+START = (0.25, 0.8)  # active, compute
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 

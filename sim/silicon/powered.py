@@ -22,7 +22,7 @@ from sim.silicon.meter import shares
 
 FILES = {"power_gemm": ("gemm",), "power_attention": ("attention_prefill", "attention_decode")}  # file: its operations
 ADAPTED = {"attn_dtype": "bfloat16", "kv_dtype": "kv_cache_dtype", "op": "gemm"}
-TOLD = 0.3  # of a reading that must be of the kernel, at the least: its run then lasts 0.6 s or more
+TOLD = 0.25  # of a reading that must be of the kernel, at the least: its run then lasts half a second or more
 
 
 def load(folder: Path) -> Iterator[Measured]:
@@ -92,10 +92,12 @@ def cannot(folder: Path, level: Tier) -> tuple[str, ...]:
     for rows in load(folder):
         if (left := ~told(rows)).any():
             named, untold = rows.operation.replace("_", " "), rows.only(left)
+            whole = np.median(np.abs(watts(rows, level) / rows.numbers("power_w") - 1))
             notes.append(
                 f"power of {named}: {len(untold)} of {len(rows)} rows cannot be compared: of their readings less than"
                 f" {TOLD:.0%} is of the kernel (median {np.median(shares(untold)):.0%}), whose run is short beside the"
-                f" second that the meter averages, the rest of what ran before;{_unlike(untold, level)}"
+                f" second that the meter averages, the rest of what ran before;{_unlike(untold, level)};"
+                f" all {len(rows)} taken as they stand, the model is {whole:.0%} off in the median"
             )
     return tuple(notes)
 

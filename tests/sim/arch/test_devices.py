@@ -105,7 +105,7 @@ def test_what_a_file_says_of_power_replaces_the_default_share() -> None:
     h100 = device("h100").power
     assert h100 is not None
     assert h100.memory == 109  # stated
-    assert (h100.idle, h100.active, h100.compute) == pytest.approx((0.19 * 700, 0.44 * 700, 0.53 * 700))
+    assert (h100.idle, h100.active, h100.compute) == pytest.approx((0.19 * 700, 0.24 * 700, 0.86 * 700))
 
 
 def test_memory_draws_its_kinds_energy_a_bit_at_full_bandwidth() -> None:
@@ -129,7 +129,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert own.get("tensor.rate.mac.bf16") == 100e12  # 400 TFLOP/s over four SMs
     assert own.rate("mac", "bf16") == 400e12
     assert own.power is not None
-    assert (own.power.idle, own.power.compute) == (pytest.approx(19.0), pytest.approx(53.0))
+    assert (own.power.idle, own.power.compute) == (pytest.approx(19.0), pytest.approx(86.0))
 
 
 def test_a_rate_may_be_given_per_instance(tmp_path: Path) -> None:
