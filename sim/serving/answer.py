@@ -21,8 +21,9 @@ from sim.serving.deploy import RESERVE, Choice, Model, best, deployments, idle
 from sim.serving.engines import Software, engine_names, software
 from sim.serving.sensitivity import Sensitivity, sensitivities
 from sim.serving.served import Served, at_percentile, percentiles
-from sim.serving.simulate import Rules, respecting, simulate
+from sim.serving.simulate import Rules, holding, respecting, simulate
 from sim.serving.steady import Lengths, Prefill, lengths
+from sim.serving.strain import strained
 from sim.serving.trace import Trace, constant, trace
 from sim.units import fmt, si
 
@@ -198,16 +199,19 @@ def serve(
     usd = book.usd_per_hour(where)
     chosen = software(engine) if engine is not None else None
     rules = replace(chosen.rules, prefill=prefill) if chosen else Rules(prefill=prefill, reserve="mean")
-    kept = chosen.kept if chosen else RESERVE
-    options = deployments(resolved, where, level, usd, layout=layout, host=_seconds(host, "host") or 0.0, reserve=kept)
+    kept, of_free = (chosen.kept, chosen.of_free) if chosen else (RESERVE, False)
+    own = _seconds(host, "host") or 0.0
+    options = deployments(resolved, where, level, usd, layout=layout, host=own, reserve=kept, of_free=of_free)
     span = lengths(load.prompt, load.output, load.weight)
     choice = best(options, span, prefill=prefill, batch=batch, limits=limits)
+    rules, raised = holding(rules, load, choice.batch)
     served, choice = _run(choice, load, limits, rules, rate, requests, seed)
     step = choice.deployment.decoding(np.array([float(choice.batch)]), np.array([span.mean_context]))
     found = sensitivities(choice, span, prefill, fixed=batch is not None) if sensitive else ()
     limit = float(limited(choice, span, prefill))
     bound, binds = _bound(choice, span, prefill, step)
-    notes = (*note, *_notes(choice, book, served, step), *_first_token(chosen, where, prefill), *resolved.notes)
+    prompts = (*_first_token(chosen, where, prefill), *raised, *_strain(choice, load, served, rules, rate, seed))
+    notes = (*note, *_notes(choice, book, served, step), *prompts, *resolved.notes)
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes, binds)
 
 
@@ -257,7 +261,7 @@ def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[st
         *band(step, t).lines(),
         book.describe(),
         f"network: {fmt(network.bandwidth, 'B/s')} per device, {fmt(network.latency, 's')} one way; {d.cluster.source}",
-        f"memory: {d.reserve:.0%} of each device kept for activations and the engine",
+        f"memory: {d.reserve:.0%} of {'what weights leave of ' * d.of_free}each device kept for activations and engine",
         *served.notes,
     ]
     if d.host:
@@ -279,6 +283,18 @@ def _first_token(engine: Software | None, where: Cluster, prefill: Prefill) -> t
     return (
         f"time to first token: no tested band for prompts filled whole; engines with one: {', '.join(engine_names())}",
     )
+
+
+def _strain(
+    choice: Choice, load: Trace, served: Served, rules: Rules, rate: float | None, seed: int
+) -> tuple[str, ...]:
+    """How sharply first tokens depend on capacity, where they do; asked of engines and of arrivals alone."""
+    if rate is None and rules.schedule == "whole":
+        return ()
+    users = choice.batch if rate is None else None
+    each = None if rate is None else rate / choice.deployment.layout.replicas
+    found = strained(choice.deployment.service(), load, rules, served, users=users, rate=each, seed=seed)
+    return () if found is None else (str(found),)
 
 
 def _described(level: Tier, plain: set[str]) -> str:
