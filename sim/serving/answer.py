@@ -256,12 +256,13 @@ def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[st
     """Everything the figures rest on."""
     d = choice.deployment
     t, network = d.tier, d.cluster.network
+    share = "what weights leave of each device" if d.of_free else "each device"
     notes = [
         _described(t, {p.device.name for p in d.cluster.pools if t.constants is None or Chip.of(p.device) is None}),
         *band(step, t).lines(),
         book.describe(),
         f"network: {fmt(network.bandwidth, 'B/s')} per device, {fmt(network.latency, 's')} one way; {d.cluster.source}",
-        f"memory: {d.reserve:.0%} of {'what weights leave of ' * d.of_free}each device kept for activations and engine",
+        f"memory: {d.reserve:.0%} of {share} kept for activations and the engine",
         *served.notes,
     ]
     if d.host:
