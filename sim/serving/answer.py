@@ -17,7 +17,7 @@ from sim.model.physical import Chip
 from sim.model.step import Step
 from sim.model.tested import band
 from sim.serving.advice import Binding, BreakEven, binding, break_evens, helps
-from sim.serving.deploy import RESERVE, Choice, Model, best, deployments, idle
+from sim.serving.deploy import Choice, Model, best, deployments, idle
 from sim.serving.engines import Software, engine_names, software
 from sim.serving.sensitivity import Sensitivity, sensitivities
 from sim.serving.served import Served, at_percentile, percentiles
@@ -192,16 +192,12 @@ def serve(
     """
     resolved = _model(model)
     where = on if isinstance(on, Cluster) else cluster(on)
-    level = tier if isinstance(tier, Tier) else _tier(tier)
     load, note = _load(trace, prompt, output)
     book = prices if isinstance(prices, Prices) else _prices([where], prices, price)
     limits = {k: _seconds(v, k) for k, v in (("tpot", tpot), ("ttft", ttft))}
-    usd = book.usd_per_hour(where)
-    chosen = software(engine) if engine is not None else None
-    rules = replace(chosen.rules, prefill=prefill) if chosen else Rules(prefill=prefill, reserve="mean")
-    kept, of_free = (chosen.kept, chosen.of_free) if chosen else (RESERVE, False)
-    own = _seconds(host, "host") or 0.0
-    options = deployments(resolved, where, level, usd, layout=layout, host=own, reserve=kept, of_free=of_free)
+    chosen, rules, keeps = _engine(engine, prefill)
+    terms = (tier if isinstance(tier, Tier) else _tier(tier), book.usd_per_hour(where))
+    options = deployments(resolved, where, *terms, layout=layout, host=_seconds(host, "host") or 0.0, **keeps)
     span = lengths(load.prompt, load.output, load.weight)
     choice = best(options, span, prefill=prefill, batch=batch, limits=limits)
     rules, raised = holding(rules, load, choice.batch)
@@ -210,9 +206,18 @@ def serve(
     found = sensitivities(choice, span, prefill, fixed=batch is not None) if sensitive else ()
     limit = float(limited(choice, span, prefill))
     bound, binds = _bound(choice, span, prefill, step)
-    prompts = (*_first_token(chosen, where, prefill), *raised, *_strain(choice, load, served, rules, rate, seed))
+    strain = _strain(choice, load, served, rules, rate, seed) if sensitive else ()
+    prompts = (*_first_token(chosen, where, prefill), *raised, *strain)
     notes = (*note, *_notes(choice, book, served, step), *prompts, *resolved.notes)
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes, binds)
+
+
+def _engine(name: str | None, prefill: Prefill) -> tuple[Software | None, Rules, dict[str, Any]]:
+    """An engine, its rules and the memory it keeps; without one prompts are filled whole."""
+    if name is None:
+        return None, Rules(prefill=prefill, reserve="mean"), {}
+    found = software(name)
+    return found, replace(found.rules, prefill=prefill), {"reserve": found.kept, "of_free": found.of_free}
 
 
 def limited(choice: Choice, load: Lengths, prefill: Prefill) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,15 +132,19 @@ def respecting(
         limits = ((served.tpot, tpot), (served.ttft, ttft))
         return all(not len(x) or at_percentile(x, percentile) <= limit for x, limit in limits if limit is not None)
 
-    best = run(most)
-    if meets(best):
-        return best
-    low, high, best = 1, most, run(1)
-    if not meets(best):
+    if meets(full := run(most)):
+        return full
+    if not meets(alone := run(1)):
         raise Infeasible(
             f"no concurrency meets p{percentile:g} of {limits_text(tpot, ttft)}: one user alone has"
-            f" {_reached(best, percentile)}; relax the limit or use faster hardware"
+            f" {_reached(alone, percentile)}; relax the limit or use faster hardware"
         )
+    return _most(run, meets, alone, most)
+
+
+def _most(run: Callable[[int], Served], meets: Callable[[Served], bool], best: Served, high: int) -> Served:
+    """The most users, to 1 %, between one, who meets, and ``high``, who do not."""
+    low = 1
     while high - low > max(1, low // 100):
         served = run(middle := (low + high) // 2)
         low, high, best = (middle, high, served) if meets(served) else (low, middle, best)

@@ -48,3 +48,13 @@ def test_the_slope_is_in_per_cent_for_each_per_cent() -> None:
     assert found.slope == pytest.approx(10.0)
     assert str(found).endswith("would be 1.5 s or 500 ms (10.0% for each per cent)")
     assert not Strain("speed", now=1.0, less=1.2, more=0.9).sharp
+
+
+@pytest.mark.parametrize(("rate", "near"), [(2.0, False), (30.0, True)])
+def test_an_answer_says_that_it_is_near_saturation(rate: float, near: bool) -> None:
+    import sim
+
+    terms = {"engine": "vllm", "prompt": 1024, "output": 256, "requests": 400}
+    told, quiet = (sim.serve("llama-3-8b", "1xh100", rate=rate, sensitive=s, **terms) for s in (True, False))
+    assert any("near saturation" in note for note in told.notes) == near
+    assert not any("near saturation" in note for note in quiet.notes)
