@@ -111,6 +111,7 @@ class Deployment:
     def free(self) -> dict[str, float]:
         """Bytes left for state on one device of each pool; refuses a layout whose weights do not fit."""
         held = memory.weights(self.model.decode, self.layout)
+        kept = "" if self.of_free else f", of which {self.reserve:.0%} is kept for activations and the engine"
         left = {}
         for pool, size in held.items():
             device = self.cluster.pool(pool).device
@@ -118,8 +119,8 @@ class Deployment:
             if left[pool] < 0:
                 raise Infeasible(
                     f"{self.model.name} on {self.cluster.name} ({self.layout.name}): {fmt(size, 'B')} of weights on"
-                    f" each device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}, of which"
-                    f" {self.reserve:.0%} is kept for activations and the engine: {self._enough(pool)}"
+                    f" each device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}{kept}:"
+                    f" {self._enough(pool)}"
                 )
         return left
 

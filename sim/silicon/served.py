@@ -73,7 +73,7 @@ def _of_run(row: Mapping[str, str], levels: Mapping[str, Tier]) -> Iterator[tupl
     off = {name: _off(row, one) for name, one in served.items()}
     last = list(levels)[-1]
     near = runs[last].strain(served[last]) is not None
-    apart = f"first token, {'near' if near else 'not near'} saturation"
+    apart = f"first token, {'' if near else 'un'}saturated"
     yield f"token of {MODELS[row['model_path']]}", {name: pair[0] for name, pair in off.items()}
     for label in (f"first token, {row['backend']}", apart, "first token"):
         yield label, {name: pair[1] for name, pair in off.items()}

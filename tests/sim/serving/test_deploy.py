@@ -89,3 +89,11 @@ def test_what_is_kept_may_be_a_share_of_what_weights_leave() -> None:
     weights = 80e9 * 0.9 - of_all
     assert of_free == pytest.approx((80e9 - weights) * 0.9)
     assert any("10% of what weights leave of each device" in note for note in free.notes)
+
+
+def test_weights_that_do_not_fit_name_what_is_kept_where_it_is_of_the_whole() -> None:
+    import sim
+
+    for name, said in (("vllm", "80 GB, of which 10% is kept"), ("trtllm", "80 GB: the model needs at least 2")):
+        with pytest.raises(Infeasible, match=said):
+            sim.serve("llama-3-70b", "1xh100", engine=name, prompt=64, output=8, sensitive=False)

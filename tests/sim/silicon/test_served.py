@@ -74,7 +74,7 @@ def test_runs_that_cannot_be_compared_are_counted_with_the_reason(tmp_path: Path
     lines = (",".join({**ROW, **other}.values()) for other in ({}, *others))
     (tmp_path / "e2e_inferencex_agg.csv").write_text("\n".join((",".join(ROW), *lines)), encoding="utf-8")
     found = {name: error["limit"] for name, _, error in errors(tmp_path, {"limit": tier("limit")})}
-    kinds = ("first token, trtllm", "first token, not near saturation", "first token")
+    kinds = ("first token, trtllm", "first token, unsaturated", "first token")
     assert set(found) == {"token of llama-3-8b", *kinds}
     assert all(len(error) == 1 for error in found.values())
     ours = measured_run(ROW, tier("limit")).served()
