@@ -291,9 +291,7 @@ def _first_token(engine: Software | None, where: Cluster, prefill: Prefill) -> t
     )
 
 
-def _strain(
-    choice: Choice, load: Trace, served: Served, rules: Rules, rate: float | None, seed: int
-) -> tuple[str, ...]:
+def _strain(choice: Choice, load: Trace, served: Served, rules: Rules, rate: float | None, seed: int) -> Iterable[str]:
     """How sharply first tokens depend on capacity, where they do; asked of engines and of arrivals alone."""
     if rate is None and rules.schedule == "whole":
         return ()
