@@ -17,12 +17,13 @@ from sim.model.physical import Chip
 from sim.model.step import Step
 from sim.model.tested import band, energy
 from sim.serving.advice import Binding, BreakEven, binding, break_evens, helps
-from sim.serving.deploy import RESERVE, Choice, Model, best, deployments, idle
+from sim.serving.deploy import Choice, Model, best, deployments, idle
 from sim.serving.engines import Software, engine_names, software
 from sim.serving.sensitivity import Sensitivity, sensitivities
 from sim.serving.served import Served, at_percentile, percentiles
-from sim.serving.simulate import Rules, respecting, simulate
+from sim.serving.simulate import Rules, holding, respecting, simulate
 from sim.serving.steady import Lengths, Prefill, lengths
+from sim.serving.strain import strained
 from sim.serving.trace import Trace, constant, trace
 from sim.units import fmt, si
 
@@ -191,24 +192,32 @@ def serve(
     """
     resolved = _model(model)
     where = on if isinstance(on, Cluster) else cluster(on)
-    level = tier if isinstance(tier, Tier) else _tier(tier)
     load, note = _load(trace, prompt, output)
     book = prices if isinstance(prices, Prices) else _prices([where], prices, price)
     limits = {k: _seconds(v, k) for k, v in (("tpot", tpot), ("ttft", ttft))}
-    usd = book.usd_per_hour(where)
-    chosen = software(engine) if engine is not None else None
-    rules = replace(chosen.rules, prefill=prefill) if chosen else Rules(prefill=prefill, reserve="mean")
-    kept = chosen.kept if chosen else RESERVE
-    options = deployments(resolved, where, level, usd, layout=layout, host=_seconds(host, "host") or 0.0, reserve=kept)
+    chosen, rules, keeps = _engine(engine, prefill)
+    terms = (tier if isinstance(tier, Tier) else _tier(tier), book.usd_per_hour(where))
+    options = deployments(resolved, where, *terms, layout=layout, host=_seconds(host, "host") or 0.0, **keeps)
     span = lengths(load.prompt, load.output, load.weight)
     choice = best(options, span, prefill=prefill, batch=batch, limits=limits)
+    rules, raised = holding(rules, load, choice.batch)
     served, choice = _run(choice, load, limits, rules, rate, requests, seed)
     step = choice.deployment.decoding(np.array([float(choice.batch)]), np.array([span.mean_context]))
     found = sensitivities(choice, span, prefill, fixed=batch is not None) if sensitive else ()
     limit = float(limited(choice, span, prefill))
     bound, binds = _bound(choice, span, prefill, step)
-    notes = (*note, *_notes(choice, book, served, step), *_first_token(chosen, where, prefill), *resolved.notes)
+    strain = _strain(choice, load, served, rules, rate, seed) if sensitive else ()
+    prompts = (*_first_token(chosen, where, prefill), *raised, *strain)
+    notes = (*note, *_notes(choice, book, served, step), *prompts, *resolved.notes)
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes, binds)
+
+
+def _engine(name: str | None, prefill: Prefill) -> tuple[Software | None, Rules, dict[str, Any]]:
+    """An engine, its rules and the memory it keeps; without one prompts are filled whole."""
+    if name is None:
+        return None, Rules(prefill=prefill, reserve="mean"), {}
+    found = software(name)
+    return found, replace(found.rules, prefill=prefill), {"reserve": found.kept, "of_free": found.of_free}
 
 
 def limited(choice: Choice, load: Lengths, prefill: Prefill) -> Any:
@@ -253,13 +262,14 @@ def _notes(choice: Choice, book: Prices, served: Served, step: Step) -> tuple[st
     d = choice.deployment
     t, network = d.tier, d.cluster.network
     error = band(step, t)
+    share = "what weights leave of each device" if d.of_free else "each device"
     notes = [
         _described(t, {p.device.name for p in d.cluster.pools if t.constants is None or Chip.of(p.device) is None}),
         *error.lines(),
         *energy(step, error),
         book.describe(),
         f"network: {fmt(network.bandwidth, 'B/s')} per device, {fmt(network.latency, 's')} one way; {d.cluster.source}",
-        f"memory: {d.reserve:.0%} of each device kept for activations and the engine",
+        f"memory: {d.reserve:.0%} of {share} kept for activations and the engine",
         *served.notes,
     ]
     if d.host:
@@ -281,6 +291,16 @@ def _first_token(engine: Software | None, where: Cluster, prefill: Prefill) -> t
     return (
         f"time to first token: no tested band for prompts filled whole; engines with one: {', '.join(engine_names())}",
     )
+
+
+def _strain(choice: Choice, load: Trace, served: Served, rules: Rules, rate: float | None, seed: int) -> Iterable[str]:
+    """How sharply first tokens depend on capacity, where they do; asked of engines and of arrivals alone."""
+    if rate is None and rules.schedule == "whole":
+        return ()
+    users = choice.batch if rate is None else None
+    each = None if rate is None else rate / choice.deployment.layout.replicas
+    found = strained(choice.deployment.service(), load, rules, served, users=users, rate=each, seed=seed)
+    return () if found is None else (str(found),)
 
 
 def _described(level: Tier, plain: set[str]) -> str:

@@ -29,6 +29,7 @@ class Chunked(Engine):
 
     mixed: bool = True  # whether those in flight decode in the same iterations
     ahead: int = 0  # iterations that are scheduled already while one runs
+    divided: bool = True  # whether a prompt may end in a later iteration than it began in
     filling: deque[tuple[int, float]] = field(default_factory=deque)  # requests and their tokens cached so far
     rounds: int = 0  # iterations so far
     ready: dict[int, int] = field(default_factory=dict)  # by request: the iterations after which it can be admitted
@@ -77,15 +78,17 @@ class Chunked(Engine):
         """What the budget holds: the rest of the prompt begun, then of those that wait and fit in memory."""
         room = self.token_budget - (len(self.ending) if self.mixed else 0)
         found: list[Chunk] = []
-        while room > 0 and (len(found) < len(self.filling) or self._admitted()):
+        while room > 0 and (len(found) < len(self.filling) or self._admitted(room)):
             request, cached = self.filling[len(found)]
             found.append((request, cached, min(self.prompt[request] - cached, room)))
             room -= found[-1][2]
         return found
 
-    def _admitted(self) -> bool:
+    def _admitted(self, room: float) -> bool:
         """Take the head of the queue in, if there is one and it fits: its memory, and nothing cached yet."""
         if not self.queue or not self.fits(self.queue[0]) or self._early(self.queue[0]):
+            return False
+        if not self.divided and self.prompt[self.queue[0]] > room:
             return False
         request = self.queue.popleft()
         self._hold(request)
@@ -115,7 +118,9 @@ class Chunked(Engine):
         heappush(self.ending, (self.iteration + int(self.output[request]) - 1, request))
 
 
-def mixed_tables(service: Service, most: int, longest: float, context: Array, budget: float) -> Mixed:
+def mixed_tables(
+    service: Service, most: int, longest: float, context: Array, budget: float, recorded: float
+) -> Mixed:  # fmt: skip
     """The parts of an iteration over grids up to the batch, the longest prompt and context, and the token budget."""
     if service.mixing is None:
         raise WeirError(
@@ -133,6 +138,8 @@ def mixed_tables(service: Service, most: int, longest: float, context: Array, bu
         grid(service.mixing.decoding, counts(most, 1.25), context, what="seconds of decoding attention"),
         grid(service.mixing.filling, prompts, cached, chunk, what="seconds of prompts' attention"),
         grid(watts, prompts, chunk, what="watts of a prefill", unknown=True),
+        service.mixing.launching,
+        recorded,
     )
 
 

@@ -16,6 +16,7 @@ from mappings.parallel import read as read_layout
 from sim.arch import Cluster, Tier
 from sim.model import memory
 from sim.model.step import Step, Work
+from sim.serving.launches import launching
 from sim.serving.retimed import retimed
 from sim.serving.service import Array, Mixing, Service
 from sim.serving.steady import Lengths, Pace, Prefill, largest_within, pace
@@ -51,6 +52,7 @@ class Deployment:
     usd_per_hour: float
     host: float = 0.0
     reserve: float = RESERVE
+    of_free: bool = False  # whether that is a share of what weights leave free, instead of the whole memory
     _works: dict[_Key, Work] = field(default_factory=dict, repr=False, compare=False)
     _was: Deployment | None = field(default=None, repr=False, compare=False)  # before the hardware was nudged
     _steps: dict[tuple[bytes | str, ...], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -109,23 +111,29 @@ class Deployment:
     def free(self) -> dict[str, float]:
         """Bytes left for state on one device of each pool; refuses a layout whose weights do not fit."""
         held = memory.weights(self.model.decode, self.layout)
+        kept = "" if self.of_free else f", of which {self.reserve:.0%} is kept for activations and the engine"
         left = {}
         for pool, size in held.items():
             device = self.cluster.pool(pool).device
-            left[pool] = device.capacity * (1 - self.reserve) - size
+            left[pool] = self._left(device.capacity, size)
             if left[pool] < 0:
                 raise Infeasible(
                     f"{self.model.name} on {self.cluster.name} ({self.layout.name}): {fmt(size, 'B')} of weights on"
-                    f" each device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}, of which"
-                    f" {self.reserve:.0%} is kept for activations and the engine: {self._enough(pool)}"
+                    f" each device of pool {pool!r}; {device.name} has {fmt(device.capacity, 'B')}{kept}:"
+                    f" {self._enough(pool)}"
                 )
         return left
+
+    def _left(self, capacity: float, weights: float) -> float:
+        """Bytes for state beside weights; below 0 where they do not fit."""
+        kept = self.reserve * (max(capacity - weights, 0.0) if self.of_free else capacity)
+        return capacity - kept - weights
 
     def _enough(self, pool: str) -> str:
         """What would hold the weights: these devices, divided further, or more of them."""
         here = self.cluster.pool(pool)
         [whole] = memory.weights(self.model.decode, Layout((Place(pool, 1),))).values()
-        least = ceil(whole / (here.device.capacity * (1 - self.reserve)))
+        least = ceil(whole / self._left(here.device.capacity, 0.0))
         return "divide further" if least <= here.count else f"the model needs at least {least} of them"
 
     def service(self) -> Service:
@@ -184,7 +192,8 @@ class Deployment:
         def decoding(batch: Array, context: Array) -> Array:
             return np.broadcast_to(self.decoding(batch, context).attending, batch.shape)
 
-        return Mixing(shared, decoding, filling)
+        one = Work.of(self.model.prefill, self.layout, b=1.0, c=0.0, p=2.0)
+        return Mixing(shared, decoding, filling, launching(one))
 
 
 def filled(step: Step) -> Any:
@@ -210,14 +219,14 @@ class Choice:
 
 def deployments(
     model: Model, cluster: Cluster, tier: Tier, usd_per_hour: float, *, layout: str | None = None, host: float = 0.0,
-    reserve: float = RESERVE,
+    reserve: float = RESERVE, of_free: bool = False,
 ) -> Iterable[Deployment]:  # fmt: skip
     """The deployment of the layout given, or of every layout worth trying."""
     pools = {p.name: p.count for p in cluster.pools}
     laid = [read_layout(layout, model.decode, pools)] if layout else candidates(model.decode, pools)
     for one in laid:
         check(one, model.decode, pools)
-        yield Deployment(model, cluster, one, tier, usd_per_hour, host, reserve)
+        yield Deployment(model, cluster, one, tier, usd_per_hour, host, reserve, of_free)
 
 
 def best(

@@ -26,13 +26,17 @@ class Mixed:
     decoding: Grid
     filling: Grid
     watts: Grid  # (prompts, new tokens) -> power of a prefill of them
+    launching: float = 0.0  # seconds of the host for an iteration's kernels, one by one
+    recorded: float = math.inf  # tokens of an iteration up to which a graph replays them instead
 
     def seconds(self, prompts: int, cached: float, new: float, requests: int, context: float) -> float:
         """An iteration over ``prompts`` chunks of ``new`` tokens after ``cached`` ones (means), and the requests."""
         attention = self.filling.at(prompts, cached, new)
         if requests:
             attention += self.decoding.at(requests, context)
-        return self.shared.at(prompts * new + requests) + attention
+        tokens = prompts * new + requests
+        device = self.shared.at(tokens) + attention
+        return device if tokens <= self.recorded else max(device, self.launching)
 
 
 @dataclass(frozen=True, slots=True)

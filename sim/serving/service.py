@@ -25,6 +25,7 @@ class Mixing:
     shared: Callable[[Array], Array]  # tokens -> seconds of all but attention
     decoding: Curve  # (requests in flight, their mean context in tokens) -> seconds of their attention
     filling: Callable[[Array, Array, Array], Array]  # (prompts, tokens of each cached, new) -> seconds of theirs
+    launching: float = 0.0  # seconds of the host for an iteration's kernels, one by one
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +41,8 @@ class Rules:
     token_budget: int = TOKEN_BUDGET
     schedule: Schedule = "whole"
     ahead: int = 0  # iterations scheduled while one runs, which later requests are not in (overlapped scheduling)
+    divided: bool = True  # whether a prompt is cut where the budget ends, or waits for an iteration that holds it whole
+    recorded: float = math.inf  # tokens up to which an iteration with prompts is replayed from a recorded graph
 
     def __post_init__(self) -> None:
         """Refuse words and budgets that mean nothing."""
@@ -53,6 +56,11 @@ class Rules:
 
     def bytes(self, service: Service, trace: Trace) -> Array:
         """What each request reserves; refused if one of them can never be admitted."""
+        if not self.divided and self.schedule != "whole" and trace.prompt.max() > self.token_budget:
+            raise Infeasible(
+                f"{trace.name}: a prompt of {trace.prompt.max():.0f} tokens is not divided, and an iteration takes"
+                f" {self.token_budget}; use shorter prompts, a larger token_budget or divided=True"
+            )
         held = trace.prompt + (trace.output if self.reserve == "whole" else trace.output / 2)
         size = np.asarray(service.state(held), dtype=float)
         worst = int(size.argmax())
@@ -124,19 +132,32 @@ def respecting(
         limits = ((served.tpot, tpot), (served.ttft, ttft))
         return all(not len(x) or at_percentile(x, percentile) <= limit for x, limit in limits if limit is not None)
 
-    best = run(most)
-    if meets(best):
-        return best
-    low, high, best = 1, most, run(1)
-    if not meets(best):
+    if meets(full := run(most)):
+        return full
+    if not meets(alone := run(1)):
         raise Infeasible(
             f"no concurrency meets p{percentile:g} of {limits_text(tpot, ttft)}: one user alone has"
-            f" {_reached(best, percentile)}; relax the limit or use faster hardware"
+            f" {_reached(alone, percentile)}; relax the limit or use faster hardware"
         )
+    return _most(run, meets, alone, most)
+
+
+def _most(run: Callable[[int], Served], meets: Callable[[Served], bool], best: Served, high: int) -> Served:
+    """The most users, to 1 %, between one, who meets, and ``high``, who do not."""
+    low = 1
     while high - low > max(1, low // 100):
         served = run(middle := (low + high) // 2)
         low, high, best = (middle, high, served) if meets(served) else (low, middle, best)
     return best
+
+
+def holding(rules: Rules, load: Trace, users: int) -> tuple[Rules, tuple[str, ...]]:
+    """Iterations that hold the longest prompt beside all users, if none is divided; a sentence where they grew."""
+    need = math.ceil(load.prompt.max()) + users
+    if rules.divided or rules.schedule == "whole" or need <= rules.token_budget:
+        return rules, ()
+    said = f"iterations of {need} tokens instead of {rules.token_budget}: prompts are not divided, and the longest"
+    return replace(rules, token_budget=need), (f"{said} would not find room beside {users} requests",)
 
 
 def fitting(service: Service, trace: Trace, rules: Rules) -> int:
@@ -158,7 +179,11 @@ def tables(service: Service, load: Trace, most: int, rules: Rules) -> Tables:
     prompt = spread(shortest, longest, 1.15)
     filling = table(service.prefill, together, prompt, "prefill seconds")
     joules = table(service.prefill_joules, together, prompt, "prefill joules", unknown=True)
-    mixed = None if rules.schedule == "whole" else mixed_tables(service, top, longest, context, rules.token_budget)
+    mixed = (
+        None
+        if rules.schedule == "whole"
+        else mixed_tables(service, top, longest, context, rules.token_budget, rules.recorded)
+    )
     return Tables(decode, decode_joules, filling, joules, mixed)
 
 
@@ -251,7 +276,7 @@ def _engine(service: Service, load: Trace, size: Array, begun: Array, rules: Rul
     return (
         Engine(*terms)
         if rules.schedule == "whole"
-        else Chunked(*terms, mixed=rules.schedule == "mixed", ahead=rules.ahead)
+        else Chunked(*terms, mixed=rules.schedule == "mixed", ahead=rules.ahead, divided=rules.divided)
     )
 
 
@@ -281,13 +306,16 @@ def _open_load(trace: Trace, rate: float | None, requests: int | None, seed: int
     return replace(trace, **kept)
 
 
+def serveable(service: Service, load: Trace, rules: Rules) -> float:
+    """Requests a second that a full engine serves in steady state."""
+    most = fitting(service, load, rules)
+    full = steady(service, load.prompt, load.output, most, prefill=rules.prefill, token_budget=rules.token_budget)
+    return float(full.tokens_per_second[0]) / load.mean_output
+
+
 def _overload(service: Service, load: Trace, rules: Rules, waiting: int) -> list[str]:
     """What to say when requests come faster than they can be served."""
-    most = fitting(service, load, rules)
-    full = steady(
-        service, load.prompt, load.output, most, prefill=rules.prefill, token_budget=rules.token_budget
-    ).tokens_per_second[0]
-    served = float(full) / load.mean_output
+    served = serveable(service, load, rules)
     notes = []
     if load.rate is not None and load.rate > served:
         notes.append(

@@ -214,13 +214,17 @@ def largest_within(
 
     best = _largest(meets, most)
     if best == 0:
-        alone = figures(np.ones(1))
-        raise Infeasible(
-            f"no batch meets {limits_text(tpot, ttft)}: one request alone has tpot {alone.tpot[0] * 1e3:.4g} ms"
-            f" and ttft {alone.ttft[0] * 1e3:.4g} ms; relax the limit or use faster hardware",
-            max(float(alone.tpot[0]) / (tpot or np.inf), float(alone.ttft[0]) / (ttft or np.inf)),
-        )
+        raise _missed(figures(np.ones(1)), tpot, ttft)
     return best
+
+
+def _missed(alone: Steady, tpot: float | None, ttft: float | None) -> Infeasible:
+    """That not even one request meets the limits, and by how much it misses them."""
+    return Infeasible(
+        f"no batch meets {limits_text(tpot, ttft)}: one request alone has tpot {alone.tpot[0] * 1e3:.4g} ms"
+        f" and ttft {alone.ttft[0] * 1e3:.4g} ms; relax the limit or use faster hardware",
+        max(float(alone.tpot[0]) / (tpot or np.inf), float(alone.ttft[0]) / (ttft or np.inf)),
+    )
 
 
 def _largest(meets: Callable[[Array], NDArray[np.bool_]], most: int, points: int = 64) -> int:

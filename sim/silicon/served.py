@@ -18,10 +18,14 @@ from einsum import Program
 from mappings.parallel import layout
 from sim.arch import Tier, cluster
 from sim.model.step import Work
-from sim.serving import Served, Trace, constant, simulate
+from sim.serving import Rules, Served, Service, Trace, constant, simulate
 from sim.serving.deploy import Deployment
-from sim.serving.engines import Software, software
+from sim.serving.engines import Software
+from sim.serving.launches import launching
+from sim.serving.strain import Strain, strained
 from sim.silicon.measured import known
+from sim.silicon.recipes import engine as configured
+from sim.silicon.recipes import level as kernels
 from workloads.transformer import model
 
 FILE = "e2e_inferencex_agg.csv"
@@ -37,6 +41,11 @@ SHORTEST = (
     0.8  # of the stated lengths: InferenceX draws from there (random-range-ratio); the other client has one length
 )
 
+RAY = (
+    "cannot: the whole of Splitwise's lone tokens: beyond launching kernels one by one, that engine sent its control"
+    " messages through Ray (vllm-project/vllm#2221), and how long they took in a step is not published"
+)
+
 Errors = dict[str, NDArray[np.float64]]  # by tier
 
 
@@ -45,10 +54,8 @@ def errors(folder: Path, levels: Mapping[str, Tier]) -> Iterator[tuple[str, str,
     found = dict[tuple[str, str], list[dict[str, float]]]()
     for row in _rows(folder / FILE):
         if row["model_path"] in MODELS and not lacking(row):
-            off = {name: _off(row, run(row, level)) for name, level in levels.items()}
-            labels = (f"token of {MODELS[row['model_path']]}", f"first token, {row['backend']}", "first token")
-            for label, at in zip(labels, (0, 1, 1), strict=True):
-                found.setdefault((label, row["system"]), []).append({name: pair[at] for name, pair in off.items()})
+            for label, error in _of_run(row, levels):
+                found.setdefault((label, row["system"]), []).append(error)
     for row in _rows(folder / TURNS):
         if row["model"] in BATCHES:
             for what, column in (("prompt", "prompt_time_ms"), ("lone token", "token_time_ms")):
@@ -59,10 +66,24 @@ def errors(folder: Path, levels: Mapping[str, Tier]) -> Iterator[tuple[str, str,
         yield name, device, {tier: np.array([one[tier] for one in rows]) for tier in levels}
 
 
+def _of_run(row: Mapping[str, str], levels: Mapping[str, Tier]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Errors of one measured run by what was measured, and whether the last tier sees it near saturation."""
+    runs = {name: measured_run(row, level) for name, level in levels.items()}
+    served = {name: one.served() for name, one in runs.items()}
+    off = {name: _off(row, one) for name, one in served.items()}
+    last = list(levels)[-1]
+    near = runs[last].strain(served[last]) is not None
+    apart = f"first token, {'' if near else 'un'}saturated"
+    yield f"token of {MODELS[row['model_path']]}", {name: pair[0] for name, pair in off.items()}
+    for label in (f"first token, {row['backend']}", apart, "first token"):
+        yield label, {name: pair[1] for name, pair in off.items()}
+
+
 def cannot(folder: Path) -> tuple[str, ...]:
     """Why some measured runs are not compared, a sentence for each reason."""
     reasons = [_reason(row) for row in _rows(folder / FILE)]
-    return tuple(f"cannot: {reasons.count(one)} runs of {one}" for one in dict.fromkeys(reasons) if one)
+    runs = tuple(f"cannot: {reasons.count(one)} runs of {one}" for one in dict.fromkeys(reasons) if one)
+    return runs + ((RAY,) if (folder / TURNS).is_file() else ())
 
 
 def _reason(row: Mapping[str, str]) -> str:
@@ -96,22 +117,44 @@ def _off(row: Mapping[str, str], ours: Served) -> tuple[float, float]:
 
 
 def turn_seconds(row: Mapping[str, str], prompt: bool, level: Tier) -> float:
-    """Seconds of a batch's prompt, or of each token after it (at the mean context), of one row of Splitwise's file."""
+    """Seconds of a batch's prompt, or of each token after it (at the mean context), of one row of Splitwise's file.
+
+    That engine recorded no graphs: its host launches every kernel. The bound of the hardware (tier limit) has no host.
+    """
     ways, fresh = int(row["tensor_parallel"]), float(row["prompt_size"])
     where = f"{ways}x{known(row['hardware'].removesuffix('-80gb')).name}"
     phase = ("prefill", 0.0, fresh) if prompt else ("decode", fresh + float(row["output_tokens"]) / 2, 1.0)
     program = model(BATCHES[row["model"]]).program(phase[0])
     laid = layout(program, {"model": ways}, tp=ways)
     work = Work.of(program, laid, b=float(row["batch_size"]), c=phase[1], p=phase[2])
-    return float(work.on(cluster(where), level).latency)
+    device = float(work.on(cluster(where), level).latency)
+    return max(device, launching(work)) if level.constants is not None else device
 
 
-def run(row: Mapping[str, str], level: Tier) -> Served:
-    """One row of the file served again by its engine, on its tensor-parallel group."""
-    users, engine = int(float(row["concurrency"])), software(row["backend"])
-    load, n = _load(row, ROUNDS * users), ROUNDS * users
-    service = _deployed(row, engine, level).service()
-    return simulate(service, load, concurrency=users, requests=n, rules=engine.rules, cold=True)
+@dataclass(frozen=True)
+class MeasuredRun:
+    """One row of the file, to be served again by its engine on its tensor-parallel group."""
+
+    service: Service
+    load: Trace
+    rules: Rules
+    users: int
+
+    def served(self) -> Served:
+        """Its requests, from an empty engine on."""
+        n = len(self.load)
+        return simulate(self.service, self.load, concurrency=self.users, requests=n, rules=self.rules, cold=True)
+
+    def strain(self, served: Served) -> Strain | None:
+        """What it presses on, if its first tokens depend on that sharply."""
+        return strained(self.service, self.load, self.rules, served, users=self.users, cold=True)
+
+
+def measured_run(row: Mapping[str, str], level: Tier) -> MeasuredRun:
+    """One row of the file with its engine as it was configured."""
+    users, engine = int(float(row["concurrency"])), configured(row)
+    service = _deployed(row, engine, kernels(row, level)).service()
+    return MeasuredRun(service, _load(row, ROUNDS * users), engine.rules, users)
 
 
 def _load(row: Mapping[str, str], n: int) -> Trace:
@@ -142,7 +185,8 @@ def _deployed(row: Mapping[str, str], engine: Software, level: Tier) -> Deployme
     whole = row["moe_tp_size"] == "1"  # experts are not divided themselves; where they also are, only that is modelled
     laid = layout(decode, {"model": ways}, tp=ways, ep=max(int(row["moe_ep_size"] or 1), 1) if whole else 1)
     where = cluster(f"{ways}x{known(row['system']).name}")
-    return Deployment(_Typed(name, prefill, decode), where, laid, level, 0.0, reserve=engine.kept)
+    typed = _Typed(name, prefill, decode)
+    return Deployment(typed, where, laid, level, 0.0, reserve=engine.kept, of_free=engine.of_free)
 
 
 def _types(row: Mapping[str, str], engine: Software) -> dict[str, str]:

@@ -17,8 +17,11 @@ KEYS = (
     "schedule",
     "token_budget",
     "ahead",
+    "divided",
+    "recorded",
     "reserve",
     "kept",
+    "of_free",
     "narrow_state",
     "source",
     "unverified",
@@ -55,8 +58,11 @@ class Software:
     schedule: Schedule
     token_budget: int  # of one iteration
     ahead: int  # iterations scheduled while one runs
+    divided: bool  # whether a prompt is cut where the budget ends
+    recorded: float  # tokens up to which an iteration with prompts is replayed from a recorded graph
     reserve: Reserve  # the state that a request must find free to be admitted
     kept: float  # share of a device's memory that holds neither weights nor state
+    of_free: bool  # whether that is a share of what weights leave free
     narrow_state: bool  # whether the fp8 checkpoints that it is published with keep their state in fp8 too
     source: str
     tested: Measured
@@ -65,14 +71,16 @@ class Software:
     def lines(self, devices: frozenset[str]) -> tuple[str, ...]:
         """How it schedules, and how far off first tokens are: sentences to print below an answer on some devices."""
         way = "beside those that decode" if self.schedule == "mixed" else "before anybody decodes"
-        told = f"engine {self.title}: prompts in chunks of up to {self.token_budget} tokens {way} ({self.source})"
+        how = "in chunks" if self.divided else "undivided, in iterations"
+        told = f"engine {self.title}: prompts {how} of up to {self.token_budget} tokens {way} ({self.source})"
         doubt = (f"{self.name}: unverified: {self.unverified}",) if self.unverified else ()
         return (told, *self.tested.lines(self.name, devices), *doubt)
 
     @property
     def rules(self) -> Rules:
         """How it admits and schedules requests."""
-        return Rules(reserve=self.reserve, token_budget=self.token_budget, schedule=self.schedule, ahead=self.ahead)
+        names = ("reserve", "token_budget", "schedule", "ahead", "divided", "recorded")
+        return Rules(**{name: getattr(self, name) for name in names})
 
 
 def engine_names() -> tuple[str, ...]:

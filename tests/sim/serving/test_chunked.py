@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from einsum.errors import WeirError
 from sim.serving import Rules, Service, Trace, constant, simulate
 from sim.serving.service import Array, Mixing
+from sim.serving.simulate import holding
 
 Machine = Callable[..., Service]
 FIRST, MIXED = (Rules(schedule=name, token_budget=100) for name in ("first", "mixed"))
@@ -70,6 +72,40 @@ def test_an_iteration_scheduled_ahead_is_one_more_to_wait_for(machine: Machine) 
     assert ahead.admitted[:2] - plain.admitted[:2] == pytest.approx([0, 0.01])
 
 
+def test_a_prompt_that_is_not_divided_waits_for_an_iteration_that_holds_it_whole(machine: Machine) -> None:
+    """Prompts of 60 tokens, iterations of 100: beside the second prompt go 40 tokens of the third, or none of it.
+
+    The first is begun alone, as the others come a moment later.
+    """
+    load = constant(60, 2)
+    cut, whole = (
+        simulate(service(machine), load, concurrency=3, requests=12, rules=replace(FIRST, divided=d), cold=True)
+        for d in (True, False)
+    )
+    last = 20 * 40e-6  # of the third prompt, against those cached
+    assert cut.first_token[:3] == pytest.approx([60e-4, 160e-4, 180e-4 + last], rel=0.01)
+    assert whole.first_token[:3] == pytest.approx([60e-4, 120e-4, 180e-4], rel=0.01)
+
+
+def test_the_host_launches_what_no_graph_replays(machine: Machine) -> None:
+    slow = replace(service(machine), mixing=replace(mixing(), launching=0.5))
+    times = [
+        simulate(slow, constant(50, 1), concurrency=1, requests=4, rules=replace(FIRST, recorded=r), cold=True).ttft
+        for r in (49, 50)
+    ]
+    assert times[0] == pytest.approx([0.5] * 4)
+    assert times[1] == pytest.approx([50e-4] * 4)
+
+
+def test_iterations_grow_for_prompts_that_are_not_divided_and_say_so() -> None:
+    rules = replace(FIRST, divided=False)
+    assert holding(rules, constant(80, 2), 20) == (rules, ())
+    grown, (said,) = holding(rules, constant(80, 2), 21)
+    assert grown.token_budget == 101
+    assert "iterations of 101 tokens instead of 100" in said
+    assert holding(FIRST, constant(999, 2), 5) == (FIRST, ())
+
+
 def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -> tuple[Array, Array]:
     """First tokens and finishes after arrival, one iteration at a time, by lists of requests alone."""
 
@@ -79,6 +115,7 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
     n, now, sent = len(load), 0.0, min(users, len(load))
     arrival, first, finish = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
     cached, made, ready, rounds = np.zeros(n), np.zeros(n), np.full(n, 1 + rules.ahead), 0
+    rest = np.array(load.prompt, float) if not rules.divided else np.ones(n)  # tokens that must find room at once
     inside: list[int] = []
     waiting = list(range(sent))
     while np.isnan(finish).any():
@@ -88,7 +125,7 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
         for i in [j for j in inside if cached[j] < load.prompt[j]] + waiting:
             taken = sum(load.prompt[j] + load.output[j] for j in inside)
             late = (inside and ready[i] > rounds) or taken + load.prompt[i] + load.output[i] > room
-            if left <= 0 or (i in waiting and late):
+            if left <= 0 or (i in waiting and (late or left < rest[i])):
                 break
             inside += [i] * (i in waiting)
             chunks.append((i, cached[i], min(left, load.prompt[i] - cached[i])))
@@ -98,8 +135,9 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
         beside = decoding if rules.schedule == "mixed" or not chunks else []
         if chunks:
             count, kept, new = len(chunks), np.mean([c for _, c, _ in chunks]), np.mean([t for *_, t in chunks])
-            now += cost(parts.shared, count * new + len(beside)) + cost(parts.filling, count, kept, new)
-            now += cost(parts.decoding, len(beside), 0)
+            spent = cost(parts.shared, count * new + len(beside)) + cost(parts.filling, count, kept, new)
+            spent += cost(parts.decoding, len(beside), 0)
+            now += max(spent, parts.launching * (count * new + len(beside) > rules.recorded))
         else:
             now += 0.01
         for i, _, new in chunks:
@@ -120,18 +158,23 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
 @settings(max_examples=30, deadline=None)
 @given(
     users=st.integers(1, 9), seed=st.integers(0, 50), budget=st.integers(20, 400), room=st.integers(700, 3000),
-    schedule=st.sampled_from(["first", "mixed"]), ahead=st.integers(0, 1),
+    schedule=st.sampled_from(["first", "mixed"]), ahead=st.integers(0, 1), divided=st.booleans(),
+    recorded=st.sampled_from([0, 200, math.inf]),
 )  # fmt: skip
 def test_jumping_equals_one_iteration_at_a_time(
-    machine: Machine, users: int, seed: int, budget: int, room: int, schedule: str, ahead: int
-) -> None:
+    machine: Machine, users: int, seed: int, budget: int, room: int, schedule: str, ahead: int, divided: bool,
+    recorded: float,
+) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     n = 4 * users
     load = Trace("some", np.empty(0), rng.integers(1, 500, n), rng.integers(1, 20, n), np.ones(n), "a test", True)
-    rules = Rules(schedule=schedule, token_budget=budget, ahead=ahead)
-    served = simulate(service(machine, capacity=room), load, concurrency=users, requests=n, rules=rules, cold=True)
+    rules = Rules(schedule=schedule, token_budget=budget, ahead=ahead, divided=divided, recorded=recorded)
+    rules, _ = holding(rules, load, users)
+    parts = replace(mixing(), launching=0.03)
+    own = replace(service(machine, capacity=room), mixing=parts)
+    served = simulate(own, load, concurrency=users, requests=n, rules=rules, cold=True)
     drawn = replace(load, prompt=served.prompt, output=served.output)
-    ttft, e2e = plainly(drawn, users, rules, room, mixing())
+    ttft, e2e = plainly(drawn, users, rules, room, parts)
     assert served.ttft == pytest.approx(ttft, rel=0.01)
     assert served.e2e == pytest.approx(e2e, rel=0.01)
     assert served.tokens == load.output.sum()
@@ -153,6 +196,8 @@ def test_arrivals_of_their_own_and_littles_law(machine: Machine, rules: Rules) -
 def test_what_cannot_be_scheduled_so_is_refused(machine: Machine) -> None:
     with pytest.raises(WeirError, match="one pool without pipeline stages"):
         simulate(machine(), constant(10, 10), concurrency=1, rules=MIXED)
+    with pytest.raises(WeirError, match="a prompt of 101 tokens is not divided, and an iteration takes 100"):
+        simulate(service(machine), constant(101, 2), concurrency=1, rules=replace(FIRST, divided=False), cold=True)
     with pytest.raises(WeirError, match="prefill elsewhere"):
         Rules(schedule="mixed", prefill="elsewhere")
     with pytest.raises(WeirError, match="schedule 'mixt'"):

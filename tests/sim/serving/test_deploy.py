@@ -77,3 +77,23 @@ def test_the_parts_of_an_iteration_make_up_whole_steps() -> None:
     assert mixing.decoding(batch, context) == pytest.approx(np.ravel(made.decoding(batch, context).attending))
     assert mixing.filling(one, 2000 * one, prompt) > mixing.filling(one, 0 * one, prompt)
     assert deployed("tp=2,pp=2").service().mixing is None
+
+
+def test_what_is_kept_may_be_a_share_of_what_weights_leave() -> None:
+    """A tenth of 80 GB, or of what 16 GB of weights leave of them."""
+    import sim
+
+    whole, free = (sim.serve("llama-3-8b", "1xh100", engine=name, prompt=64, output=8, batch=2, sensitive=False)
+                   for name in ("vllm", "trtllm"))  # fmt: skip
+    [of_all], [of_free] = (one.choice.deployment.free().values() for one in (whole, free))
+    weights = 80e9 * 0.9 - of_all
+    assert of_free == pytest.approx((80e9 - weights) * 0.9)
+    assert any("10% of what weights leave of each device" in note for note in free.notes)
+
+
+def test_weights_that_do_not_fit_name_what_is_kept_where_it_is_of_the_whole() -> None:
+    import sim
+
+    for name, said in (("vllm", "80 GB, of which 10% is kept"), ("trtllm", "80 GB: the model needs at least 2")):
+        with pytest.raises(Infeasible, match=said):
+            sim.serve("llama-3-70b", "1xh100", engine=name, prompt=64, output=8, sensitive=False)

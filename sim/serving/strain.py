@@ -1,0 +1,77 @@
+"""How sharply the time to first token depends on capacity: near saturation a small error there is a large one here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sim.serving.served import Served
+from sim.serving.service import Service
+from sim.serving.simulate import Rules, fitting, serveable, simulate
+from sim.serving.trace import Trace
+from sim.units import fmt
+
+PART = 0.05  # of the capacity, as far as a good estimate of it may be off
+SHARP = 1.25  # times longer or shorter first tokens for that much are said to be near saturation
+BUSY = 0.8  # of the requests a second that can be served, below which queues are short
+
+
+@dataclass(frozen=True)
+class Strain:
+    """Mean seconds to first token, and with a little less and a little more of what the load presses on."""
+
+    what: str
+    now: float
+    less: float
+    more: float
+
+    @property
+    def sharp(self) -> bool:
+        """Whether a likely error of the capacity is a large one here."""
+        return max(self.less / self.now, self.now / self.more) > SHARP
+
+    @property
+    def slope(self) -> float:
+        """Per cent longer for each per cent less of it, from the one side to the other."""
+        return (self.less - self.more) / self.now / (2 * PART)
+
+    def __str__(self) -> str:
+        """A sentence to print below an answer."""
+        now, less, more = (fmt(x, "s") for x in (self.now, self.less, self.more))
+        return (
+            f"near saturation: with {PART:.0%} less or more {self.what} the mean time to first token, {now}, would be"
+            f" {less} or {more} ({self.slope:.1f}% for each per cent)"
+        )
+
+
+def strained(
+    service: Service, load: Trace, rules: Rules, served: Served, *, users: int | None = None,
+    rate: float | None = None, seed: int = 0, cold: bool = False,
+) -> Strain | None:  # fmt: skip
+    """What the load presses on, if first tokens depend on it sharply: served again with a little less and more of it.
+
+    Requests in flight press on the memory that they must find free, arrivals on the pace at which they are served.
+    """
+    n = len(served.arrival)
+    if rate is not None:
+        paced = rate
+
+        def again(part: float) -> Served:
+            return simulate(service, load, rate=paced / part, requests=n, rules=rules, seed=seed)
+
+        return _between("speed", served, again) if rate > BUSY * serveable(service, load, rules) else None
+
+    def tight(part: float) -> Service:
+        return replace(service, capacity=service.capacity * part)
+
+    def waiting(part: float) -> Served:
+        return simulate(tight(part), load, concurrency=users, requests=n, rules=rules, seed=seed, cold=cold)
+
+    full = users is not None and fitting(tight(1 - PART), load, rules) < users
+    return _between("memory for requests", served, waiting) if full else None
+
+
+def _between(what: str, served: Served, again: Callable[[float], Served]) -> Strain | None:
+    less, more = (float(again(part).ttft.mean()) for part in (1 - PART, 1 + PART))
+    found = Strain(what, float(served.ttft.mean()), less, more)
+    return found if found.sharp else None
