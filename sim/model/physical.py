@@ -1,9 +1,10 @@
 """Seconds of kernels on a graphics processor: waves of tiles over its multiprocessors, what each can draw from memory.
 
-A multiprocessor ("sm") is one of the copies of a spatial fan-out; a kernel's tiles are dealt to them in waves, the last
-one partly empty. The time of a fused kernel is its launch and epilogue (in clocks), then a blend between the longest
-and the sum of what its units and its memory need; what runs in sequence is added. Tile and split are chosen as a
-library chooses: the fastest. Constants are alike for every device (``sim/arch/data/physical.toml``).
+A multiprocessor is a copy of the fan-out that states a clock and the threads it keeps (also called compute unit, or Xe
+core); a kernel's tiles are dealt to them in waves, the last one partly empty. The time of a fused kernel is its launch
+and epilogue (in clocks), then a blend between the longest and the sum of what its units and its memory need; what runs
+in sequence is added. Tile and split are chosen as a library chooses: the fastest. Constants are alike for every device
+(``sim/arch/data/physical.toml``).
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ WIDEST = 2  # of such groups that kernels take which divide the context
 ROWS = 64  # rows of a latent's heads, likewise
 MOST = 0.9  # of what passes that a cache may have kept
 LOOPS = {"reduce": 1024, "curve": 1024, "turn": 512}  # threads of a block that goes through a row
-MANY = 2048  # threads that a multiprocessor keeps whose file does not say
 DRIVER = 1e-6  # s, of a launch, whatever the clock
 
 
@@ -55,18 +55,18 @@ class Chip:
 
     @classmethod
     def of(cls, device: Device) -> Chip | None:
-        """The chip, or None where the device's file states no multiprocessors with a clock."""
-        sm = next((f for f in device.fanouts if f.name == "sm" and f.clock), None)
+        """The chip, or None where the device's file describes no multiprocessors."""
+        sm = device.multiprocessor
         if sm is None:
             return None
-        last = next((m for m in device.memories if m.name == "l2"), None)
-        size = last.capacity if last is not None and np.isfinite(last.capacity) else 0.0
+        last = device.last_cache
+        size, parts = (last.capacity, last.partitions) if last is not None else (0.0, 1)
         clock = sm.boost_clock or sm.clock
         kept = ((sm.base_clock or sm.clock) + sm.clock) / 2 / clock
         return cls(
-            device, sms=1.0 * sm.count, clock=clock, stated=sm.clock, sustained=kept,
-            threads=1.0 * (sm.threads or MANY), last=size,
-            cache=size / (last.partitions if last is not None else 1), bandwidth=device.memory.rate,
+            device, sms=1.0 * sm.count * device.instances(sm.name), clock=clock, stated=sm.clock, sustained=kept,
+            threads=1.0 * sm.threads, last=size * (device.instances(last.name) if last is not None else 1),
+            cache=size / parts, bandwidth=device.memory.rate,
             asynchronous=any(unit.asynchronous for unit in device.computes),
             apart=any(unit.apart for unit in device.computes),
         )  # fmt: skip
