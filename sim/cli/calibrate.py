@@ -12,7 +12,7 @@ from sim.cli.text import Sheet, show
 
 def calibrate(source: str, device: str, out: str) -> None:
     """Fit to the CSV files of a folder (or one file, named after its operation) and write the constants."""
-    from sim.silicon.cases import cases, predict
+    from sim.silicon.cases import cases, predict, running
     from sim.silicon.fit import CLASSES, HOLD, Sample, Table, fit, with_constants
     from sim.silicon.measured import FILES, known, load, read
     from sim.silicon.store import facts, save
@@ -29,11 +29,14 @@ def calibrate(source: str, device: str, out: str) -> None:
         if not len(rows):
             continue
         data = Sample(rows.operation, cases(rows), rows.seconds, rows.text("device"))
-        own = fit(data, HOLD / 10)
+        own = fit(data, HOLD / 20)
         before = predict(data.cases, with_constants({}), len(rows)) / rows.seconds - 1
         after = predict(data.cases, with_constants(own), len(rows)) / rows.seconds - 1
         table |= own
-        tested |= {name: facts(rows, after) for name in CLASSES[rows.operation]}
+        for name in CLASSES[rows.operation]:
+            ran = running(data.cases, name, len(rows))
+            if ran.any():
+                tested[name] = facts(rows.only(ran), after[ran])
         errors = (f"{np.median(np.abs(e)):.1%}" for e in (before, after))
         lines.append((rows.operation, str(len(rows)), *errors))
     if not table:

@@ -214,8 +214,7 @@ def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     tile = tile / chip.kept(matrix / tile)
     start = k["block"] / chip.clock
     busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
-    alone = 1.0 if chip.asynchronous else k["alone"]
-    work = np.maximum(busy, tile * alone * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
+    work = np.maximum(busy, tile * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
     queries = 2 * heads * fresh * scores.depth
     context = bits(scores.stored) / 8 * scores.copies * scores.cols * width
     passed = 3 * queries + 2 * context + 2 * scores.copies * scores.cols * width
@@ -242,7 +241,7 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
     each = k["row"] * group + (k["convert"] if slow else 0.0)
     begun = k["block"] * (k["narrow"] if narrow and chip.asynchronous else 1.0)
-    block = np.where(scores.rows > 1, begun, k["single"])
+    block = np.where(scores.rows > 1, begun, 0.0)
     work = np.maximum(tiles / chip.sms, 1.0) * (block + each * keys * width / 256) / chip.clock
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
     longest = (_blend(memory, work, 2.0) + joined).min(axis=0)
@@ -262,11 +261,9 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
     work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.kept(k["compute"]) * k["compute"])
     if chip.asynchronous:
-        work = chip.waves(tiles) * (work + k["block"] / chip.clock)
+        work = chip.waves(tiles) * work
     else:  # two multiprocessors share a tile, each half of the latent's width
-        work = np.maximum(np.ceil(2 * tiles / chip.sms), k["alone"]) * (
-            work / 2 / k["issued"] + k["block"] / chip.clock
-        )
+        work = np.maximum(np.ceil(2 * tiles / chip.sms), k["alone"]) * work / 2 / k["issued"]
     memory = task.size / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
     passed = k["passes"] * 2 * scores.copies * scores.rows * width / chip.bandwidth
@@ -275,9 +272,8 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
 
 
 def _narrow(task: Task, chip: Chip, k: Constants) -> Any:
-    """Two passes over memory, one for scales; a row takes as long as its loop, however few rows there are."""
-    row = k["row"] * task.wide / chip.clock
-    return _launched(chip, k) + row + k["passes"] * task.size * chip.missed(task.size, k) / chip.bandwidth
+    """Two passes over memory, one for scales."""
+    return _launched(chip, k) + k["passes"] * task.size * chip.missed(task.size, k) / chip.bandwidth
 
 
 def _elementwise(task: Task, chip: Chip, k: Constants) -> Any:
