@@ -107,7 +107,7 @@ def test_described_multiprocessors_are_of_this_world(name: str) -> None:
     assert 0.6 < found.sustained <= 1
     assert found.threads in {1024, 1536, 2048}
     assert 400 < device(name).rate("mac", "fp16") / found.sms / found.stated < 8800
-    assert 4e6 < found.last < 150e6
+    assert 4e6 < found.last < 270e6
 
 
 def test_short_decoding_draws_only_what_its_multiprocessors_can() -> None:
