@@ -69,7 +69,7 @@ class Report:
 
     def __str__(self) -> str:
         """A table to read."""
-        names = f"{'operation':<26} {'device':<14} {'tier':<18} {'kernels':>7}"
+        names = f"{'operation':<27} {'device':<14} {'tier':<18} {'kernels':>7}"
         head = names + "".join(f" {name:>7}" for name in ("median", "mean", "p90", "bias", "in band"))
         return "\n".join([f"error against measured kernels: {self.source}", head, *map(_line, self.rows), *self.notes])
 
@@ -77,7 +77,7 @@ class Report:
 def _line(row: Row) -> str:
     covered = "" if row.covered is None else f"{row.covered:7.0%}"
     figures = f"{row.median:7.1%} {row.mean:7.1%} {row.p90:7.1%} {row.bias:+7.1%} {covered:>7}"
-    return f"{row.operation:<26} {row.device:<14} {row.tier:<18} {row.kernels:>7} {figures}"
+    return f"{row.operation:<27} {row.device:<14} {row.tier:<18} {row.kernels:>7} {figures}"
 
 
 def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -151,7 +151,8 @@ def elsewhere(errors: Array, kinds: NDArray[np.str_], devices: NDArray[np.str_])
 
 def _labels(one: Measured) -> tuple[tuple[str, ...], ...]:
     """The columns that tell operations of one file apart: a type, a phase, a collective's kind."""
-    return column(one, "dtype"), column(one, "phase"), column(one, "op_name"), column(one, "op")
+    types = one.dtypes("dtype") if "dtype" in one.columns else column(one, "dtype")
+    return types, column(one, "phase"), column(one, "op_name"), column(one, "op")
 
 
 def _kind(operation: str, dtype: str, phase: str, collective: str, op: str) -> str:
