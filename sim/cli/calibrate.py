@@ -21,10 +21,8 @@ FASTER = 20  # times as fast as memory and matrix units can be: more than any ca
 
 def calibrate(source: str, device: str, out: str) -> None:
     """Fit to the CSV files of a folder (or one file, named after its operation) and write the constants."""
-    from sim.silicon.cases import running
-    from sim.silicon.fit import CLASSES
     from sim.silicon.measured import known
-    from sim.silicon.store import facts, save
+    from sim.silicon.store import save
 
     path, wanted = Path(source), known(device).name
     table: Table = {}
@@ -39,10 +37,7 @@ def calibrate(source: str, device: str, out: str) -> None:
             )
             own, after = {}, before
         table |= own
-        for name in CLASSES[rows.operation] if own else ():
-            ran = running(data.cases, name, len(some))
-            if ran.any():
-                tested[name] = facts(some.only(ran), after[ran])
+        tested |= _tested(some, data, after) if own else {}
         errors = (f"{np.median(np.abs(e)):.1%}" for e in (before, after))
         lines.append((rows.operation, str(len(rows)), *errors))
         notes += _noted(rows, len(some))
@@ -97,6 +92,16 @@ def _fitted(rows: Measured) -> tuple[Sample, Table, Array, Array]:
     levels = with_constants({}), with_constants(own)
     before, after = (predict(data.cases, level, len(rows)) / rows.seconds - 1 for level in levels)
     return data, own, before, after
+
+
+def _tested(rows: Measured, data: Sample, errors: Array) -> dict[str, dict[str, object]]:
+    """What is left over of each class of kernels that ran."""
+    from sim.silicon.cases import running
+    from sim.silicon.fit import CLASSES
+    from sim.silicon.store import facts
+
+    ran = {name: running(data.cases, name, len(rows)) for name in CLASSES[rows.operation]}
+    return {name: facts(rows.only(own), errors[own]) for name, own in ran.items() if own.any()}
 
 
 def _noted(rows: Measured, fitted: int) -> Iterator[str]:

@@ -80,8 +80,7 @@ def fit(sample: Sample, hold: float = HOLD) -> Table:
     from scipy.optimize import least_squares
 
     names = [(c, key) for c in CLASSES[sample.operation] for key in priors()[c]]
-    start = np.array([priors()[c][key][0] for c, key in names])
-    spread = np.array([priors()[c][key][1] for c, key in names])
+    start, spread = np.array([priors()[c][key] for c, key in names]).T
     free = (start > 0) & (spread > 0)
     rows = np.concatenate([c.rows for c in sample.cases])
     share = _shares([sample.devices[i] for i in rows])
@@ -89,10 +88,7 @@ def fit(sample: Sample, hold: float = HOLD) -> Table:
     def table(logs: Array) -> Table:
         values = start.copy()
         values[free] *= np.exp(np.clip(logs * spread[free], -3, 3))
-        found: Table = {}
-        for (c, key), value in zip(names, values, strict=True):
-            found.setdefault(c, {})[key] = float(value)
-        return found
+        return _table(names, values)
 
     def residuals(logs: Array) -> Array:
         _, errors = sample.errors(with_constants(table(logs)))
@@ -100,10 +96,25 @@ def fit(sample: Sample, hold: float = HOLD) -> Table:
 
     first = np.zeros(int(free.sum()))
     step = np.full(first.shape, 1e-2)
-    most = np.where([key in FRACTIONS for _, key in names], np.log(1 / np.maximum(start, 1e-9)), np.inf)[free]
-    limits = (-np.inf, most / spread[free])
+    limits = (
+        -np.inf,
+        np.array([_most(key, value) for (_, key), value in zip(names, start, strict=True)])[free] / spread[free],
+    )
     found = least_squares(residuals, first, bounds=limits, loss="soft_l1", f_scale=SPREAD, diff_step=step, max_nfev=20)
     return table(found.x)
+
+
+def _table(names: Sequence[tuple[str, str]], values: Array) -> Table:
+    """Values by class and constant."""
+    found: Table = {}
+    for (c, key), value in zip(names, values, strict=True):
+        found.setdefault(c, {})[key] = float(value)
+    return found
+
+
+def _most(key: str, start: float) -> float:
+    """The logarithm of how much larger than its prior a constant may be."""
+    return float(np.log(1 / start)) if key in FRACTIONS and start else np.inf
 
 
 def left_out(sample: Sample) -> Array:

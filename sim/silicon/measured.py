@@ -98,14 +98,18 @@ def read(path: Path, operation: str, adapt: Mapping[str, str] | None = None) -> 
     for name in sorted(set(need) & SIZES):
         _numbers(columns[name], f"{path.name}: {name}")
     for name in sorted(n for n in need if n.endswith("dtype")):
-        for cell in dict.fromkeys(columns[name]):
-            if _WORDS.get(cell, cell) not in TYPES:
-                raise WeirError(f"{path.name}: {name}: unknown type {cell!r:.80}{hint(cell, (*TYPES, *_WORDS))}")
+        _check_types(columns[name], f"{path.name}: {name}")
     micro = _numbers(columns["latency_us"], f"{path.name}: latency_us")
     if (micro < SHORTEST).any():
         line = 2 + int(np.flatnonzero(micro < SHORTEST)[0])
         raise WeirError(f"{path.name}: latency_us: line {line}: shorter than any launch; are they microseconds?")
     return Measured(operation, columns, micro * 1e-6)
+
+
+def _check_types(cells: tuple[str, ...], where: str) -> None:
+    for cell in dict.fromkeys(cells):
+        if _WORDS.get(cell, cell) not in TYPES:
+            raise WeirError(f"{where}: unknown type {cell!r:.80}{hint(cell, (*TYPES, *_WORDS))}")
 
 
 def _columns(path: Path) -> dict[str, tuple[str, ...]]:
