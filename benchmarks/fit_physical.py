@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.arch.files import DATA
-from sim.silicon.cases import cases, predict
+from sim.silicon.cases import cases, predict, running
 from sim.silicon.fit import CLASSES, Array, Sample, Table, fit, left_out, with_constants
 from sim.silicon.measured import FILES, load
 from sim.silicon.store import SHIPPED, facts, sample, save
@@ -45,7 +45,9 @@ def main(folder: str, write: bool) -> None:
         joint = predict(data.cases, with_constants(found), len(rows)) / rows.seconds - 1
         unseen = left_out(data) / rows.seconds - 1
         table |= found
-        tested |= {name: facts(rows, unseen) for name in CLASSES[rows.operation]}
+        for name in CLASSES[rows.operation]:
+            own = running(data.cases, name, len(rows))
+            tested[name] = facts(rows.only(own), unseen[own])
         text.append(sample(rows, FILES[rows.operation] + MORE.get(rows.operation, ()), 12))
         sizes = {"joint": joint, "left out": unseen, "from one": from_one(data)}
         errors = "  ".join(f"{name} {np.median(abs(error)):6.1%}" for name, error in sizes.items())

@@ -76,6 +76,22 @@ class Device:
         """Bytes the outermost memory holds."""
         return self.memory.capacity
 
+    @cached_property
+    def multiprocessor(self) -> Fanout | None:
+        """The fan-out whose copies keep threads at a stated clock, or None where the file describes none."""
+        return next((fanout for fanout in self.fanouts if fanout.clock and fanout.threads), None)
+
+    @cached_property
+    def last_cache(self) -> Memory | None:
+        """The outermost memory of limited size between the multiprocessors and the one that holds everything."""
+        levels = {memory.name: memory for memory in self.memories}
+        parents = {fanout.name: fanout.under for fanout in self.fanouts} | {m.name: m.under for m in self.memories}
+        found, at = None, self.multiprocessor.under if self.multiprocessor is not None else ""
+        while at and parents[at]:
+            found = levels[at] if at in levels and levels[at].capacity < math.inf else found
+            at = parents[at]
+        return found
+
     def instances(self, name: str) -> int:
         """How many copies of component ``name`` the device has: the product of the fan-outs above it."""
         return self._instances[name]

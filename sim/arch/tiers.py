@@ -38,12 +38,13 @@ class Tested:
 
     kernels: int
     median: float  # of the absolute relative error
-    p90: float
+    p90: float  # of the device on which it is largest: what a device that is not among them is to stay within
     bias: float  # median of the signed error
     shortest: float  # s
     longest: float  # s
     devices: tuple[str, ...]
     dtypes: tuple[str, ...]
+    vendors: tuple[str, ...] = ()  # of these devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,9 @@ def _check_known(tables: Iterable[Table], known: Constants | None) -> None:
 
 def tested(table: Table) -> Tested:
     """One class's errors; a file of the user's own may be anything."""
-    lists = {name: table.texts(name) for name in ("devices", "dtypes")}
+    lists = {
+        name: table.texts(name) for name in ("devices", "dtypes", "vendors") if name in table.raw or name != "vendors"
+    }
     one = Quantity("1")
     sizes = {name: table.number(name, one) for name in ("median", "p90", "shortest", "longest")}
     kernels, bias = int(table.number("kernels", one)), table.raw.get("bias", 0.0)

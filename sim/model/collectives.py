@@ -96,10 +96,7 @@ def achieved(
     rounds = 2 if kind == "all-reduce" else 1
     wire = rounds * size * (ways - 1) / ways  # bytes out of each device
     steps = rounds * (ways - 1) * link.latency
-    if link.scope == "host":
-        rate = link.bandwidth * k["host"] / (ways / 2) ** 2
-    else:
-        rate = link.bandwidth * k["peak"] * (1 - k["few"] / ways)
+    rate = link.bandwidth * (k["host"] / (ways / 2) ** 2 if link.scope == "host" else k["peak"])
     steps = steps if kind != "all-to-all" else link.latency
     paired = kind == "all-to-all"
     words = k["start"] / clock + steps + wire / (rate * k["words"])

@@ -1,9 +1,10 @@
 """Seconds of kernels on a graphics processor: waves of tiles over its multiprocessors, what each can draw from memory.
 
-A multiprocessor ("sm") is one of the copies of a spatial fan-out; a kernel's tiles are dealt to them in waves, the last
-one partly empty. The time of a fused kernel is its launch and epilogue (in clocks), then a blend between the longest
-and the sum of what its units and its memory need; what runs in sequence is added. Tile and split are chosen as a
-library chooses: the fastest. Constants are alike for every device (``sim/arch/data/physical.toml``).
+A multiprocessor is a copy of the fan-out that states a clock and the threads it keeps (also called compute unit, or Xe
+core); a kernel's tiles are dealt to them in waves, the last one partly empty. The time of a fused kernel is its launch
+and epilogue (in clocks), then a blend between the longest and the sum of what its units and its memory need; what runs
+in sequence is added. Tile and split are chosen as a library chooses: the fastest. Constants are alike for every device
+(``sim/arch/data/physical.toml``).
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ WIDEST = 2  # of such groups that kernels take which divide the context
 ROWS = 64  # rows of a latent's heads, likewise; of queries, where matrix units work by themselves (wgmma: PTX ISA)
 MOST = 0.9  # of what passes that a cache may have kept
 LOOPS = {"reduce": 1024, "curve": 1024, "turn": 512}  # threads of a block that goes through a row
-MANY = 2048  # threads that a multiprocessor keeps whose file does not say
 DRIVER = 1e-6  # s, of a launch, whatever the clock
 
 
@@ -55,18 +55,18 @@ class Chip:
 
     @classmethod
     def of(cls, device: Device) -> Chip | None:
-        """The chip, or None where the device's file states no multiprocessors with a clock."""
-        sm = next((f for f in device.fanouts if f.name == "sm" and f.clock), None)
+        """The chip, or None where the device's file describes no multiprocessors."""
+        sm = device.multiprocessor
         if sm is None:
             return None
-        last = next((m for m in device.memories if m.name == "l2"), None)
-        size = last.capacity if last is not None and np.isfinite(last.capacity) else 0.0
+        last = device.last_cache
+        size, parts = (last.capacity, last.partitions) if last is not None else (0.0, 1)
         clock = sm.boost_clock or sm.clock
         kept = ((sm.base_clock or sm.clock) + sm.clock) / 2 / clock
         return cls(
-            device, sms=1.0 * sm.count, clock=clock, stated=sm.clock, sustained=kept,
-            threads=1.0 * (sm.threads or MANY), last=size,
-            cache=size / (last.partitions if last is not None else 1), bandwidth=device.memory.rate,
+            device, sms=1.0 * sm.count * device.instances(sm.name), clock=clock, stated=sm.clock, sustained=kept,
+            threads=1.0 * sm.threads, last=size * (device.instances(last.name) if last is not None else 1),
+            cache=size / parts, bandwidth=device.memory.rate,
             asynchronous=any(unit.asynchronous for unit in device.computes),
             apart=any(unit.apart for unit in device.computes),
         )  # fmt: skip
@@ -225,8 +225,7 @@ def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     tile = tile / chip.kept(matrix / tile)
     start = k["block"] / chip.clock
     busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
-    alone = 1.0 if chip.asynchronous else k["alone"]
-    work = np.maximum(busy, tile * alone * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
+    work = np.maximum(busy, tile * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
     queries = 2 * heads * fresh * scores.depth
     context = bits(scores.stored) / 8 * scores.copies * scores.cols * width
     passed = 3 * queries + 2 * context + 2 * scores.copies * scores.cols * width
@@ -253,7 +252,7 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
     each = k["row"] * group + (k["convert"] if slow else 0.0)
     begun = k["block"] * (k["narrow"] if narrow and chip.asynchronous else 1.0)
-    block = np.where(scores.rows > 1, begun, k["single"])
+    block = np.where(scores.rows > 1, begun, 0.0)
     work = np.maximum(tiles / chip.sms, 1.0) * (block + each * keys * width / 256) / chip.clock
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
     longest = (_blend(memory, work, 2.0) + joined).min(axis=0)
@@ -273,11 +272,9 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
     work = 2 * ROWS * keys * width / (chip.rate(scores.dtype) * chip.kept(k["compute"]) * k["compute"])
     if chip.asynchronous:
-        work = chip.waves(tiles) * (work + k["block"] / chip.clock)
+        work = chip.waves(tiles) * work
     else:  # two multiprocessors share a tile, each half of the latent's width
-        work = np.maximum(np.ceil(2 * tiles / chip.sms), k["alone"]) * (
-            work / 2 / k["issued"] + k["block"] / chip.clock
-        )
+        work = np.maximum(np.ceil(2 * tiles / chip.sms), k["alone"]) * work / 2 / k["issued"]
     memory = task.size / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
     passed = k["passes"] * 2 * scores.copies * scores.rows * width / chip.bandwidth
@@ -286,9 +283,8 @@ def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
 
 
 def _narrow(task: Task, chip: Chip, k: Constants) -> Any:
-    """Two passes over memory, one for scales; a row takes as long as its loop, however few rows there are."""
-    row = k["row"] * task.wide / chip.clock
-    return _launched(chip, k) + row + k["passes"] * task.size * chip.missed(task.size, k) / chip.bandwidth
+    """Two passes over memory, one for scales."""
+    return _launched(chip, k) + k["passes"] * task.size * chip.missed(task.size, k) / chip.bandwidth
 
 
 def _elementwise(task: Task, chip: Chip, k: Constants) -> Any:

@@ -107,6 +107,9 @@ def _place(step: Step, one: Timed, known: dict[str, Tested]) -> tuple[str, tuple
         return "roofline", (f"{device.name}: no measured constants for such devices, plain fractions of peak",)
     name = kernel_class(one.task) if one.task.kind == "kernel" else "collective"
     facts = known.get(name)
+    if facts is not None and facts.vendors and device.vendor not in facts.vendors:
+        untested = f"{device.vendor}: no device of this vendor was measured; constants of {', '.join(facts.vendors)}'s"
+        return f"{name} on {device.vendor}", (untested,)
     return name, tuple(_beyond(one, device.name, name, facts)) if facts is not None else (f"{name}: not tested",)
 
 

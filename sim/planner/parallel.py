@@ -124,8 +124,9 @@ class Setting:
     @property
     def slowed(self) -> float:
         """The fraction of a device's multiprocessors that a collective takes while it runs."""
-        sm = next((f for f in self.cluster.pools[0].device.fanouts if f.name == "sm"), None)
-        return min(self.kernels.channels / sm.count, 0.5) if sm else 0.0
+        device = self.cluster.pools[0].device
+        sm = device.multiprocessor
+        return min(self.kernels.channels / (sm.count * device.instances(sm.name)), 0.5) if sm else 0.0
 
     @property
     def microbatches(self) -> int:

@@ -22,6 +22,7 @@ from sim.silicon.measured import FILES
 Make = Callable[[Any, str], Callable[[], object]]  # PyTorch and where to run: what runs the kernel once
 FLUSHED = 512 << 20  # bytes written before every replay: more than any last cache holds
 WARM = 3  # runs before the recording
+BF16 = (8, 0)  # compute capability from which matrix units take it: CUDA C programming guide
 MODEL, HIDDEN, WIDE = "meta-llama/Meta-Llama-3-8B", 4096, 14336
 
 
@@ -107,11 +108,16 @@ def pytorch() -> Any:
         raise WeirError("measuring needs PyTorch with CUDA: pip install 'weir[measure]'") from None
     if not torch.cuda.is_available():
         raise WeirError(f"no CUDA device was found by PyTorch {torch.__version__}; nothing can be measured here")
+    if torch.cuda.get_device_capability(0) < BF16:
+        raise WeirError(f"{torch.cuda.get_device_name(0)} emulates bf16, which is what is measured; nothing was")
     return torch
 
 
 def timed(torch: Any, run: Callable[[], object], repeats: int) -> float:
-    """Median seconds of a kernel over replays of its recording, each with a cold cache."""
+    """Median seconds of a kernel over replays of its recording, each with a cold cache.
+
+    Flushing takes longer than the host needs to send what follows it, so that nothing waits between the two events.
+    """
     cuda, spare = torch.cuda, torch.empty(FLUSHED, dtype=torch.int8, device="cuda")
     for _ in range(WARM):
         run()
@@ -119,6 +125,7 @@ def timed(torch: Any, run: Callable[[], object], repeats: int) -> float:
     graph = cuda.CUDAGraph()
     with cuda.graph(graph):
         run()
+    graph.replay()  # the first one uploads the recording
     found = []
     for _ in range(repeats):
         spare.zero_()
@@ -155,6 +162,9 @@ def measure(
         except torch.cuda.OutOfMemoryError:
             yield kernel, None
             continue
+        except (RuntimeError, TypeError) as problem:  # TypeError: a version that lacks an option
+            what = str(problem).partition("\n")[0]
+            raise WeirError(f"PyTorch {torch.__version__} does not run {kernel.operation}: {what:.200}") from None
         notes = {"cache": "cold", "clock_mhz": clock(torch), "source": f"torch {torch.__version__}"}
         yield kernel, {"device": device, **kernel.columns, "latency_us": f"{seconds * 1e6:.4g}", **notes}
 

@@ -18,6 +18,7 @@ from einsum.parse import parse
 from mappings.layout import Layout, Place
 from mappings.tree import Spatial
 from sim.arch import Cluster, Tier, cluster
+from sim.model.physical import kernel_class
 from sim.model.products import Product
 from sim.model.step import Work
 from sim.model.timing import Clock, Timed
@@ -111,6 +112,12 @@ class Case:
     tasks: tuple[Task, ...]
     eager: bool = False  # launched kernel by kernel, not from a recorded graph
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class of constants of each task, and ``host`` where that one launches them."""
+        tasks = tuple(kernel_class(task) if task.kind == "kernel" else "collective" for task in self.tasks)
+        return (*tasks, "host") if self.eager else tasks
+
     def timed(self, tier: Tier) -> tuple[Timed, ...]:
         """Every task on the hardware."""
         clock = Clock(self.where, tier)
@@ -190,6 +197,14 @@ def predict(found: tuple[Case, ...], tier: Tier, count: int) -> Array:
     for case in found:
         seconds[case.rows] = case.seconds(tier)
     return seconds
+
+
+def running(found: tuple[Case, ...], name: str, count: int) -> NDArray[np.bool_]:
+    """Which rows of a file of ``count`` rows run a kernel of one class of constants."""
+    rows = np.zeros(count, bool)
+    for case in found:
+        rows[case.rows] = name in case.classes
+    return rows
 
 
 def _case(name: str, at: Places, cascade: Cascade, layout: Layout = ONE, **sizes: Any) -> Case:

@@ -30,7 +30,7 @@ CLASSES = {  # operation: the classes of kernels whose constants it determines
 }  # fmt: skip
 FRACTIONS = ("compute", "memory", "issued", "hit", "overlap", "peak")  # of a peak or of a whole: at most 1
 SPREAD = 0.07  # of a kernel's logarithmic error that is not yet an outlier
-HOLD = 0.002  # residual, for each kernel fitted, that one spread of a constant from its prior costs
+HOLD = 0.004  # residual, for each kernel fitted, that one spread of a constant from its prior costs
 
 
 @dataclass(frozen=True)

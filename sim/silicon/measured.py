@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einsum.errors import WeirError
+from einsum.errors import WeirError, hint
 from sim.arch import Device, canonical, device, device_names
 
 Array = NDArray[np.float64]
@@ -26,6 +26,12 @@ FILES = {  # file, without .csv: the columns that it must have
     "collectives": ("op_name", "num_gpus", "bytes"),
     "elementwise_vidur": ("op", "m", "hidden", "model"),
 }  # fmt: skip
+SIZES = {
+    "m", "n", "k", "batch", "seq", "heads", "kv_heads", "head_dim", "hidden_size", "inter_size", "topk", "num_experts",
+    "num_tokens", "moe_tp_size", "moe_ep_size", "num_gpus", "bytes", "hidden",
+}  # fmt: skip
+TYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "bfp8", "int8", "fp4", "int4")
+SHORTEST = 0.3  # us, of what a GPU runs: a third of the shortest kernel measured
 _WORDS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "bfp8", "w4a16_mxfp4": "int4", "nvfp4": "fp4"}
 
 
@@ -59,9 +65,11 @@ class Measured:
 
     def split(self, *keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], NDArray[np.int_]]]:
         """Places of the rows that agree in all of the given columns of text."""
-        rows = list(zip(*keys, strict=True))
-        for key in dict.fromkeys(rows):
-            yield key, np.flatnonzero([row == key for row in rows])
+        places: dict[tuple[str, ...], list[int]] = {}
+        for at, key in enumerate(zip(*keys, strict=True)):
+            places.setdefault(key, []).append(at)
+        for key, found in places.items():
+            yield key, np.array(found)
 
 
 def load(folder: Path) -> tuple[Measured, ...]:
@@ -73,31 +81,68 @@ def load(folder: Path) -> tuple[Measured, ...]:
 
 
 def read(path: Path, operation: str, adapt: Mapping[str, str] | None = None) -> Measured:
-    """One file: its columns must be there, and every latency a positive number of microseconds.
+    """One file: its columns must be there, sizes positive numbers, and every latency some microseconds.
 
     ``adapt`` gives columns that the file lacks: the name of another one in their place, or a text for every row.
     """
+    columns = _columns(path)
+    count = len(next(iter(columns.values()), ()))
+    for name, other in (adapt or {}).items():
+        columns.setdefault(name, columns.get(other, (other,) * count))
+    need = ("device", *FILES[operation], "latency_us")
+    if missing := [name for name in need if name not in columns]:
+        other = next((f"; {n!r} is there, but times are read in microseconds" for n in columns if "latency" in n), "")
+        raise WeirError(f"{path.name}: needs columns {', '.join(missing)}{other}")
+    if not count:
+        raise WeirError(f"{path.name}: has no rows below its columns")
+    for name in sorted(set(need) & SIZES):
+        _numbers(columns[name], f"{path.name}: {name}")
+    for name in sorted(n for n in need if n.endswith("dtype")):
+        _check_types(columns[name], f"{path.name}: {name}")
+    micro = _numbers(columns["latency_us"], f"{path.name}: latency_us")
+    if (micro < SHORTEST).any():
+        line = 2 + int(np.flatnonzero(micro < SHORTEST)[0])
+        raise WeirError(f"{path.name}: latency_us: line {line}: shorter than any launch; are they microseconds?")
+    return Measured(operation, columns, micro * 1e-6)
+
+
+def _check_types(cells: tuple[str, ...], where: str) -> None:
+    for cell in dict.fromkeys(cells):
+        if _WORDS.get(cell, cell) not in TYPES:
+            raise WeirError(f"{where}: unknown type {cell!r:.80}{hint(cell, (*TYPES, *_WORDS))}")
+
+
+def _columns(path: Path) -> dict[str, tuple[str, ...]]:
+    """A CSV file by column; every row has as many cells as the first."""
     if path.stat().st_size > LARGEST:
         raise WeirError(f"{path.name}: larger than {LARGEST >> 20} MiB")
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    for row in rows:
-        row |= {name: row.get(other, other) for name, other in (adapt or {}).items() if name not in row}
-    need = ("device", *FILES[operation], "latency_us")
-    if missing := [name for name in need if not rows or rows[0].get(name) is None]:
-        raise WeirError(f"{path.name}: needs columns {', '.join(missing)}")
-    columns = {name: tuple(row[name] or "" for row in rows) for name in rows[0]}
-    return Measured(operation, columns, _seconds(columns["latency_us"], path.name))
-
-
-def _seconds(cells: tuple[str, ...], where: str) -> Array:
     try:
-        micro = np.array([float(cell) for cell in cells])
-    except ValueError as problem:
-        raise WeirError(f"{where}: latency_us: {problem}") from None
-    if not (np.isfinite(micro) & (micro > 0)).all():
-        raise WeirError(f"{where}: latency_us must be positive")
-    return micro * 1e-6
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            head, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise WeirError(f"{path.name}: not a CSV file in UTF-8: {problem}") from None
+    if twice := [name for name in dict.fromkeys(head) if head.count(name) > 1]:
+        raise WeirError(f"{path.name}: column {twice[0]!r:.80} is there twice")
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(head):
+            raise WeirError(f"{path.name}: line {line}: {len(row)} cells under {len(head)} columns")
+    return dict(zip(head, zip(*rows, strict=True) if rows else [()] * len(head), strict=True))
+
+
+def _numbers(cells: tuple[str, ...], where: str) -> Array:
+    """A column's numbers, positive and finite."""
+    found = np.array([_number(cell) for cell in cells])
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
+    if len(wrong):
+        raise WeirError(f"{where}: line {2 + wrong[0]}: must be positive, not {cells[wrong[0]]!r:.80}")
+    return found
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return np.nan
 
 
 def known(name: str) -> Device:

@@ -11,7 +11,7 @@ import numpy as np
 from einsum.errors import WeirError
 from sim.arch.files import read
 from sim.silicon.fit import CLASSES, Table
-from sim.silicon.measured import Array, Measured
+from sim.silicon.measured import Array, Measured, known
 
 SHIPPED = Path(__file__).with_name("data") / "kernels.toml"
 _TITLE = """\
@@ -62,12 +62,19 @@ def facts(rows: Measured, errors: Array) -> dict[str, object]:
     """What was tested: how many kernels, of which devices and types, how long; and how far off they were."""
     names = ("dtype", "attn_dtype", "moe_dtype")
     types = sorted({t for name in names if name in rows.columns for t in rows.dtypes(name)})
-    size = np.abs(errors)
+    names_of = np.array(rows.text("device"))
+    devices = sorted(set(names_of))
     return {
-        "kernels": len(rows), "median": float(np.median(size)), "p90": float(np.quantile(size, 0.9)),
+        "kernels": len(rows), "median": float(np.median(np.abs(errors))),
+        "p90": max(within(errors[names_of == name]) for name in devices),
         "bias": float(np.median(errors)), "shortest": float(rows.seconds.min()), "longest": float(rows.seconds.max()),
-        "devices": sorted(set(rows.text("device"))), "dtypes": types or ["bf16"],
+        "devices": devices, "dtypes": types or ["bf16"], "vendors": sorted({known(name).vendor for name in devices}),
     }  # fmt: skip
+
+
+def within(errors: Array) -> float:
+    """The size that nine in ten errors stay within."""
+    return float(np.quantile(np.abs(errors), 0.9))
 
 
 def save(path: Path, source: str, table: Table, tested: Mapping[str, Mapping[str, object]]) -> None:

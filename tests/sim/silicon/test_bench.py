@@ -30,7 +30,7 @@ class Torch:
 
         def event(enable_timing: bool) -> Any:
             mark = SimpleNamespace(at=0, record=lambda: setattr(mark, "at", next(stamps)))
-            mark.elapsed_time = lambda end: self.replays[(len(self.done) - 1) % len(self.replays)]
+            mark.elapsed_time = lambda end: self.replays[(len(self.done) - 2) % len(self.replays)]
             return mark
 
         class Recording:
@@ -42,6 +42,7 @@ class Torch:
             CUDAGraph=lambda: SimpleNamespace(replay=lambda: self.done.append(self.flushed)),
             is_available=lambda: True, get_device_name=lambda number: "a fake", OutOfMemoryError=MemoryError,
             get_device_properties=lambda number: SimpleNamespace(uuid="0-1-2"),
+            get_device_capability=lambda number: (9, 0),
         )  # fmt: skip
 
     def empty(self, size: int, dtype: str, device: str) -> Any:
@@ -55,7 +56,7 @@ class Torch:
 def test_the_median_of_replays_counts_and_each_has_a_cold_cache() -> None:
     torch, runs = Torch(9.0, 1.0, 2.0, 3.0, 2.5), []
     assert bench.timed(torch, lambda: runs.append(1), 5) == pytest.approx(2.5e-3)
-    assert torch.done == [1, 2, 3, 4, 5]  # flushed once more before each
+    assert torch.done == [0, 1, 2, 3, 4, 5]  # once to upload the recording; flushed once more before each that counts
     assert len(runs) == bench.WARM + 1  # the recording runs it too
 
 
@@ -99,6 +100,24 @@ def test_without_pytorch_or_a_gpu_one_line_says_so(
     monkeypatch.setitem(sys.modules, "torch", none)
     assert main(["measure", "--device", "h100"]) == 2
     assert capsys.readouterr().err == "weir: no CUDA device was found by PyTorch 2.x; nothing can be measured here\n"
+    old = Torch(1.0)
+    old.cuda.get_device_capability = lambda number: (7, 5)
+    monkeypatch.setitem(sys.modules, "torch", old)
+    assert main(["measure", "--device", "t4"]) == 2
+    assert capsys.readouterr().err == "weir: a fake emulates bf16, which is what is measured; nothing was\n"
+
+
+def test_what_pytorch_does_not_run_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def old(torch: Any, where: str) -> Any:
+        raise TypeError("got an unexpected keyword argument 'enable_gqa'\nmore")
+
+    monkeypatch.setattr(bench, "kernels", lambda: iter([bench.Kernel("attention_decode", {}, old)]))
+    monkeypatch.setitem(sys.modules, "torch", Torch(0.1))
+    assert main(["measure", "--device", "h100", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "PyTorch 0.fake does not run attention_decode: got an unexpected keyword argument 'enable_gqa'\n" in error
 
 
 def test_the_command_writes_what_was_asked_for(

@@ -12,8 +12,8 @@ from sim.cli import main
 from sim.silicon.cases import cases, predict
 from sim.silicon.fit import CLASSES, Sample, fit, left_out, prior, priors, with_constants
 from sim.silicon.measured import Measured
-from sim.silicon.report import ALL, evaluate
-from sim.silicon.store import facts, save, shipped
+from sim.silicon.report import ALL, UNSEEN, elsewhere, evaluate
+from sim.silicon.store import facts, save, shipped, within
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +86,61 @@ def test_calibrating_halves_the_error_of_a_slower_device(tmp_path: Path, capsys:
     assert before == pytest.approx(23.1, abs=0.2)
     assert after < before / 2
     assert main(["calibrate", str(path), "--device", "h100", "--out", str(tmp_path / "no.toml")]) == 2
+
+
+def test_the_printed_band_is_that_of_the_device_that_is_furthest_off(files: dict[str, Measured]) -> None:
+    rows = files["gemm"]
+    errors = np.where([name == "l40s" for name in rows.text("device")], 0.5, 0.1)
+    found = facts(rows, errors)
+    assert (found["p90"], found["median"], found["vendors"]) == (0.5, 0.1, ["NVIDIA"])
+
+
+def test_a_band_from_other_devices_uses_no_error_of_the_device() -> None:
+    errors, kinds = np.array([0.1, 0.2, 0.3, 9.0, 0.4]), np.array(["x", "x", "x", "x", "y"])
+    band = elsewhere(errors, kinds, np.array(["a", "a", "b", "c", "a"]))
+    assert band[:4] == pytest.approx([9.0, 9.0, 9.0, 0.3])
+    assert np.isnan(band[4])  # no other device has any of its kind
+
+
+def test_about_nine_in_ten_rows_of_a_device_left_out_are_within_the_band_of_the_others() -> None:
+    report = evaluate(None)
+    shares = [row.covered for row in report.rows if row.tier == UNSEEN and row.device != ALL]
+    assert 0.8 < np.mean(shares) < 0.98
+    assert all(row.covered is None for row in report.rows if row.tier == "limit")
+    assert "were chosen while looking at these devices" in str(report)
+    assert within(np.arange(-10.0, 11)) == pytest.approx(9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            ("h100,bf16,8192,8192,8192,1.5",),
+            "is latency_us in microseconds?",
+        ),  # milliseconds, where microseconds belong
+        (("h1000,bf16,1,2,3,4",), "unknown device 'h1000' in the measurements"),
+        (("a100,bf16,1,2,3,4",), "no measurements of h100_sxm"),
+    ],
+)
+def test_calibrating_says_what_is_wrong_in_one_line(
+    lines: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gemm.csv").write_text("\n".join(("device,dtype,m,n,k,latency_us", *lines)), encoding="utf-8")
+    assert main(["calibrate", str(tmp_path), "--device", "h100", "--out", str(tmp_path / "no.toml")]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert main(["calibrate", str(tmp_path / "nowhere"), "--device", "h100"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_many_rows_are_fitted_by_a_sample_and_what_no_fit_improves_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sim.cli.calibrate.MOST", 8)
+    rows = [f"h100,bf16,{m},4096,4096,{time}" for m in range(16, 32) for time in (12, 120)]
+    (tmp_path / "gemm.csv").write_text("\n".join(("device,dtype,m,n,k,latency_us", *rows)), encoding="utf-8")
+    assert main(["calibrate", str(tmp_path), "--device", "h100", "--out", str(tmp_path / "mine.toml")]) == 0
+    out = capsys.readouterr().out
+    assert "gemm: 8 of 32 rows are fitted" in out
+    assert "gemm: 16 rows measure again what another did; each counts" in " ".join(out.split())

@@ -80,3 +80,40 @@ def test_uneven_routing_is_read_from_the_row(tmp_path: Path) -> None:
     balanced, skewed, even = predict(cases(rows), tier("physical"), 3)
     assert skewed > 1.5 * balanced
     assert even == pytest.approx(balanced, rel=0.1)
+
+
+HEAD = "device,dtype,m,n,k,latency_us"
+MISTAKES = [
+    ("", "gemm.csv: needs columns device, dtype, m, n, k, latency_us"),
+    (HEAD, "gemm.csv: has no rows below its columns"),
+    ("device,dtype,m,n,k,latency_ms\nh100,bf16,1,2,3,4", "'latency_ms' is there, but times are read in microseconds"),
+    (f"{HEAD},m\nh100,bf16,1,2,3,4,5", "gemm.csv: column 'm' is there twice"),
+    (f"{HEAD}\nh100,bf16,1,2,3", "gemm.csv: line 2: 5 cells under 6 columns"),
+    (f"{HEAD}\nh100,bf16,1,2,3,4,5", "gemm.csv: line 2: 7 cells under 6 columns"),
+    (f"{HEAD}\nh100,bf16,1,2,3,4\nh100,bf16,x,2,3,4", "gemm.csv: m: line 3: must be positive, not 'x'"),
+    (f"{HEAD}\nh100,bf16,1,0,3,4", "gemm.csv: n: line 2: must be positive, not '0'"),
+    (f"{HEAD}\nh100,bf16,1,2,nan,4", "gemm.csv: k: line 2: must be positive, not 'nan'"),
+    (f"{HEAD}\nh100,bf16,1,2,1e999,4", "gemm.csv: k: line 2: must be positive, not '1e999'"),
+    (f"{HEAD}\nh100,bf16,1,2,3,-4", "gemm.csv: latency_us: line 2: must be positive, not '-4'"),
+    (f"{HEAD}\nh100,bf16,1,2,3,4 ms", "gemm.csv: latency_us: line 2: must be positive, not '4 ms'"),
+    (f"{HEAD}\nh100,bf16,1,2,3,0.004", "line 2: shorter than any launch; are they microseconds?"),
+    (f"{HEAD}\nh100,bf61,1,2,3,4", "gemm.csv: dtype: unknown type 'bf61'; did you mean 'bf16'?"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), MISTAKES)
+def test_every_mistake_in_a_file_is_one_line_that_names_it(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "gemm.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(WeirError) as found:
+        read(tmp_path / "gemm.csv", "gemm")
+    assert says in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_spreadsheets_mark_is_read_over_and_other_encodings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gemm.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + f"{HEAD}\nh100,bf16,1,2,3,4".encode())
+    assert read(path, "gemm").seconds == pytest.approx(4e-6)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(WeirError, match=r"gemm.csv: not a CSV file in UTF-8"):
+        read(path, "gemm")
