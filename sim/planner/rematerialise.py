@@ -100,17 +100,24 @@ def improve(made: Graph, known: Found | None, seconds: float, solver: str, progr
     ends = monotonic() + seconds
     found, floor = known, made.once
     for count in CUTS:
-        found, bound = _cut(made, found, count, (ends - monotonic()) / 3, solver)
+        if found and monotonic() > ends:
+            break
+        found, bound = _cut(made, found, count, _left(ends) / 3, solver)
         floor = max(floor, bound)
         if found and (least := spent(made, found.order)) <= floor * (1 + TOLERANCE):  # all that a solver proves
             return replace(found, bound=least, floor=least)
         if found and count == CUTS[0]:
-            found = _annealed(made, found, (ends - monotonic()) / 3)
-    if len(made.reads) <= LARGE:
-        found = _staged(made, found, ends - monotonic(), solver, progress)
+            found = _annealed(made, found, _left(ends) / 3)
+    if len(made.reads) <= LARGE and not (found and monotonic() > ends):
+        found = _staged(made, found, _left(ends), solver, progress)
     if not found:
         raise _nothing(made, False)
     return replace(found, bound=max(found.bound, floor), floor=floor)
+
+
+def _left(ends: float) -> float:
+    """Seconds until then; a little more than none, which a solver takes for no limit."""
+    return max(ends - monotonic(), 0.01)
 
 
 def _annealed(made: Graph, known: Found, seconds: float) -> Found:
