@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.planner import checkmate, cuts, paging
+from sim.planner import checkmate, cuts, paging, transfers
 from sim.planner.graph import Graph, graph, within
 from sim.planner.milp import Model
 from sim.planner.problem import Buffer, Problem, Task, Tier
@@ -170,6 +170,50 @@ def fitting(draw: st.DrawFn) -> Case:
     return Case(cuts.fitting(c), choices(c), meaning)
 
 
+def copied(draw: st.DrawFn) -> transfers.Transfers:
+    at = draw(st.sampled_from([(1,), (0, 1)]))
+    made = within(drawn(draw, (Tier("hbm"), Tier("host", 9e9, 2.0, 1.0))), float(draw(st.integers(3, 9))))
+    return transfers.Transfers(made, at, Model("copies"))
+
+
+def copies(c: transfers.Transfers) -> dict[str, tuple[float, ...]]:
+    return choices(c) | named([*c.fetch.values(), *c.away.values()], BIT)
+
+
+def left(draw: st.DrawFn) -> Case:
+    c = copied(draw)
+
+    def meaning(at: At) -> bool:
+        for s, e in c.again:
+            for (u, b), fetch in c.fetch.items():
+                writer = c.graph.writer[b]
+                back = u == e and (s, b) in c.keep and at(fetch) and not at(c.away[s, b])
+                if back and not at(c.keep[s, b]) and not at(c.again[s, e].get(writer, 0.0)):
+                    return False
+        return True
+
+    return Case(transfers.left(c), copies(c), meaning)
+
+
+def lasting_copies(draw: st.DrawFn) -> Case:
+    c = copied(draw)
+    seconds, sizes = c.graph.seconds, c.graph.sizes
+
+    def meaning(at: At) -> bool:
+        spans = []
+        for s, first in enumerate(c.at):
+            again = [[seconds[i] for i, v in c.again[u, u].items() if at(v)] for u in range(len(c.at))]
+            before = sum(seconds[:first]) + sum(map(sum, again[:s]))
+            after = sum(seconds[first:]) + sum(map(sum, again[s:]))
+            out = sum(sizes[b] for (u, b), v in c.away.items() if u == s and at(v)) / 2.0
+            back = sum(sizes[b] for (u, b), v in c.fetch.items() if u >= s and at(v)) / 1.0
+            spans.append(max(before + after, out + back, before + back, out + after))
+        return at(c.span) * c.graph.once >= max(spans) - 1e-9
+
+    times = tuple(n / c.graph.once for n in range(3, 24, 4))
+    return Case(transfers.lasting(c), copies(c) | named([c.span], times), meaning)
+
+
 def paged(draw: st.DrawFn) -> paging.Paged:
     return paging.Paged(drawn(draw, (Tier("hbm"), Tier("host", 4.0, 2.0, 1.0))), Model("paged"))
 
@@ -263,6 +307,8 @@ FAMILIES = {
     "checkmate.continued": continued,
     "checkmate.needed": needed,
     "checkmate.accounted": accounted,
+    "transfers.left": left,
+    "transfers.lasting": lasting_copies,
     "paging.joined": joined,
     "paging.sent": sent,
     "paging.brought": brought,
