@@ -1,8 +1,9 @@
 """Rematerialisation on graphs of a folder: size, eviction, Checkmate's programme, its bound and gap, CPU seconds.
 
-Run as ``python -m benchmarks.rematerialise [FOLDER] [--layers N]... [--seconds S] [--share X]...``. Graphs are
-node-link JSON (a list of nodes with bytes and seconds, a list of links) as Checkmate's and MOCCASIN's repositories have
-them; weir ships none. With ``--layers`` a step of so many layers of Llama-2-7B on eight A100 at 16K tokens is one too.
+Run as ``python -m benchmarks.rematerialise [FOLDER] [--layers N]... [--drawn SEED]... [--share X]... [--seconds S]``.
+Graphs are node-link JSON (a list of nodes with bytes and seconds, a list of links) as Checkmate's and MOCCASIN's
+repositories have them; weir ships none. With ``--layers`` a step of so many layers of Llama-2-7B on eight A100 at 16K
+tokens is one too, with ``--drawn`` a network drawn at random.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from einsum import Infeasible, WeirError
@@ -90,18 +92,44 @@ def trained(layers: int) -> Problem:
     return step(Setting(model("llama-2-7b").spec, cluster("8xa100"), 16384), layers)
 
 
+def drawn(seed: int) -> Problem:
+    """A network's training step drawn at random: a chain of unlike tasks with skips over a few of them (residual), or
+    across the middle (a U-net); every task's backward run reads its operands and the gradient of its result."""
+    rng = Random(seed)  # noqa: S311  a benchmark's graphs
+    count = rng.randint(20, 60)
+    reads: list[tuple[int, ...]] = [()]
+    for i in range(1, count):
+        skip = rng.randint(max(i - 5, 0), i - 1) if seed % 2 else max(count - 2 - i, 0)
+        reads.append((i - 1, skip) if skip < i - 1 and rng.random() < 0.4 else (i - 1,))
+    sizes = [round(2**20 * 2 ** rng.uniform(0, 4)) for _ in reads]
+    work = [2 ** rng.uniform(0, 4) for _ in reads]
+    tasks = [Task(f"f{i}", work[i], tuple(f"x{r}" for r in own), (f"x{i}",)) for i, own in enumerate(reads)]
+    buffers = [Buffer(f"{kind}{i}", size) for kind in "xg" for i, size in enumerate(sizes)]
+    users: dict[int, list[int]] = {i: [u for u, own in enumerate(reads) if i in own] for i in range(count)}
+    for i in reversed(range(count)):
+        others = [name for u in users[i] for name in (f"g{u}", f"x{u}")] or [f"x{i}"]
+        own = [f"x{r}" for r in reads[i]]
+        tasks.append(Task(f"b{i}", 2 * work[i], tuple(dict.fromkeys([*others, *own])), (f"g{i}",)))
+    return Problem(f"drawn {seed}", tuple(buffers), (Tier("memory"),), tuple(tasks), (), ("g0",))
+
+
 def main() -> None:
     """Print a line for each graph and share."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--layers", type=int, action="append", default=[])
+    parser.add_argument("--drawn", type=int, action="append", default=[], help="seed of a network drawn at random")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--share", type=float, action="append")
     parser.add_argument("--only", default="", help="part of a file's name")
     given = parser.parse_args()
     print(f"{'graph':26} nodes edges share  eviction CPU s       found     bound      gap   CPU s   used  method")
     files = sorted(given.folder.glob("*.json")) if given.folder else []
-    for made in (*(problem(f) for f in files if given.only in f.name), *map(trained, given.layers)):
+    for made in (
+        *(problem(f) for f in files if given.only in f.name),
+        *map(trained, given.layers),
+        *map(drawn, given.drawn),
+    ):
         for share in given.share or (0.9, 0.6):
             print(measure(graph(made), share, given.seconds), flush=True)
 

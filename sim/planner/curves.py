@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,28 +31,44 @@ def curve(
     """Overhead (seconds beyond one plain pass, as a fraction of it) against bytes: a DataFrame, one row a budget.
 
     Values are computed again, or paged where there is a second tier. ``seconds`` is for all budgets together. What fits
-    a smaller budget fits the next larger one, so the overhead never rises with the budget; a budget that nothing fits
-    has ``nan``.
+    a smaller budget fits the next larger one, so the overhead never rises with the budget; what a larger budget needs a
+    smaller one needs too, and so with the bound; a budget that nothing fits has ``nan``. An interrupt ends it with the
+    rows there are (``attrs["wanted"]`` counts all), and is raised only where there are none.
     """
     import pandas as pd
 
     wanted = sorted(budgets(problem) if tried is None else tried)
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in _rows(problem, wanted, seconds / max(len(wanted), 1), solver, told):
+            rows.append(row)  # noqa: PERF402  an interrupt leaves those there are
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+    table = pd.DataFrame(rows, columns=["budget", "share", "overhead", "bound", "proven", "peak", "method"])
+    table["bound"] = table.bound[::-1].cummax()[::-1].clip(upper=table.overhead)
+    table.attrs["wanted"] = len(wanted)
+    return table
+
+
+def _rows(
+    problem: Problem, wanted: list[float], seconds: float, solver: str, told: Told | None
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """One budget after another, from the smallest."""
     made, make = graph(problem), page if len(problem.tiers) > 1 else rematerialise
     known: Plan | None = None
-    rows: list[dict[str, Any]] = []
     for place, budget in enumerate(wanted):
         if told is not None:
             told(place, len(wanted))
         try:
-            found = make(within(made, budget).problem, seconds=seconds / len(wanted), solver=solver)
+            found = make(within(made, budget).problem, seconds=seconds, solver=solver)
         except Infeasible:
-            rows.append({"budget": budget, "share": budget / made.full})
+            yield {"budget": budget, "share": budget / made.full}
             continue
         known = found if known is None or found.value <= known.value else _under(known, found.bound)
         over, floor = known.value / made.once - 1, max(known.bound / made.once - 1, 0.0)
-        rows.append({"budget": budget, "share": budget / made.full, "overhead": over, "bound": min(over, floor),
-                     "proven": known.proven, "peak": used(problem, known), "method": known.method})  # fmt: skip
-    return pd.DataFrame(rows, columns=["budget", "share", "overhead", "bound", "proven", "peak", "method"])
+        yield {"budget": budget, "share": budget / made.full, "overhead": over, "bound": min(over, floor),
+               "proven": known.proven, "peak": used(problem, known), "method": known.method}  # fmt: skip
 
 
 def _under(known: Plan, bound: float) -> Plan:

@@ -3,7 +3,8 @@ stages): a value that is dropped comes back by running its task again or by a co
 
 Transfers are fluid within the programme: a stage lasts as long as its runs, and as what the link moves each way in it.
 Each buffer goes out once and comes back once. The schedule that is made of an answer moves whole buffers one after
-another beside the work; its own length is what counts, so the programme's optimum is no proof for it.
+another beside the work; its own length is what counts, so the programme's optimum is no proof for it. The bound
+comes from another programme (:mod:`sim.planner.transfers`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sim.planner.milp import Model, Progress, Row, Variable, total
 from sim.planner.problem import Plan, Problem
 from sim.planner.rematerialise import LARGE, rematerialise
 from sim.planner.timeline import Step, dropping, timed
+from sim.planner.transfers import bound
 
 SOME = 1e-6  # of a buffer: less than that was not moved
 TRIALS = 200_000  # steps laid out in search of earlier fetches: some seconds
@@ -222,7 +224,8 @@ def page(
     problem: Problem, *, seconds: float = 60.0, solver: str = "highs", progress: Progress | None = None
 ) -> Plan:  # fmt: skip
     """The shortest schedule found that recomputes, pages to the second tier, or both; never longer than recomputing
-    alone or paging alone. The bound is one plain pass: no schedule is shorter.
+    alone or paging alone. The bound is over schedules whose tasks first run in the order listed
+    (:mod:`sim.planner.transfers`).
 
     Raises :class:`Infeasible` when nothing fits the first tier, :class:`WeirError` without a second tier.
     """
@@ -239,13 +242,13 @@ def page(
         plans.append(timed(problem, swapped, "paging what is used last", made.once))
     note = ""
     if made.least <= made.budget and len(made.reads) <= LARGE and not any(p.value <= made.once for p in plans):
-        found, note = _programmed(made, seconds * 2 / 3, solver, progress)
+        found, note = _programmed(made, seconds / 2, solver, progress)
         plans += found
     if not plans:
         raise refusals[0]
     best = min(plans, key=lambda p: p.value)
     best = replace(best, method=best.method + note)
-    floor = min(made.once, best.value)
+    floor = min(bound(made, seconds / 6, solver) if best.value > made.once else made.once, best.value)
     best = replace(best, bound=floor, proven=best.value <= floor * (1 + 1e-12), seconds=monotonic() - began)
     check(problem, best)
     return best

@@ -1,4 +1,4 @@
-"""The least recomputation that fits a budget: a quick schedule, a programme of one cut, Checkmate's or one of more."""
+"""The least recomputation that fits a budget: quick schedules, annealing, programmes of a few cuts, and Checkmate's."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from time import monotonic
 
 from einsum.errors import Infeasible, WeirError
 from sim.planner import checkmate, cuts
+from sim.planner.anneal import anneal
 from sim.planner.check import check
+from sim.planner.cuts import Cuts
 from sim.planner.evict import best, evict, scores, trim
 from sim.planner.graph import Graph, graph, peak, spent, within
-from sim.planner.milp import TOLERANCE, Progress, Unfinished
+from sim.planner.milp import TOLERANCE, Progress, Solved, Unfinished
 from sim.planner.problem import Plan, Problem
 from sim.planner.timeline import Step, dropping, timed
 
 LARGE = 200  # tasks beyond which Checkmate's programme is too large
-SEVERAL = 8  # cuts there in its stead, relaxed
+CUTS = (1, 4, 8)  # of the programmes, one after another
+SQUEEZED = 20_000_000  # runs and operands gone through where eviction finds nothing: a quarter of a second
+ANNEALED = 150_000_000  # and from what is known: two seconds, each time
+ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,16 @@ def rematerialise(
 
 
 def quick(made: Graph) -> Found | None:
-    """A schedule by eviction; None where none fits."""
+    """A schedule by eviction, else by annealing; None where neither finds one that fits."""
     _fits(made)
-    heuristic = best(made)
+    heuristic = best(made) or squeezed(made)
     return heuristic and Found(tuple(heuristic[1]), heuristic[0], made.once, made.once)
+
+
+def squeezed(made: Graph) -> tuple[str, list[int]] | None:
+    """A schedule by annealing from the plain order, however much too large that is; None where none fits."""
+    order = anneal(made, range(len(made.reads)), SQUEEZED)
+    return ("annealing", trim(made, order)) if order else None
 
 
 def _fits(made: Graph) -> None:
@@ -62,7 +73,7 @@ def _fits(made: Graph) -> None:
 
 
 def smallest(made: Graph) -> int:
-    """The least budget for which eviction finds a schedule, to one part in a hundred."""
+    """The least budget for which eviction or annealing finds a schedule, to one part in a hundred."""
     low, high = made.least, made.full
     while high - low > max(high // 100, 1):
         middle = (low + high) // 2
@@ -72,10 +83,11 @@ def smallest(made: Graph) -> int:
 
 
 def attempt(made: Graph, budget: float) -> Iterator[bool]:
-    """Whether each score finds a schedule within ``budget`` bytes."""
+    """Whether each score, and then annealing, finds a schedule within ``budget`` bytes."""
     tried = within(made, budget)
     for _, score in scores(tried):
         yield evict(tried, score) is not None
+    yield squeezed(tried) is not None
 
 
 def improve(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found:
@@ -85,27 +97,45 @@ def improve(made: Graph, known: Found | None, seconds: float, solver: str, progr
     """
     if known and spent(made, known.order) <= made.once:
         return known
-    small = len(made.reads) <= LARGE
+    ends = monotonic() + seconds
     found, floor = known, made.once
-    for count in (1,) if small else (1, SEVERAL):
-        found, bound = _cut(made, found, count, seconds / 3, solver)
+    for count in CUTS:
+        if found and monotonic() > ends:
+            break
+        found, bound = _cut(made, found, count, _left(ends) / 3, solver)
         floor = max(floor, bound)
         if found and (least := spent(made, found.order)) <= floor * (1 + TOLERANCE):  # all that a solver proves
             return replace(found, bound=least, floor=least)
-    if small:
-        found = _staged(made, found, seconds * 2 / 3, solver, progress)
+        if found and count == CUTS[0]:
+            found = _annealed(made, found, _left(ends) / 3)
+    if len(made.reads) <= LARGE and not (found and monotonic() > ends):
+        found = _staged(made, found, _left(ends), solver, progress)
     if not found:
         raise _nothing(made, False)
     return replace(found, bound=max(found.bound, floor), floor=floor)
 
 
+def _left(ends: float) -> float:
+    """Seconds until then; a little more than none, which a solver takes for no limit."""
+    return max(ends - monotonic(), 0.01)
+
+
+def _annealed(made: Graph, known: Found, seconds: float) -> Found:
+    """The best that annealing finds, round after round from the best so far."""
+    for seed in range(ROUNDS):
+        order = anneal(made, known.order, ANNEALED, seconds / ROUNDS, seed)
+        if order:
+            other = Found(tuple(trim(made, order)), "annealing", known.bound)
+            known = _better(made, known, other) or known
+    return known
+
+
 def _cut(made: Graph, known: Found | None, count: int, seconds: float, solver: str) -> tuple[Found | None, float]:
     """The programme of so many cuts: a schedule by evicting what it does not keep, where that is better than what is
-    known, and seconds that no schedule can do without. Several cuts are only relaxed."""
-    c = cuts.build(made, cuts.moments(made, count), relaxed=count > 1)
-    start = cuts.start_of(c, known.order) if known and count == 1 else None
+    known, and seconds that no schedule can do without."""
+    at = cuts.moments(made, count)
     try:
-        solved = c.model.solve(seconds=seconds, start=start, solver=solver)
+        c, solved = _solved(made, at, known, seconds, solver)
     except Infeasible:
         raise _nothing(made, True) from None
     except Unfinished as why:
@@ -113,6 +143,17 @@ def _cut(made: Graph, known: Found | None, count: int, seconds: float, solver: s
     rounded = best(made, iter([("", cuts.kept_by(c, solved.values))]))
     what = f"eviction of what {len(c.at)} cuts do not keep, {solver}"
     return _better(made, known, rounded and Found(tuple(rounded[1]), what, made.once)), solved.bound * made.once
+
+
+def _solved(made: Graph, at: Sequence[int], known: Found | None, seconds: float, solver: str) -> tuple[Cuts, Solved]:
+    """The programme of cuts solved, or only its relaxation where time is too short for more."""
+    c = cuts.build(made, at)
+    try:
+        start = cuts.start_of(c, known.order) if known else None
+        return c, c.model.solve(seconds=seconds, start=start, solver=solver)
+    except Unfinished:
+        c = cuts.build(made, at, relaxed=True)
+        return c, c.model.solve(seconds=seconds, solver=solver)
 
 
 def _better(made: Graph, known: Found | None, other: Found | None) -> Found | None:

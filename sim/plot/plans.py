@@ -65,10 +65,16 @@ def resident(problem: Problem, plan: Plan, ax: Axes | None = None) -> Axes:
 
 
 def overhead(table: Any, ax: Axes | None = None) -> Axes:
-    """Overhead against budget, and the bound beneath it: the table of :func:`sim.planner.curves.curve`."""
+    """Overhead against budget, and the bound beneath it: the table of :func:`sim.planner.curves.curve`. What is proven
+    optimal is filled; between the two lies what is not known."""
     axes = style.on(ax, (9, 3))
-    axes.plot(table.share * 100, table.overhead * 100, marker="o", color=COLOURS[0], label="schedule found")
-    axes.plot(table.share * 100, table.bound * 100, ls=":", color=COLOURS[1], label="bound: none takes less")
+    share, found, bound = table.share * 100, table.overhead * 100, table.bound * 100
+    axes.fill_between(share, bound.astype(float), found.astype(float), color=COLOURS[0], alpha=0.15, lw=0)
+    axes.plot(share, found, color=COLOURS[0], marker="o", mfc="white", label="schedule found")
+    axes.plot(share, bound, color=COLOURS[1], ls=":", marker=".", label="no schedule is below")
+    best = table.proven.eq(True)  # nan where nothing fits
+    axes.plot(share[best], found[best], color=COLOURS[0], marker="o", ls="", label="proven optimal")
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("budget, % of what keeping everything takes")
     axes.set_ylabel("recomputation, % of one pass")
     axes.legend(fontsize="small")

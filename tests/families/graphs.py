@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.planner import checkmate, cuts, paging
+from sim.planner import checkmate, cuts, paging, transfers
 from sim.planner.graph import Graph, graph, within
 from sim.planner.milp import Model
 from sim.planner.problem import Buffer, Problem, Task, Tier
@@ -105,23 +105,34 @@ def cut(draw: st.DrawFn) -> cuts.Cuts:
 
 
 def choices(c: cuts.Cuts) -> dict[str, tuple[float, ...]]:
-    return named([*c.keep.values(), *c.run.values()], BIT)
+    return named([*c.keep.values(), *(v for again in c.again.values() for v in again.values())], BIT)
 
 
-def found(c: cuts.Cuts, at: At, s: int, b: int) -> bool:
-    """Whether a reader after a cut finds a buffer that was there before it."""
-    return bool(at(c.keep.get((s, b), 0.0)) or at(c.run.get((s, c.graph.writer[b]), 0.0)))
+def found(c: cuts.Cuts, at: At, s: int, e: int, b: int) -> bool:
+    """Whether a reader in a window finds a buffer that was there before it."""
+    return bool(at(c.keep.get((s, b), 0.0)) or at(c.again[s, e].get(c.graph.writer[b], 0.0)))
+
+
+def gathered(draw: st.DrawFn) -> Case:
+    c = cut(draw)
+
+    def meaning(at: At) -> bool:
+        windows = [(c.again[s, s].get(i), c.again.get((s + 1, s + 1), {}).get(i), v)
+                   for (s, e), again in c.again.items() if e > s for i, v in again.items()]  # fmt: skip
+        return all(at(v) == max(at(one), at(other)) for one, other, v in windows if other is not None)
+
+    return Case(cuts.gathered(c), choices(c), meaning)
 
 
 def supplied(draw: st.DrawFn) -> Case:
     c = cut(draw)
 
     def meaning(at: At) -> bool:
-        for s, first in enumerate(c.at):
-            stop = c.at[s + 1] if s + 1 < len(c.at) else 2
-            running = {*range(first + 1, stop + 1), *(i for (u, i), v in c.run.items() if u == s and at(v))}
-            old = {b for i in running for b in c.graph.reads[i] if c.graph.writer[b] <= first}
-            if not all(found(c, at, s, b) for b in old):
+        for (s, e), again in c.again.items():
+            stop = c.at[e + 1] if e + 1 < len(c.at) else 2
+            running = {*range(c.at[s] + 1, stop + 1), *(i for i, v in again.items() if at(v))}
+            old = {b for i in running for b in c.graph.reads[i] if c.graph.writer[b] <= c.at[s]}
+            if not all(found(c, at, s, e, b) for b in old):
                 return False
         return True
 
@@ -132,18 +143,19 @@ def carried(draw: st.DrawFn) -> Case:
     c = cut(draw)
 
     def meaning(at: At) -> bool:
-        later = [(s, b) for (s, b), v in c.keep.items() if s and at(v) and c.graph.writer[b] <= c.at[s - 1]]
-        return all(found(c, at, s - 1, b) for s, b in later)
+        later = [b for (s, b), v in c.keep.items() if s and at(v) and c.graph.writer[b] <= c.at[0]]
+        return all(found(c, at, 0, 0, b) for b in later)
 
     return Case(cuts.carried(c), choices(c), meaning)
 
 
 def finished(draw: st.DrawFn) -> Case:
     c = cut(draw)
+    last = len(c.at) - 1
 
     def meaning(at: At) -> bool:
-        old = [b for b in c.graph.kept if c.graph.writer[b] <= c.at[-1]]
-        return all(found(c, at, len(c.at) - 1, b) for b in old)
+        old = [(s, b) for s, first in enumerate(c.at) for b in c.graph.kept if c.graph.writer[b] <= first]
+        return all(found(c, at, s, last, b) for s, b in old)
 
     return Case(cuts.finished(c), choices(c), meaning)
 
@@ -156,6 +168,50 @@ def fitting(draw: st.DrawFn) -> Case:
         return max(held) <= c.graph.budget
 
     return Case(cuts.fitting(c), choices(c), meaning)
+
+
+def copied(draw: st.DrawFn) -> transfers.Transfers:
+    at = draw(st.sampled_from([(1,), (0, 1)]))
+    made = within(drawn(draw, (Tier("hbm"), Tier("host", 9e9, 2.0, 1.0))), float(draw(st.integers(3, 9))))
+    return transfers.Transfers(made, at, Model("copies"))
+
+
+def copies(c: transfers.Transfers) -> dict[str, tuple[float, ...]]:
+    return choices(c) | named([*c.fetch.values(), *c.away.values()], BIT)
+
+
+def left(draw: st.DrawFn) -> Case:
+    c = copied(draw)
+
+    def meaning(at: At) -> bool:
+        for s, e in c.again:
+            for (u, b), fetch in c.fetch.items():
+                writer = c.graph.writer[b]
+                back = u == e and (s, b) in c.keep and at(fetch) and not at(c.away[s, b])
+                if back and not at(c.keep[s, b]) and not at(c.again[s, e].get(writer, 0.0)):
+                    return False
+        return True
+
+    return Case(transfers.left(c), copies(c), meaning)
+
+
+def lasting_copies(draw: st.DrawFn) -> Case:
+    c = copied(draw)
+    seconds, sizes = c.graph.seconds, c.graph.sizes
+
+    def meaning(at: At) -> bool:
+        spans = []
+        for s, first in enumerate(c.at):
+            again = [[seconds[i] for i, v in c.again[u, u].items() if at(v)] for u in range(len(c.at))]
+            before = sum(seconds[:first]) + sum(map(sum, again[:s]))
+            after = sum(seconds[first:]) + sum(map(sum, again[s:]))
+            out = sum(sizes[b] for (u, b), v in c.away.items() if u == s and at(v)) / 2.0
+            back = sum(sizes[b] for (u, b), v in c.fetch.items() if u >= s and at(v)) / 1.0
+            spans.append(max(before + after, out + back, before + back, out + after))
+        return at(c.span) * c.graph.once >= max(spans) - 1e-9
+
+    times = tuple(n / c.graph.once for n in range(3, 24, 4))
+    return Case(transfers.lasting(c), copies(c) | named([c.span], times), meaning)
 
 
 def paged(draw: st.DrawFn) -> paging.Paged:
@@ -242,6 +298,7 @@ def lasting(draw: st.DrawFn) -> Case:
 
 
 FAMILIES = {
+    "cuts.gathered": gathered,
     "cuts.supplied": supplied,
     "cuts.carried": carried,
     "cuts.finished": finished,
@@ -250,6 +307,8 @@ FAMILIES = {
     "checkmate.continued": continued,
     "checkmate.needed": needed,
     "checkmate.accounted": accounted,
+    "transfers.left": left,
+    "transfers.lasting": lasting_copies,
     "paging.joined": joined,
     "paging.sent": sent,
     "paging.brought": brought,

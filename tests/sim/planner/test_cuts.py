@@ -47,9 +47,9 @@ def test_every_schedule_in_the_order_listed_is_a_solution(made: Graph, data: st.
         order = evict(made, score)
         for one in [order, trim(made, order)] if order else []:
             values = cuts.start_of(c, one)
-            families = (cuts.supplied, cuts.carried, cuts.finished, cuts.fitting)
+            families = (cuts.gathered, cuts.supplied, cuts.carried, cuts.finished, cuts.fitting)
             assert all(holds(row, values) for family in families for row in family(c))
-            again = sum(made.seconds[i] * values[run.name] for (_, i), run in c.run.items())
+            again = sum(made.seconds[i] * values[v.name] for s, _ in enumerate(c.at) for i, v in c.again[s, s].items())
             assert made.once + again <= spent(made, one) + 1e-9
 
 

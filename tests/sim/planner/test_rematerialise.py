@@ -16,7 +16,7 @@ from sim.planner.checkmate import build, order_of, start_of
 from sim.planner.curves import curve
 from sim.planner.evict import best, evict, gaps, scores, trim
 from sim.planner.graph import Graph, graph, lives, peak, spent, within
-from sim.planner.problem import Buffer, Problem, Task, Tier
+from sim.planner.problem import Buffer, Plan, Problem, Task, Tier
 from sim.planner.rematerialise import improve, quick, rematerialise, steps
 from sim.planner.timeline import timed
 
@@ -213,6 +213,35 @@ def test_overhead_falls_as_the_budget_grows() -> None:
     assert (table.overhead[1:].diff()[1:] <= 1e-12).all()
     assert (table.peak[1:] <= table.budget[1:]).all()
     assert (table.bound[1:] <= table.overhead[1:] + 1e-12).all()
+
+
+def test_an_interrupt_leaves_the_budgets_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, done = chain(4), list[float]()
+
+    def interrupted(one: Problem, **given_: object) -> Plan:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(one.tiers[0].capacity)
+        return rematerialise(one, seconds=5)
+
+    monkeypatch.setattr("sim.planner.curves.rematerialise", interrupted)
+    table = curve(problem, [50, 60, 70, 80])
+    assert table.budget.tolist() == done == [50, 60]
+    assert table.attrs["wanted"] == 4
+    with pytest.raises(KeyboardInterrupt):
+        curve(problem, [50, 60])  # nothing was done before it
+
+
+def test_a_bound_of_more_bytes_holds_for_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = chain(4)
+
+    def unsure(one: Problem, **given_: object) -> Plan:
+        plan = rematerialise(one, seconds=5)
+        return replace(plan, bound=12.0, proven=False) if one.tiers[0].capacity == 40 else plan
+
+    monkeypatch.setattr("sim.planner.curves.rematerialise", unsure)
+    table = curve(problem, [40, 50])
+    assert table.bound[0] == table.bound[1] > 0
 
 
 @pytest.mark.parametrize(
