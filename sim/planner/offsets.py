@@ -122,8 +122,8 @@ def _solve(work: Work, table: np.ndarray, formulation: str) -> None:
             work.packing, table, work.best, seconds=work.seconds - work.elapsed, solver=work.solver,
             formulation=formulation, progress=_scaled(work),
         )  # fmt: skip
-    except Unfinished as error:
-        work.method += f"; {error}"
+    except (Unfinished, Infeasible) as error:  # there is a placement, whatever a solver says
+        work.method += f"; {work.solver}: {error}" if isinstance(error, Infeasible) else f"; {error}"
         return
     work.take(better, f"{work.solver} from {work.method}")
     work.raise_bound(bound)
