@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import prod
+from math import lcm, prod
 from operator import mul
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sim.planner.search import Ints, Shape, compiled, inside, overlaps
 
 STATES = 1 << 20  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
+BEYOND = 1 << 62  # any size: where alignments have no common multiple below, no two sizes leave the same remainder
 MEETING = 400  # buffers among which those that meet in pairs are sought
 WORK = 300_000  # buffers that this search may look at, again and again; the highest stack found is a bound in any case
 STACK = 100  # states of a stack that count as one look at a buffer
@@ -127,7 +128,7 @@ class _Stack:
 
     @cached_property
     def kinds(self) -> list[_Kind]:
-        whole = int(np.lcm.reduce(self.align))
+        whole = min(lcm(*self.align.tolist()), BEYOND)
         return _kinds(self.rounded % whole, self.align, self.rounded - self.size, self.rounded)
 
     @cached_property
