@@ -29,7 +29,7 @@ VALLEYS = 3  # choices in valleys for one of the other search; each takes half i
 LONGER = 3  # times the length of a short search, for one of valleys: what it learns of a moment it uses at once
 SCATTER = 0.1  # of all places, by which buffers leave theirs in an ordering for valleys
 ANNEALING = 10_000  # orders of a short annealing
-ANNEALED = 1.0  # orders, of the choices of the searches
+ANNEALED, SMOOTH = 2.0, 0.25  # orders for one choice of the searches, where alignments waste space and where none do
 PAIRS = 1000  # of buffers live at once, among which an order takes as long as a choice
 
 
@@ -139,7 +139,7 @@ def _anneal(work: Work, effort: _Effort, target: int) -> None:
     """First fit in changing orders, where that would not take more than its share."""
     length = ANNEALING * luby(effort.annealings // len(ORDERINGS) + 1)
     cost = int(length * max(1.0, effort.pairs / PAIRS))
-    if work.done or effort.annealed + cost > ANNEALED * (effort.spent + effort.valleys):
+    if work.done or effort.annealed + cost > effort.share * (effort.spent + effort.valleys):
         return
     order = effort.packing.order(ORDERINGS[effort.annealings % len(ORDERINGS)])
     kernel = partial(anneal.place, effort.packing.shape, effort.table, order, target, length, effort.changes)
@@ -178,6 +178,11 @@ class _Effort:
 
     def __post_init__(self) -> None:
         self.crowded = np.zeros(self.packing.shape.moments, np.int64)
+
+    @cached_property
+    def share(self) -> float:
+        """How many orders are tried for each choice."""
+        return ANNEALED if (self.packing.shape.align > 1).any() else SMOOTH
 
     @cached_property
     def pairs(self) -> int:

@@ -1,4 +1,4 @@
-"""Offsets for buffers with given live intervals: heuristics, then search, then a mixed-integer programme.
+"""Offsets for buffers with given live intervals: heuristics, then searches, then a mixed-integer programme.
 
 Each stage starts from the best placement so far and can only improve it. A placement as low as the most that is live at
 once is optimal; else what the search or the solver exhausts proves it.
@@ -27,7 +27,7 @@ LARGEST = 3000  # buffers that are searched; the search's memory grows with thei
 ADVICE = 5.0  # seconds at most to find what would do when nothing fits
 PATIENCE = 50  # passes in other orders without a lower placement
 PROMOTING = 0.1  # of the time for first fit in other orders, before a search
-SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
+SHARE, MOST = 0.7, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
 
 def plan(
@@ -41,8 +41,7 @@ def plan(
     was found is the answer. Raises :class:`Infeasible`, naming what would do, when nothing fits or none was found.
     """
     _checked(problem, seconds, solver)
-    packing = pack(problem)
-    _compile(packing)
+    _compile(packing := pack(problem))
     capacity = problem.tiers[0].capacity
     lowest = not isfinite(capacity) if minimise is None else minimise
     work = Work(packing, seconds, lowest, solver, progress)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sim.planner.search import Ints, Shape, compiled, inside, overlaps
 
-STATES = 1 << 20  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
+STATES = 1 << 23  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
 BEYOND = 1 << 62  # any size: where alignments have no common multiple below, no two sizes leave the same remainder
 MEETING = 400  # buffers among which those that meet in pairs are sought
 WORK = 300_000  # buffers that this search may look at, again and again; the highest stack found is a bound in any case
@@ -198,11 +198,7 @@ def height(fields: Ints, enough: int) -> int:  # (kinds, 4): remainder, alignmen
         states *= number[k] + 1
     least, held = np.zeros(states, np.int64), np.zeros(kinds, np.int64)
     for state in range(1, states):
-        k = 0
-        while held[k] == number[k]:
-            held[k] = 0
-            k += 1
-        held[k] += 1
+        _count(held, number)
         best, last = np.int64(1) << 62, state == states - 1
         for k in range(kinds):
             if held[k]:
@@ -211,6 +207,16 @@ def height(fields: Ints, enough: int) -> int:  # (kinds, 4): remainder, alignmen
                 best = min(best, top)
         least[state] = best
     return int(least[states - 1])
+
+
+@inside
+def _count(held: Ints, number: Ints) -> None:
+    """The next of all ways to hold some of each kind."""
+    k = 0
+    while held[k] == number[k]:
+        held[k] = 0
+        k += 1
+    held[k] += 1
 
 
 @inside
