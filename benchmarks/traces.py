@@ -1,6 +1,6 @@
 """Problems of offsets like those that compilers pose, made from a seed: tight packings, such as are joined or were
-disturbed, training steps, and small ones with alignments and gaps. Of the first three kinds a placement within the capacity
-is known to exist."""
+disturbed, of all of which a placement within the capacity is known; training steps; and small ones with alignments and
+gaps."""
 
 from __future__ import annotations
 
