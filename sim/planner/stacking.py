@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from sim.planner.search import Ints, Shape, compiled, inside, overlaps
 
-STATES = 1 << 23  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
+STATES = 1 << 24  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
 BEYOND = 1 << 62  # any size: where alignments have no common multiple below, no two sizes leave the same remainder
 MEETING = 400  # buffers among which those that meet in pairs are sought
 WORK = 300_000  # buffers that this search may look at, again and again; the highest stack found is a bound in any case
-STACK = 100  # states of a stack that count as one look at a buffer
+STACK = 300  # states of a stack that count as one look at a buffer
 MOMENTS = 16  # of a problem that are looked at, the fullest first
 
 
