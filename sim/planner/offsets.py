@@ -99,7 +99,9 @@ def _place(work: Work) -> None:
     """Every stage in turn, as long as a better placement is wanted and there is time."""
     small = len(work.packing.buffers) <= LARGEST
     _greedy(work)
-    work.raise_bound(int(work.packing.live.max(initial=0)) if work.done else work.packing.bound)
+    if not work.done:
+        stacks = partial(stacking.lowest, work.packing.shape, work.packing.live)
+        until(stacks, work.seconds - work.elapsed, work.raise_bound)
     if work.done:
         return
     if not small or work.lowest:
@@ -118,7 +120,7 @@ def _solve(work: Work, table: np.ndarray, formulation: str) -> None:
     """Hand the best placement to the solver; where it has nothing to say, the method says why."""
     try:
         better, bound = orders.improve(
-            work.packing, table, work.best, seconds=work.seconds - work.elapsed, solver=work.solver,
+            work.packing, table, work.best, least=work.bound, seconds=work.seconds - work.elapsed, solver=work.solver,
             formulation=formulation, progress=_scaled(work),
         )  # fmt: skip
     except (Unfinished, Infeasible) as error:  # there is a placement, whatever a solver says
@@ -174,7 +176,7 @@ def _too_small(work: Work) -> str:
     packing, problem = work.packing, work.packing.problem
     capacity, height, least = problem.tiers[0].capacity, work.height * packing.unit, work.bound * packing.unit
     if least > capacity:
-        moment = "at once" if work.bound == packing.bound else "in any placement"
+        moment = "at once" if work.bound == packing.live.max(initial=0) else "in any placement"
         why = f"nothing fits in {capacity:.0f} bytes: at least {least} are needed {moment}"
     else:
         why = f"no placement within {capacity:.0f} bytes was found in {work.elapsed:.1f} s, nor that there is none"

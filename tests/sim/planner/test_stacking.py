@@ -54,6 +54,11 @@ def test_alignments_whose_common_multiple_is_beyond_64_bits(buffers: list[tuple[
     assert stacking.stacked(*arrays(buffers)) == brute(buffers)
 
 
+@given(st.lists(SIZED, min_size=1, max_size=7))
+def test_what_is_broken_off_is_a_bound(buffers: list[tuple[int, int]]) -> None:
+    assert stacking._Stack(*arrays(buffers)).least(0, np.ones(1, np.int64)) <= brute(buffers)
+
+
 def test_sizes_are_rounded_up_to_what_divides_every_alignment_save_on_top() -> None:
     assert stacking.stacked(*arrays([(65, 64), (1, 64), (127, 64)])) == 128 + 128 + 1
     assert stacking.stacked(*arrays([(1, 64)] * 40)) == 39 * 64 + 1
