@@ -196,10 +196,8 @@ def height(fields: Ints, enough: int, stop: Ints) -> int:  # (kinds, 4): remaind
     quick = _quick(remainder, align, number)
     if quick <= enough or kinds == 0:
         return quick
-    step, states = np.ones(kinds, np.int64), 1
-    for k in range(kinds):
-        step[k] = states
-        states *= number[k] + 1
+    step = np.append(1, np.cumprod(number + 1))
+    states = step[kinds]
     least, held = np.zeros(states, np.int64), np.zeros(kinds, np.int64)
     for state in range(1, states):
         if stop[0]:
