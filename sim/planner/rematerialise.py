@@ -8,13 +8,13 @@ from time import monotonic
 
 from einsum.errors import Infeasible, WeirError
 from sim.planner import checkmate, cuts
-from sim.planner.anneal import anneal
 from sim.planner.check import check
 from sim.planner.cuts import Cuts
 from sim.planner.evict import best, evict, scores, trim
 from sim.planner.graph import Graph, graph, peak, spent, within
 from sim.planner.milp import TOLERANCE, Progress, Solved, Unfinished
 from sim.planner.problem import Plan, Problem
+from sim.planner.reordering import anneal
 from sim.planner.timeline import Step, dropping, timed
 
 LARGE = 200  # tasks beyond which Checkmate's programme is too large
