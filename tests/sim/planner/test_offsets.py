@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numba.core.dispatcher import Dispatcher
 
 from einsum import Infeasible, WeirError
-from sim.planner import fit, milp, offsets, orders, search, valleys
+from sim.planner import anneal, attempts, fit, milp, offsets, orders, search, valleys
 from sim.planner.check import check
 from sim.planner.packing import Packing, pack
 from sim.planner.problem import Buffer, Problem, Tier
@@ -259,7 +259,7 @@ def test_a_solver_that_finds_nothing_leaves_the_start(monkeypatch: pytest.Monkey
         raise milp.Unfinished("no time")
 
     monkeypatch.setattr(milp.Model, "solve", late)
-    monkeypatch.setattr(offsets, "_search", lambda *_: None)
+    monkeypatch.setattr(attempts, "seek", lambda *_: None)
     found = offsets.plan(loose(), seconds=20)
     assert found.method == "greedy; no time"  # neither hidden nor in the way of what there is
     assert found.bound < found.value
@@ -295,16 +295,12 @@ def test_without_buffers_there_is_nothing_to_place() -> None:
     assert offsets.plan(Problem("p", (), (Tier("m"),))).value == 0
 
 
-@pytest.mark.parametrize("module", [search, fit, valleys])
+@pytest.mark.parametrize("module", [search, fit, valleys, anneal])
 def test_kernels_kept_on_disk_call_none_of_another_file(module: ModuleType) -> None:
     """Numba's cache looks at one file only: it would go on using what a changed helper elsewhere was compiled to."""
     kernels = [value for value in vars(module).values() if isinstance(value, Dispatcher)]
     assert len(kernels) >= 4
     assert {kernel.py_func.__module__ for kernel in kernels} == {module.__name__}
-
-
-def test_lengths_of_restarts_are_lubys() -> None:
-    assert [offsets.luby(k) for k in range(1, 16)] == [1, 1, 2, 1, 1, 2, 4, 1, 1, 2, 1, 1, 2, 4, 8]
 
 
 @settings(max_examples=20, deadline=None)
