@@ -20,7 +20,7 @@ from sim.planner.milp import Progress
 from sim.planner.packing import Ints, Packing
 
 ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "WAT", "ATW")
-SHALLOW = 0.3  # choices that a short search may take back, for each buffer: what succeeds hardly ever turns back
+SHALLOW = 0.25  # choices that a short search may take back, for each buffer: what succeeds hardly ever turns back
 SHORTEST = 20  # of the shortest
 DEEPEST = 100_000  # choices of one search at most: a second or two
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
@@ -28,9 +28,11 @@ FADING = 0.98  # of blame from one attempt to the next
 NOISE = 0.1  # by which blame is scattered, as the deviation of its logarithm: attempts must not run in circles
 VALLEYS = 3  # choices in valleys for one of the other search; each takes half its time or less
 LONGER = 4.5  # choices of a short search of valleys, for each buffer: what it learns of a moment it uses at once
+LEAST = 300  # choices of the shortest search of valleys
 SCATTER = 0.1  # of all places, by which buffers leave theirs in an ordering for valleys
 ANNEALING = 10_000  # orders of a short annealing
 ANNEALED = 1.0  # orders, of the choices of the searches
+SELDOM = 0.1  # the same, where a capacity is to be met and nothing is aligned: there it was never the first to find
 PAIRS = 1000  # of buffers live at once, among which an order takes as long as a choice
 
 
@@ -140,7 +142,8 @@ def _anneal(work: Work, effort: _Effort, target: int) -> None:
     """First fit in changing orders, where that would not take more than its share."""
     length = ANNEALING * luby(effort.annealings // len(ORDERINGS) + 1)
     cost = int(length * max(1.0, effort.pairs / PAIRS))
-    if work.done or effort.annealed + cost > ANNEALED * (effort.spent + effort.valleys):
+    share = ANNEALED if work.lowest or (work.packing.shape.align > 1).any() else SELDOM
+    if work.done or effort.annealed + cost > share * (effort.spent + effort.valleys):
         return
     order = effort.packing.order(ORDERINGS[effort.annealings % len(ORDERINGS)])
     kernel = partial(anneal.place, effort.packing.shape, effort.table, order, target, length, effort.changes)
@@ -183,7 +186,7 @@ class _Effort:
     @cached_property
     def longer(self) -> int:
         """The choices of a short search of valleys."""
-        return max(300, int(LONGER * len(self.packing.buffers)))
+        return max(LEAST, int(LONGER * len(self.packing.buffers)))
 
     @cached_property
     def pairs(self) -> int:
