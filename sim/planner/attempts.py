@@ -20,7 +20,7 @@ from sim.planner.milp import Progress
 from sim.planner.packing import Ints, Packing
 
 ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "WAT", "ATW")
-SHALLOW = 0.25  # choices that a short search may take back, for each buffer: what succeeds hardly ever turns back
+SHALLOW = 0.3  # choices that a short search may take back, for each buffer: what succeeds hardly ever turns back
 SHORTEST = 20  # of the shortest
 DEEPEST = 100_000  # choices of one search at most: a second or two
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
