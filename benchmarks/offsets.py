@@ -4,6 +4,8 @@ python benchmarks/offsets.py                     generated instances: tight pack
 python benchmarks/offsets.py a.csv b.csv         these (a number in the name, as in a.1048576.csv, is the capacity)
 python benchmarks/offsets.py --seconds 20 ...    the most that each is worked on
 python benchmarks/offsets.py --copies 5 ...      and five copies of each file, disturbed in ways that leave room
+python benchmarks/offsets.py --mixed 40 --seed 7  forty small ones with alignments and gaps, and how many are proven
+python benchmarks/offsets.py --mixed 40 --aligns 64,256,512     the same, aligned more coarsely
 
 Each is placed by one greedy pass (first fit by size), by weir at the capacity, by weir without one, and, where OR-Tools
 is installed (``pip install ortools``), by CP-SAT's two-dimensional no-overlap on one thread in a process of its own
@@ -27,7 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from traces import disturbed, joined, tight, training
+from traces import disturbed, joined, mixed, tight, training
 
 from einsum import Infeasible
 from sim.planner import fit
@@ -46,8 +48,8 @@ given = json.load(sys.stdin)
 model, most = cp_model.CpModel(), given["capacity"]
 top = model.new_int_var(0, most, "top")
 across, along = [], []
-for i, (size, live) in enumerate(zip(given["sizes"], given["lives"])):
-    low = model.new_int_var(0, most - size, f"a{i}")
+for i, (size, align, live) in enumerate(zip(given["sizes"], given["aligns"], given["lives"])):
+    low = align * model.new_int_var(0, (most - size) // align, f"a{i}")
     model.add(low + size <= top)
     for k, (start, stop) in enumerate(live):
         along.append(model.new_fixed_size_interval_var(start, stop - start, f"t{i}_{k}"))
@@ -86,16 +88,18 @@ class Row:
         return f"{head} {first} {self.used:7.2f} {height} {self.bound:14.0f} {gap}"
 
 
-def problems(files: list[str], copies: int) -> Iterator[Problem]:
+def problems(asked: argparse.Namespace) -> Iterator[Problem]:
     """The files given, each with disturbed copies, or generated instances."""
-    for name in files:
+    aligns = tuple(map(int, asked.aligns.split(",")))
+    yield from (mixed(seed=asked.seed + n, aligns=aligns) for n in range(asked.mixed))
+    for name in asked.files:
         capacity = re.search(r"\.(\d+)\.csv$", name)
         problem = read(Path(name), float(capacity[1]) if capacity else inf)
         yield problem
-        if capacity:
+        if capacity and asked.copies:
             known = plan(problem, seconds=60)
-            yield from (disturbed(problem, known, seed=seed) for seed in range(copies))
-    if not files:
+            yield from (disturbed(problem, known, seed=seed) for seed in range(asked.copies))
+    if not asked.files and not asked.mixed:
         yield from (tight(count, seed=seed) for seed, count in enumerate((100, 150, 200, 250, 300, 450)))
         yield from (joined(count, seed=seed) for seed, count in enumerate((150, 250, 350)))
         yield from (training(layers, seed=layers) for layers in (6, 100, 200, 300))
@@ -148,7 +152,7 @@ def satisfied(problem: Problem, seconds: float) -> Row:
         for i in range(shape.size.size)
     ]
     given = {
-        "sizes": shape.size.tolist(), "lives": lives, "seconds": seconds,
+        "sizes": shape.size.tolist(), "aligns": shape.align.tolist(), "lives": lives, "seconds": seconds,
         "capacity": int(capacity // packing.unit) if isfinite(capacity) else height,
     }  # fmt: skip
     done = subprocess.run(
@@ -165,13 +169,19 @@ def main() -> None:
     parser.add_argument("files", nargs="*")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--copies", type=int, default=0)
+    parser.add_argument("--mixed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--aligns", default="1,1,4,8")
     asked = parser.parse_args()
     plan(tight(10, seed=0))  # compiles the kernels
     columns = f"{'first s':>7} {'CPU s':>7} {'height':>14} {'bound':>14} {'gap':>7}"
     print(f"{'instance':28} {'buffers':>7}  {'method':44} {columns}")
-    for problem in problems(asked.files, asked.copies):
+    proven: list[bool] = []
+    for problem in problems(asked):
         for row in rows(problem, asked.seconds):
             print(row, flush=True)
+            proven += [row.height == row.bound] if row.method.startswith(LOWEST) else []
+    print(f"{sum(proven)} of {len(proven)} proven the lowest by weir")
 
 
 if __name__ == "__main__":

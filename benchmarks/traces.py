@@ -1,5 +1,6 @@
 """Problems of offsets like those that compilers pose, made from a seed: tight packings, such as are joined or were
-disturbed, and training steps. Of all but the last a placement within the capacity is known to exist."""
+disturbed, of all of which a placement within the capacity is known; training steps; and small ones with alignments and
+gaps."""
 
 from __future__ import annotations
 
@@ -137,3 +138,22 @@ def training(layers: int, *, seed: int, kernels: int = 24) -> Problem:
         for weight in weights:
             add("weight_gradient", weight, end - layers - 4 - 2 * layer * kernels - layer, end - layers + layer)
     return Problem(f"training_{len(buffers)}_{seed}", tuple(buffers), (Tier("memory"),))
+
+
+def mixed(*, seed: int, aligns: tuple[int, ...] = (1, 1, 4, 8)) -> Problem:
+    """20 to 60 buffers over 12 to 48 moments, aligned, some with two live intervals, sizes of one of four kinds."""
+    draw = random.Random(seed)  # noqa: S311
+    count, moments = draw.randint(20, 60), draw.choice((12, 24, 48))
+    few, longest = [draw.randint(1, 300) for _ in range(4)], draw.choice((moments // 4, moments // 2, moments - 1))
+    kind = draw.choice(("uniform", "powers", "lognormal", "few"))
+    sizes = {
+        "uniform": lambda: draw.randint(1, 100), "powers": lambda: 1 << draw.randint(0, 9),
+        "lognormal": lambda: max(1, int(draw.lognormvariate(4, 1.2))), "few": lambda: draw.choice(few),
+    }  # fmt: skip
+    buffers = []
+    for i in range(count):
+        a, b, c, d = sorted(draw.sample(range(moments + 1), 4))
+        start, width = draw.randint(0, moments - longest), draw.randint(1, longest)
+        live = ((a, b), (c, d)) if draw.random() < 0.15 else ((start, start + width),)
+        buffers.append(Buffer(str(i), sizes[kind](), live, draw.choice(aligns)))
+    return Problem(f"mixed_{kind}_{count}_{seed}", tuple(buffers), (Tier("memory"),))

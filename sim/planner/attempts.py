@@ -20,7 +20,7 @@ from sim.planner.milp import Progress
 from sim.planner.packing import Ints, Packing
 
 ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "WAT", "ATW")
-SHALLOW = 0.3  # choices that a short search may take back, for each buffer: what succeeds hardly ever turns back
+SHALLOW = 0.25  # choices that a short search may take back, for each buffer: what succeeds hardly ever turns back
 SHORTEST = 20  # of the shortest
 DEEPEST = 100_000  # choices of one search at most: a second or two
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
@@ -31,8 +31,7 @@ LONGER = 4.5  # choices of a short search of valleys, for each buffer: what it l
 LEAST = 300  # choices of the shortest search of valleys
 SCATTER = 0.1  # of all places, by which buffers leave theirs in an ordering for valleys
 ANNEALING = 10_000  # orders of a short annealing
-ANNEALED = 1.0  # orders, of the choices of the searches
-SELDOM = 0.1  # the same, where a capacity is to be met and nothing is aligned: there it was never the first to find
+ANNEALED, SMOOTH = 2.0, 0.25  # orders for one choice of the searches, where alignments waste space and where none do
 PAIRS = 1000  # of buffers live at once, among which an order takes as long as a choice
 
 
@@ -142,8 +141,7 @@ def _anneal(work: Work, effort: _Effort, target: int) -> None:
     """First fit in changing orders, where that would not take more than its share."""
     length = ANNEALING * luby(effort.annealings // len(ORDERINGS) + 1)
     cost = int(length * max(1.0, effort.pairs / PAIRS))
-    share = ANNEALED if work.lowest or (work.packing.shape.align > 1).any() else SELDOM
-    if work.done or effort.annealed + cost > share * (effort.spent + effort.valleys):
+    if work.done or effort.annealed + cost > effort.share * (effort.spent + effort.valleys):
         return
     order = effort.packing.order(ORDERINGS[effort.annealings % len(ORDERINGS)])
     kernel = partial(anneal.place, effort.packing.shape, effort.table, order, target, length, effort.changes)
@@ -187,6 +185,11 @@ class _Effort:
     def longer(self) -> int:
         """The choices of a short search of valleys."""
         return max(LEAST, int(LONGER * len(self.packing.buffers)))
+
+    @cached_property
+    def share(self) -> float:
+        """How many orders are tried for each choice."""
+        return ANNEALED if (self.packing.shape.align > 1).any() else SMOOTH
 
     @cached_property
     def pairs(self) -> int:

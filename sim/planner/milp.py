@@ -6,9 +6,11 @@ A solver's word is not taken: values are rounded to integers where they must be,
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
@@ -17,6 +19,7 @@ import pulp
 from einsum import Infeasible, WeirError
 
 SOLVERS = ("highs", "cbc")
+LATE = 5.0  # seconds that a solver may overrun its time before it is ended
 TOLERANCE = 1e-6  # how far a row may be missed, relative to the size of its terms
 
 Variable = Any  # pulp.LpVariable: an affine expression of one term
@@ -105,7 +108,7 @@ class Model:
         engine = _engine(solver, seconds, start or {}, threads, progress)
         try:
             self._problem.solve(engine)
-        except pulp.PulpSolverError as error:  # killed, out of memory, nowhere to write
+        except pulp.PulpSolverError as error:  # killed, out of memory, too late
             raise Unfinished(f"{self.name}: {solver} broke off ({str(error)[:200]})") from None
         return self._read(engine, monotonic() - began, solver, seconds)
 
@@ -157,9 +160,11 @@ def _value(expression: Any, values: Mapping[str, float]) -> float:
 def _engine(solver: str, seconds: float, start: Mapping[str, float], threads: int, progress: Progress | None) -> Any:
     if solver not in SOLVERS:
         raise WeirError(f"no solver {solver!r}; there are {', '.join(SOLVERS)}")
-    if solver == "highs":
-        return _Highs(seconds, start, threads, progress)
-    return _cbc(seconds, threads)
+    if solver == "cbc":
+        return _cbc(seconds, threads)
+    if pulp.HiGHS.hscb is None:
+        raise Unfinished("no HiGHS on this machine: install it (the package 'highspy'), or use --solver cbc")
+    return _Highs(seconds, start, threads, progress)
 
 
 def _cbc(seconds: float, threads: int) -> Any:
@@ -168,10 +173,47 @@ def _cbc(seconds: float, threads: int) -> Any:
 
     bundled = pulp.apis.coin_api.pulp_cbc_path
     path = which("cbc") or bundled
-    engine = pulp.COIN_CMD(path=path, msg=False, timeLimit=seconds, threads=threads)
+    engine = _Cbc(path=path, msg=False, timeLimit=seconds, threads=threads)
     if not path or not engine.available():
         raise Unfinished("no CBC on this machine: install one (the command 'cbc'), or use --solver highs")
     return engine
+
+
+class _Cbc(pulp.COIN_CMD):  # type: ignore[misc]
+    """CBC in a process that is ended when it overruns its time, its files gone however it ends."""
+
+    def solve_CBC(self, lp: Any, use_mps: bool = True) -> int:  # noqa: N802  PuLP's name
+        with TemporaryDirectory() as folder:
+            model, answer = f"{folder}/model.mps", f"{folder}/answer"
+            variables, names, rows, _ = lp.writeMPS(model, rename=1)
+            options = [word for option in self.getOptions() for word in f"-{option}".split()]
+            self._run(model, "-sec", str(self.timeLimit), *options, "-solve", "-printingOptions", "all",
+                      "-solution", answer)  # fmt: skip
+            try:
+                status, values, *_, solution = self.readsol_MPS(answer, lp, variables, names, rows)
+            except FileNotFoundError:
+                raise pulp.PulpSolverError("without an answer") from None
+            except (ValueError, IndexError):
+                raise pulp.PulpSolverError("its answer cannot be read") from None
+        lp.assignVarsVals(values)
+        lp.assignStatus(status, solution)
+        return int(status)
+
+    def _run(self, *words: str) -> None:
+        """The process, to its end or the end of its time; an interrupt ends it too."""
+        nowhere = subprocess.DEVNULL
+        try:
+            done = subprocess.run(  # noqa: S603  CBC
+                [self.path, *words], stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False,
+                timeout=self.timeLimit + LATE,
+            )  # fmt: skip
+        except OSError as error:
+            raise pulp.PulpSolverError(error.strerror or str(error)) from None
+        except subprocess.TimeoutExpired:
+            raise pulp.PulpSolverError(f"it did not end within {self.timeLimit + LATE:.0f} s") from None
+        if done.returncode:
+            how = "exit status" if done.returncode > 0 else "killed by signal"
+            raise pulp.PulpSolverError(f"{how} {abs(done.returncode)}")
 
 
 class _Highs(pulp.HiGHS):  # type: ignore[misc]
@@ -191,11 +233,24 @@ class _Highs(pulp.HiGHS):  # type: ignore[misc]
             highs.setSolution(len(known), where, np.array([self.start[v.name] for v in known], float))
         if self.progress is not None:
             self._listen(highs, constant, self.progress)
-        highs.HandleKeyboardInterrupt = True  # an interrupt then stops the search instead of waiting for it
-        highs.solve()
+        self._run(highs)
         info = highs.getInfo()
         bound = info.mip_dual_bound if info.mip_node_count >= 0 else info.objective_function_value
         self.bound = bound + constant if isfinite(bound) else -inf
+
+    def _run(self, highs: Any) -> None:
+        """Solve in another thread, which is told to stop by an interrupt or when it is late; it may not listen."""
+        highs.HandleUserInterrupt = True
+        until = monotonic() + self.timeLimit + LATE
+        highs.startSolve()
+        try:
+            ended = _ended(highs, until)
+        except KeyboardInterrupt:  # what it has found by then is its answer
+            ended = False
+        if not ended:
+            highs.cancelSolve()
+            if not _ended(highs, monotonic() + LATE):
+                raise pulp.PulpSolverError(f"it did not end within {self.timeLimit + 2 * LATE:.0f} s")
 
     @staticmethod
     def _listen(highs: Any, constant: float, progress: Progress) -> None:
@@ -205,3 +260,11 @@ class _Highs(pulp.HiGHS):  # type: ignore[misc]
 
         highs.cbMipImprovingSolution.subscribe(heard)
         highs.cbMipLogging.subscribe(heard)
+
+
+def _ended(highs: Any, until: float) -> bool:
+    """Whether HiGHS ended before a time; an interrupt is heard meanwhile."""
+    while monotonic() < until:
+        if highs.wait(0.1)[0]:
+            return True
+    return False

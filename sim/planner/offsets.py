@@ -1,4 +1,4 @@
-"""Offsets for buffers with given live intervals: heuristics, then search, then a mixed-integer programme.
+"""Offsets for buffers with given live intervals: heuristics, then searches, then a mixed-integer programme.
 
 Each stage starts from the best placement so far and can only improve it. A placement as low as the most that is live at
 once is optimal; else what the search or the solver exhausts proves it.
@@ -28,7 +28,7 @@ LARGEST = 3000  # buffers that are searched; the search's memory grows with thei
 ADVICE = 5.0  # seconds at most to find what would do when nothing fits
 PATIENCE = 50  # passes in other orders without a lower placement
 PROMOTING = 0.1  # of the time for first fit in other orders, before a search
-SHARE, MOST = 0.5, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
+SHARE, MOST = 0.7, 0.85  # of the time for the search, where a solver goes on with few pairs, or many
 
 
 def plan(
@@ -42,8 +42,7 @@ def plan(
     was found is the answer. Raises :class:`Infeasible`, naming what would do, when nothing fits or none was found.
     """
     _checked(problem, seconds, solver)
-    packing = pack(problem)
-    _compile(packing)
+    _compile(packing := pack(problem))
     capacity = problem.tiers[0].capacity
     lowest = not isfinite(capacity) if minimise is None else minimise
     work = Work(packing, seconds, lowest, solver, progress)
@@ -101,7 +100,9 @@ def _place(work: Work) -> None:
     """Every stage in turn, as long as a better placement is wanted and there is time."""
     small = len(work.packing.buffers) <= LARGEST
     _greedy(work)
-    work.raise_bound(int(work.packing.live.max(initial=0)) if work.done else work.packing.bound)
+    if not work.done:
+        stacks = partial(stacking.lowest, work.packing.shape, work.packing.live)
+        until(stacks, work.seconds - work.elapsed, work.raise_bound)
     if work.done:
         return
     if not small or work.lowest:
@@ -120,11 +121,11 @@ def _solve(work: Work, table: np.ndarray, formulation: str) -> None:
     """Hand the best placement to the solver; where it has nothing to say, the method says why."""
     try:
         better, bound = orders.improve(
-            work.packing, table, work.best, seconds=work.seconds - work.elapsed, solver=work.solver,
+            work.packing, table, work.best, least=work.bound, seconds=work.seconds - work.elapsed, solver=work.solver,
             formulation=formulation, progress=_scaled(work),
         )  # fmt: skip
-    except Unfinished as error:
-        work.method += f"; {error}"
+    except (Unfinished, Infeasible) as error:  # there is a placement, whatever a solver says
+        work.method += f"; {work.solver}: {error}" if isinstance(error, Infeasible) else f"; {error}"
         return
     work.take(better, f"{work.solver} from {work.method}")
     work.raise_bound(bound)
@@ -176,7 +177,7 @@ def _too_small(work: Work) -> str:
     packing, problem = work.packing, work.packing.problem
     capacity, height, least = problem.tiers[0].capacity, work.height * packing.unit, work.bound * packing.unit
     if least > capacity:
-        moment = "at once" if work.bound == packing.bound else "in any placement"
+        moment = "at once" if work.bound == packing.live.max(initial=0) else "in any placement"
         why = f"nothing fits in {capacity:.0f} bytes: at least {least} are needed {moment}"
     else:
         why = f"no placement within {capacity:.0f} bytes was found in {work.elapsed:.1f} s, nor that there is none"

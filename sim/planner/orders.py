@@ -38,8 +38,10 @@ class Programme:
         return self.below[i, j] if i < j else 1 - self.below[j, i]
 
 
-def programme(packing: Packing, most: int, pairs: list[tuple[int, int]], formulation: str = "ordering") -> Programme:
-    """The programme that minimises the height, in one of two formulations."""
+def programme(
+    packing: Packing, most: int, pairs: list[tuple[int, int]], formulation: str = "ordering", *, least: int = 0
+) -> Programme:  # fmt: skip
+    """The programme that minimises the height, which is at least ``least``, in one of two formulations."""
     model = milp.Model("offsets")
     size, align = packing.shape.size, packing.shape.align
     low = tuple(
@@ -49,7 +51,7 @@ def programme(packing: Packing, most: int, pairs: list[tuple[int, int]], formula
         for i, s in enumerate(size)
     )
     below = {(i, j): model.binary(f"z{i}_{j}") for i, j in pairs}
-    made = Programme(packing, most, model, low, below, model.number("H", packing.bound, most))
+    made = Programme(packing, most, model, low, below, model.number("H", least, most))
     model.minimise(made.height + 0)
     model.add("every buffer ends below the height", ends(made))
     model.add("one of two lies below the other", apart(made))
@@ -110,20 +112,20 @@ def live_sets(packing: Packing) -> list[Ints]:
 
 
 def improve(
-    packing: Packing, table: np.ndarray, offsets: Ints, *, seconds: float, solver: str = "highs",
+    packing: Packing, table: np.ndarray, offsets: Ints, *, least: int, seconds: float, solver: str = "highs",
     formulation: str = "ordering", progress: milp.Progress | None = None,
 ) -> tuple[Ints, int]:  # fmt: skip
-    """Offsets no higher than those given, and a height (units) that no placement can be below.
+    """Offsets no higher than those given, and a height (units) that no placement can be below: ``least`` or more.
 
     Raises :class:`sim.planner.milp.Unfinished` when the solver has nothing to say.
     """
     most = packing.height(offsets)
     pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(table, 1)), strict=True)]
-    made = programme(packing, most, pairs, formulation)
+    made = programme(packing, most, pairs, formulation, least=least)
     found = made.model.solve(seconds=seconds, start=_start(made, offsets), solver=solver, progress=progress)
     orders = {pair: found[z] > 0.5 for pair, z in made.below.items()}
     better = recomputed(packing, orders)
-    bound = max(packing.bound, ceil(found.bound - 1e-6)) if isfinite(found.bound) else packing.bound
+    bound = max(least, ceil(found.bound - 1e-6)) if isfinite(found.bound) else least
     if better is None or packing.height(better) > most:
         return offsets, min(bound, most)
     return better, min(bound, packing.height(better))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import prod
+from math import lcm, prod
 from operator import mul
 from typing import NamedTuple
 
@@ -23,18 +23,20 @@ from numpy.typing import NDArray
 
 from sim.planner.kernel import Ints, Shape, compiled, inside, overlaps
 
-STATES = 1 << 20  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
+STATES = 1 << 24  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
+BEYOND = 1 << 62  # any size: where alignments have no common multiple below, no two sizes leave the same remainder
+GO = np.zeros(1, np.int64)  # nobody says stop
 MEETING = 400  # buffers among which those that meet in pairs are sought
 WORK = 300_000  # buffers that this search may look at, again and again; the highest stack found is a bound in any case
-STACK = 100  # states of a stack that count as one look at a buffer
+STACK = 300  # states of a stack that count as one look at a buffer
 MOMENTS = 16  # of a problem that are looked at, the fullest first
 
 
-def lowest(shape: Shape, live: Ints) -> int:
+def lowest(shape: Shape, live: Ints, stop: Ints = GO) -> int:
     """The height that some buffers take which cannot share addresses; ``live`` has the units at each moment.
 
     A bound on every placement, whichever buffers are looked at: those of the fullest moments, and those that meet in
-    pairs.
+    pairs. Soon after another thread has set ``stop[0]`` what is known by then.
     """
     best = int(live.max(initial=0))
     aligned, gapped = bool((shape.align > 1).any()), shape.begin.size > shape.size.size
@@ -43,13 +45,13 @@ def lowest(shape: Shape, live: Ints) -> int:
         here = owner[(shape.begin <= moment) & (moment < shape.end)]
         stack = _Stack(shape.size[here], shape.align[here])
         if stack.most > best:
-            best = max(best, stack.least(best))
+            best = max(best, stack.least(best, stop))
     if (aligned or gapped) and shape.size.size <= MEETING:
-        best = _highest(shape.size, shape.align, overlaps(shape), best)
+        best = _highest(shape.size, shape.align, overlaps(shape), best, stop)
     return best
 
 
-def _highest(size: Ints, align: Ints, meets: NDArray[np.bool_], best: int) -> int:
+def _highest(size: Ints, align: Ints, meets: NDArray[np.bool_], best: int, stop: Ints = GO) -> int:
     """The highest of the stacks of buffers any two of which meet, and of ``best``, as far as it was searched for.
 
     Bron and Kerbosch's search for the largest of such sets, with a bound: a stack is no higher than its sizes and the
@@ -60,7 +62,7 @@ def _highest(size: Ints, align: Ints, meets: NDArray[np.bool_], best: int) -> in
     table = meets[np.ix_(order, order)]
     near = [sum(1 << int(j) for j in np.flatnonzero(row)) for row in table]
     work, waiting = 0, [((1 << len(weight)) - 1, 0, 0, 0)]  # who may join, who did elsewhere, who is in, their weight
-    while waiting and work < WORK:
+    while waiting and work < WORK and not stop[0]:
         open_, closed, chosen, total = waiting.pop()
         work += 1 + open_.bit_count()
         if total + _most(open_, near, weight) <= best:
@@ -70,7 +72,7 @@ def _highest(size: Ints, align: Ints, meets: NDArray[np.bool_], best: int) -> in
         elif not closed:
             members = order[list(_members(chosen))]
             stack = _Stack(size[members], align[members])
-            best, work = max(best, stack.least(best)), work + stack.states // STACK
+            best, work = max(best, stack.least(best, stop)), work + stack.states // STACK
     return best
 
 
@@ -127,7 +129,7 @@ class _Stack:
 
     @cached_property
     def kinds(self) -> list[_Kind]:
-        whole = int(np.lcm.reduce(self.align))
+        whole = min(lcm(*self.align.tolist()), BEYOND)
         return _kinds(self.rounded % whole, self.align, self.rounded - self.size, self.rounded)
 
     @cached_property
@@ -146,7 +148,7 @@ class _Stack:
         """No stack is higher."""
         return int((self.size + self.align - 1).sum())
 
-    def least(self, enough: int) -> int:
+    def least(self, enough: int, stop: Ints = GO) -> int:
         """The least height, or a bound on it; perhaps less than is known if that is no more than ``enough``.
 
         All of a liquid's units may go into gaps, so that only gaps beyond them add to the sum of the sizes.
@@ -154,7 +156,7 @@ class _Stack:
         total, solid = int(self.rounded.sum()), self.solid
         remainders = sum(kind.remainder * kind.number for kind in solid)
         fields = np.array([kind[:4] for kind in solid], np.int64).reshape(-1, 4)
-        gaps = height(fields, enough - total + remainders) - remainders
+        gaps = height(fields, enough - total + remainders, stop) - remainders
         if len(solid) == len(self.kinds):
             return total + gaps
         filled = sum(kind.total for kind in self.kinds[len(solid) :])
@@ -184,8 +186,11 @@ def _kinds(remainder: Ints, align: Ints, spare: Ints, rounded: Ints) -> list[_Ki
 
 
 @compiled
-def height(fields: Ints, enough: int) -> int:  # (kinds, 4): remainder, alignment, number, spare
-    """The least height of all orders of so many of each kind; that of some order if it is no more than ``enough``."""
+def height(fields: Ints, enough: int, stop: Ints) -> int:  # (kinds, 4): remainder, alignment, number, spare
+    """The least height of all orders of so many of each kind; that of some order if it is no more than ``enough``.
+
+    What is below any height soon after another thread has set ``stop[0]``.
+    """
     remainder, align, number, spare = fields[:, 0], fields[:, 1], fields[:, 2], fields[:, 3]
     kinds = remainder.size
     quick = _quick(remainder, align, number)
@@ -197,11 +202,9 @@ def height(fields: Ints, enough: int) -> int:  # (kinds, 4): remainder, alignmen
         states *= number[k] + 1
     least, held = np.zeros(states, np.int64), np.zeros(kinds, np.int64)
     for state in range(1, states):
-        k = 0
-        while held[k] == number[k]:
-            held[k] = 0
-            k += 1
-        held[k] += 1
+        if stop[0]:
+            return int(-spare.max())
+        _count(held, number)
         best, last = np.int64(1) << 62, state == states - 1
         for k in range(kinds):
             if held[k]:
@@ -210,6 +213,16 @@ def height(fields: Ints, enough: int) -> int:  # (kinds, 4): remainder, alignmen
                 best = min(best, top)
         least[state] = best
     return int(least[states - 1])
+
+
+@inside
+def _count(held: Ints, number: Ints) -> None:
+    """The next of all ways to hold some of each kind."""
+    k = 0
+    while held[k] == number[k]:
+        held[k] = 0
+        k += 1
+    held[k] += 1
 
 
 @inside

@@ -32,12 +32,10 @@ def read(path: Path, capacity: float = inf) -> Problem:
     """The problem in a CSV file: one tier of ``capacity`` bytes. Raises :class:`WeirError` naming row and column."""
     regular(path, "buffers", LARGEST)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             buffers = tuple(_buffers(file, path.name))
     except OSError as error:
         raise WeirError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise WeirError(f"{path.name}: not text (UTF-8), so no CSV") from None
     if not buffers:
         raise WeirError(f"{path.name}: no buffers; a line with {', '.join(NEEDED)} is followed by one line a buffer")
     return Problem(path.name, buffers, (Tier("memory", capacity),))
@@ -72,11 +70,18 @@ def _lines(file: TextIO, name: str) -> Iterator[str]:
         length += len(line)
         if length > TEXT:
             raise WeirError(f"{name} row {row}: more than {TEXT:,} characters, the most that are read")
+        if not (line.isascii() or _is_text(line)):
+            raise WeirError(f"{name} row {row}: not text (UTF-8), so no CSV")
         if "\0" in line:
             raise WeirError(f"{name} row {row}: holds a zero byte; this is no CSV")
         if row > ROWS + 1:
             raise WeirError(f"{name} row {row}: more than {ROWS:,} buffers, the most that are read")
         yield line
+
+
+def _is_text(line: str) -> bool:
+    """Whether nothing stands for a byte that is no UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in line)
 
 
 def _buffers(file: TextIO, name: str) -> Iterator[Buffer]:

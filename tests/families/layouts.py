@@ -22,7 +22,7 @@ def programme(draw: st.DrawFn) -> orders.Programme:
     packing = pack(Problem("drawn", buffers, (Tier("m"),)))
     live = [{t for a, b in o.live for t in range(int(a), int(b))} for o in packing.buffers]
     pairs = [(i, j) for i, j in itertools.combinations(range(len(live)), 2) if live[i] & live[j]]
-    return orders.programme(packing, int(packing.shape.size.sum()), pairs)
+    return orders.programme(packing, int(packing.shape.size.sum()), pairs, least=packing.bound)
 
 
 def placed(made: orders.Programme) -> dict[str, tuple[float, ...]]:

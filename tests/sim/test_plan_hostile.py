@@ -25,7 +25,12 @@ WEIR = (sys.executable, "-c", PLAN, "plan")
 # As from a terminal, even where the tests run in a shell's background and so ignore interrupts.
 HEEDING = (sys.executable, "-c", f"import signal as s; s.signal(s.SIGINT, s.default_int_handler); {PLAN}", "plan")
 # The solver's turn comes at once, however busy the machine.
-SOLVING = (sys.executable, "-c", f"from sim.planner import offsets as o; o.SHARE = o.MOST = 0.0; {PLAN}", "plan")
+SOLVING = (
+    sys.executable,
+    "-c",
+    f"from sim.planner import milp, offsets as o; o.SHARE = o.MOST = 0.0; milp.LATE = 0.5; {PLAN}",
+    "plan",
+)
 MEASURED = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:]).returncode
@@ -149,17 +154,47 @@ def test_a_capacity_that_is_not_reached_in_time_is_exit_3_with_what_would_do(tmp
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("end", ["exit 7", "kill -9 $$", "exit 0"])
-def test_a_solver_that_dies_leaves_the_placement_and_says_so(tmp_path: Path, end: str) -> None:
-    """A CBC that fails, is killed or writes nothing: the method tells, and the plan is the search's."""
+LAST = "for last; do :; done"
+ENDS = {
+    "exit 7": "exit status 7",
+    "kill -9 $$": "killed by signal 9",
+    "exit 0": "without an answer",
+    "exec sleep 99": "did not end within",
+    f'{LAST}; echo rubbish > "$last"': "cannot be read",
+    f'{LAST}; echo "Optimal - objective value 0" > "$last"': "its last answer breaks",
+    f'{LAST}; echo "Infeasible - objective value 0" > "$last"': "no solution satisfies all constraints",
+}
+
+
+@pytest.mark.parametrize(("end", "why"), ENDS.items())
+def test_a_solver_that_fails_leaves_the_placement_and_says_so(tmp_path: Path, end: str, why: str) -> None:
+    """A CBC that fails, is killed, does not end or lies: the method tells, and the plan is the search's."""
     command = tmp_path / "cbc"
     command.write_text(f"#!/bin/sh\n{end}\n")
     command.chmod(0o755)
-    table = hard(tmp_path / "hard.csv")
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    done = asked(table, "--solver", "cbc", "--json", weir=SOLVING, PATH=path)
+    method = left_with_its_placement(hard(tmp_path / "hard.csv"), "--solver", "cbc", PATH=path)
+    assert "cbc" in method
+    assert why in method
+
+
+@pytest.mark.parametrize(
+    ("solver", "hidden"),
+    [("highs", "sys.modules['highspy'] = None"), ("cbc", "import pulp; pulp.apis.coin_api.pulp_cbc_path = None")],
+)
+def test_a_solver_that_is_not_there_leaves_the_placement_and_says_so(tmp_path: Path, solver: str, hidden: str) -> None:
+    weir = (sys.executable, "-c", f"import sys; {hidden}; {SOLVING[2]}", "plan")
+    method = left_with_its_placement(hard(tmp_path / "hard.csv"), "--solver", solver, weir=weir, PATH="")
+    assert "on this machine: install" in method
+
+
+def left_with_its_placement(table: Path, *words: str, weir: tuple[str, ...] = SOLVING, **more: str) -> str:
+    """What is said after the method that found it, of a plan whose solver failed; and it is in one line."""
+    done = asked(table, *words, "--seconds", "5", "--json", weir=weir, **more)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found["bound"] < found["height"]
     assert not found["proven"]
-    assert "cbc" in found["method"].split("; ", 1)[1]
+    _, said = found["method"].split("; ", 1)
+    assert "\n" not in said
+    return str(said)

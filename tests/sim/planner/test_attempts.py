@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 
 import numpy as np
 import pytest
 
-from sim.planner import anneal, attempts, kernel, search, valleys
+from sim.planner import anneal, attempts, kernel
 from sim.planner.packing import pack
 from sim.planner.problem import Buffer, Problem, Tier
 
@@ -49,24 +48,6 @@ def test_annealing_has_its_share_and_no_more(monkeypatch: pytest.MonkeyPatch) ->
     attempts.seek(work, kernel.overlaps(work.packing.shape), 0.5)
     [effort] = efforts
     assert 0 < sum(steps) <= attempts.ANNEALED * (effort.spent + effort.valleys)
-
-
-def test_annealing_is_seldom_where_nothing_is_aligned_and_a_capacity_is_to_be_met(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    buffers = tuple(replace(b, align=1) for b in aligned().buffers)
-    problem = Problem("plain", buffers, (Tier("memory", pack(aligned()).live.max() - 1),))  # nothing fits
-    steps: list[int] = []
-    monkeypatch.setattr(anneal, "place", lambda *a: steps.append(a[4]) or np.zeros(0, np.int64))
-    monkeypatch.setattr(attempts, "ANNEALING", 50)
-    monkeypatch.setattr(search, "place", lambda *a: (kernel.UNDECIDED, 100, np.zeros(0, np.int64)))
-    monkeypatch.setattr(valleys, "place", lambda *a: (kernel.UNDECIDED, 100, np.zeros(0, np.int64)))
-    work, efforts = attempts.Work(pack(problem), 0.2, False, "highs", None), []
-    work.bound = 0  # as if that were not known
-    monkeypatch.setattr(attempts, "_Effort", lambda *a, **k: efforts.append(kept(*a, **k)) or efforts[-1])
-    attempts.seek(work, kernel.overlaps(work.packing.shape), 0.2)
-    [effort] = efforts
-    assert 0 < sum(steps) <= attempts.SELDOM * (effort.spent + effort.valleys)
 
 
 kept = attempts._Effort

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import tempfile
+from math import inf
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -109,9 +114,100 @@ def test_a_solver_that_is_not_there() -> None:
         model.solve(solver="gurobi")
 
 
-def test_no_other_module_imports_pulp() -> None:
-    from pathlib import Path
+FAKES = {
+    "exit 7": "exit status 7",
+    "kill -9 $$": "killed by signal 9",
+    "exit 0": "without an answer",
+    "exec sleep 60": "did not end within 1 s",
+    'for last; do :; done; printf "what\\nis this\\n" > "$last"': "cannot be read",
+    'for last; do :; done; printf "\\377\\376\\n" > "$last"': "cannot be read",
+    'for last; do :; done; : > "$last"': "cannot be read",
+    'for last; do :; done; echo "Optimal - objective value 0" > "$last"': "its last answer breaks apart",
+    'for last; do :; done; echo "Stopped on time (no solution)" > "$last"': "found no solution in",
+}
 
+
+@pytest.mark.parametrize(("script", "why"), FAKES.items())
+def test_a_solver_that_fails_is_one_line(
+    script: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exits, is killed, says nothing, does not end, writes rubbish, or claims what is not so."""
+    command = tmp_path / "cbc"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(milp, "LATE", 0.5)
+    model, _ = hard()
+    before = set(Path(tempfile.gettempdir()).glob("*.mps"))
+    with pytest.raises(milp.Unfinished, match=f"stacking: cbc .*{why}") as said:
+        model.solve(solver="cbc", seconds=0.5)
+    assert "\n" not in str(said.value)
+    assert set(Path(tempfile.gettempdir()).glob("*.mps")) <= before  # nothing is left behind
+
+
+def test_what_is_no_programme_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = tmp_path / "cbc"
+    command.write_bytes(b"\x7fELF and nothing more")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(milp.Unfinished, match=r"cbc broke off .*[Ee]xec format error"):
+        hard()[0].solve(solver="cbc", seconds=1)
+
+
+def test_solvers_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = knapsack([1], [1], 1)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(milp.pulp.apis.coin_api, "pulp_cbc_path", None)
+    monkeypatch.setattr(milp.pulp.HiGHS, "hscb", None)
+    for solver, other in (("cbc", "highs"), ("highs", "cbc")):
+        with pytest.raises(milp.Unfinished, match=f"(?i)no {solver} on this machine: .* use --solver {other}"):
+            model.solve(solver=solver)
+
+
+def without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HiGHS that does not know its time limit."""
+    configure = milp.pulp.HiGHS.createAndConfigureSolver
+
+    def forgetful(self: Any, lp: Any) -> None:
+        configure(self, lp)
+        lp.solverModel.setOptionValue("time_limit", inf)
+
+    monkeypatch.setattr(milp.pulp.HiGHS, "createAndConfigureSolver", forgetful)
+    monkeypatch.setattr(milp, "LATE", 1.0)
+
+
+def test_highs_that_overruns_is_stopped_and_keeps_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_a_limit(monkeypatch)
+    model, sizes = hard()
+    found = model.solve(seconds=0.5)
+    assert not found.proven
+    assert max(sizes) <= found.bound < found.objective <= sum(sizes)
+
+
+def test_highs_that_does_not_listen_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_a_limit(monkeypatch)
+    monkeypatch.setattr(milp, "_ended", lambda *_: False)
+    model, _ = hard()
+    with pytest.raises(milp.Unfinished, match=r"stacking: highs broke off .it did not end within 2 s"):
+        model.solve(seconds=0.5)
+
+
+def test_an_interrupt_makes_what_highs_found_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = iter(range(100))
+
+    def interrupted(highs: Any, until: float) -> bool:
+        if next(turns) == 0:
+            assert not ended(highs, monotonic() + 1)
+            raise KeyboardInterrupt
+        return ended(highs, until)
+
+    ended = milp._ended
+    monkeypatch.setattr(milp, "_ended", interrupted)
+    found = hard()[0].solve(seconds=60)
+    assert (found.proven, found.seconds < 30) == (False, True)
+
+
+def test_no_other_module_imports_pulp() -> None:
     import sim
 
     root = Path(sim.__file__).parent

@@ -152,7 +152,7 @@ def test_the_programmes_reach_the_height_of_brute_force(solver: str, formulation
     start = -(-start // 8) * 8
     best = lowest(problem) // packing.unit
     found, bound = orders.improve(
-        packing, kernel.overlaps(packing.shape), start, seconds=20, solver=solver, formulation=formulation
+        packing, kernel.overlaps(packing.shape), start, least=0, seconds=20, solver=solver, formulation=formulation
     )
     assert packing.height(found) == best
     assert bound <= best

@@ -49,6 +49,16 @@ def test_what_is_liquid_only_lowers_the_bound(buffers: list[tuple[int, int]], st
         assert stacking.stacked(*arrays(buffers)) <= whole
 
 
+@given(st.lists(st.tuples(st.integers(1, 10**9), st.integers(10**8, 10**9)), min_size=1, max_size=5))
+def test_alignments_whose_common_multiple_is_beyond_64_bits(buffers: list[tuple[int, int]]) -> None:
+    assert stacking.stacked(*arrays(buffers)) == brute(buffers)
+
+
+@given(st.lists(SIZED, min_size=1, max_size=7))
+def test_what_is_broken_off_is_a_bound(buffers: list[tuple[int, int]]) -> None:
+    assert stacking._Stack(*arrays(buffers)).least(0, np.ones(1, np.int64)) <= brute(buffers)
+
+
 def test_sizes_are_rounded_up_to_what_divides_every_alignment_save_on_top() -> None:
     assert stacking.stacked(*arrays([(65, 64), (1, 64), (127, 64)])) == 128 + 128 + 1
     assert stacking.stacked(*arrays([(1, 64)] * 40)) == 39 * 64 + 1

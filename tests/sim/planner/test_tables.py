@@ -30,6 +30,13 @@ def test_an_end_is_inclusive(tmp_path: Path) -> None:
     assert problem.buffers == (Buffer("a", 1, ((0, 2), (4, 9))),)
 
 
+@pytest.mark.parametrize("text", [GOOD, GOOD.replace("\n", "\r\n"), "\ufeff" + GOOD, GOOD.replace("b1", "größe")])
+def test_any_line_ends_a_byte_order_mark_and_any_letters_are_read(tmp_path: Path, text: str) -> None:
+    plain = tables.read(file(tmp_path, GOOD)).buffers
+    read = tables.read(file(tmp_path, text.encode())).buffers
+    assert [(b.size, b.live) for b in read] == [(b.size, b.live) for b in plain]
+
+
 @pytest.mark.parametrize("text", [GOOD, "id,lower,upper,size,alignment,gaps\na,0,9,8,4,2-3 5-7\nb,1,2,4,1,\n"])
 def test_what_is_written_reads_back(tmp_path: Path, text: str) -> None:
     problem = tables.read(file(tmp_path, text))
@@ -64,7 +71,11 @@ def test_what_is_written_reads_back(tmp_path: Path, text: str) -> None:
         ("id,lower,upper,size\n", r"no buffers"),
         ("", r"row 1: no column 'id'"),
         (b"\x00\x01\x02\n", r"row 1: holds a zero byte"),
-        (b"id,lower\xff\xfe\n", r"not text"),
+        (b"id,lower\xff\xfe\n", r"row 1: not text"),
+        (GOOD.encode() + b"caf\xe9,0,1,1\n", r"row 4: not text"),
+        (GOOD.encode("utf-16"), r"row 1: not text"),
+        (GOOD + f"c,0,2,{10**30}\n", r"row 4 column size: .* at most 18 digits"),
+        (GOOD + "c,0,nan,1\n", r"row 4 column upper: 'nan'"),
         ('id,lower,upper,size\n"a,0,1,1\n', r"row 2"),
         ("id,lower,upper,size\n" + "x" * 200_000, r"row 2: longer than"),
     ],
