@@ -3,7 +3,7 @@ and Vecchi 1983).
 
 Some order makes first fit as low as can be. What reaches above the height sought is the cost. Where alignments waste
 space anyhow this finds what a search that decides offsets from the bottom up does not. Kernels only; they call none of
-another file (see ``search``).
+another file (see ``kernel``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.planner.search import Ints, Shape, compiled, inside
+from sim.planner.kernel import Ints, Shape, compiled, inside
 
 HOT, COLD = 0.1, 0.001  # the temperature at first and at last, of the mean size
 

@@ -15,18 +15,20 @@ import numpy as np
 
 from sim.planner import anneal, search, valleys
 from sim.planner.halting import until
+from sim.planner.kernel import FOUND, IMPOSSIBLE, Shape
 from sim.planner.milp import Progress
 from sim.planner.packing import Ints, Packing
 
 ORDERINGS = ("TWA", "AWT", "WTA", "TAW", "WAT", "ATW")
-SHALLOW = 1.5  # choices that a short search may make, for each buffer: what succeeds hardly ever turns back
-SHORTEST = 100  # choices of the shortest
+SHALLOW = 0.25  # choices that a short search may take back, for each buffer: what succeeds hardly ever turns back
+SHORTEST = 20  # of the shortest
 DEEPEST = 100_000  # choices of one search at most: a second or two
 LATE = 300_000  # choices after which a search for what fits a capacity begins to look for a proof that nothing does
 FADING = 0.98  # of blame from one attempt to the next
 NOISE = 0.1  # by which blame is scattered, as the deviation of its logarithm: attempts must not run in circles
 VALLEYS = 3  # choices in valleys for one of the other search; each takes half its time or less
-LONGER = 3  # times the length of a short search, for one of valleys: what it learns of a moment it uses at once
+LONGER = 4.5  # choices of a short search of valleys, for each buffer: what it learns of a moment it uses at once
+LEAST = 300  # choices of the shortest search of valleys
 SCATTER = 0.1  # of all places, by which buffers leave theirs in an ordering for valleys
 ANNEALING = 10_000  # orders of a short annealing
 ANNEALED, SMOOTH = 2.0, 0.25  # orders for one choice of the searches, where alignments waste space and where none do
@@ -113,14 +115,14 @@ def seek(work: Work, table: np.ndarray, seconds: float) -> None:
 
 
 def _short(packing: Packing) -> int:
-    """The choices of a short search."""
+    """The choices that a short search may take back."""
     return max(SHORTEST, int(SHALLOW * len(packing.buffers)))
 
 
 def _look_into_valleys(work: Work, effort: _Effort, target: int) -> None:
     """Searches of the other kind, until they have had their share."""
     while not work.done and work.elapsed < effort.seconds and effort.valleys < VALLEYS * effort.spent:
-        length = LONGER * effort.short * luby(effort.turns // (2 * len(ORDERINGS)) + 1)
+        length = effort.longer * luby(effort.turns // (2 * len(ORDERINGS)) + 1)
         _try_valleys(work, effort, target, min(length, VALLEYS * DEEPEST))
 
 
@@ -162,7 +164,7 @@ class _Effort:
     packing: Packing
     table: np.ndarray
     seconds: float  # when to end, by the clock of the work
-    short: int
+    short: int  # choices that a short search may take back
     deep: int  # choices from which on a deep search is due
     spent: int = 0
     blame: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
@@ -180,6 +182,11 @@ class _Effort:
         self.crowded = np.zeros(self.packing.shape.moments, np.int64)
 
     @cached_property
+    def longer(self) -> int:
+        """The choices of a short search of valleys."""
+        return max(LEAST, int(LONGER * len(self.packing.buffers)))
+
+    @cached_property
     def share(self) -> float:
         """How many orders are tried for each choice."""
         return ANNEALED if (self.packing.shape.align > 1).any() else SMOOTH
@@ -190,7 +197,7 @@ class _Effort:
         return int(np.count_nonzero(self.table)) // 2
 
     @cached_property
-    def shapes(self) -> tuple[search.Shape, search.Shape]:
+    def shapes(self) -> tuple[Shape, Shape]:
         """Forward and backward in time."""
         return self.packing.shape, self.packing.backward
 
@@ -245,7 +252,7 @@ def _try(work: Work, effort: _Effort, by: str, target: int, limit: int, *, backw
 
 
 def _keep(work: Work, status: int, found: Ints, target: int) -> None:
-    if status == search.FOUND:
+    if status == FOUND:
         work.take(found, "search")
-    elif status == search.IMPOSSIBLE:
+    elif status == IMPOSSIBLE:
         work.raise_bound(target + 1)

@@ -8,14 +8,15 @@ A buffer that no task writes and that is not given arrives from outside at the s
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import inf, isfinite
+from math import inf
+from operator import attrgetter, itemgetter
 
-from sim.planner.problem import Buffer, Move, Plan, Problem, Run, Stay, Task
+from sim.planner.problem import Buffer, Move, Plan, Problem, Run, Stay, Task, Tier
 
 TOLERANCE = 1e-9  # of the plan's length: moments that are nearer are one moment
 
@@ -37,6 +38,22 @@ def check(problem: Problem, plan: Plan) -> None:
     _claims(known)
 
 
+class _Held:
+    """A stay by the numbers of its moments, and what it holds: a version, or nothing whole while that is changed."""
+
+    __slots__ = ("changes", "start", "stay", "stop")
+
+    def __init__(self, stay: Stay, start: int, stop: int) -> None:
+        self.stay, self.start, self.stop = stay, start, stop
+        self.changes: list[tuple[int, int, int]] = []  # from, to, and then it is this version
+
+    def version(self, start: int, stop: int) -> int | None:
+        """The version held unchanged from one moment to another, if there is one."""
+        before = [c for c in self.changes if c[1] <= start]
+        disturbed = any(c[0] < stop and c[1] > start for c in self.changes)
+        return None if disturbed or not before else max(before, key=lambda c: c[:2])[2]
+
+
 @dataclass
 class _Known:
     """A problem and a plan with what both are asked for again and again; moments are numbered in their order."""
@@ -46,23 +63,29 @@ class _Known:
     buffers: dict[str, Buffer] = field(init=False)
     tasks: dict[str, Task] = field(init=False)
     first: str = field(init=False)
-    stays: dict[tuple[str, str], list[Stay]] = field(init=False)  # by buffer and tier, in order of time
+    stays: dict[tuple[str, str], list[_Held]] = field(init=False)  # by buffer and tier, in order of time
+    inside: dict[str, list[_Held]] = field(init=False)  # by tier, those of no length left out
+    sorted: dict[str, list[tuple[_Held, bool]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.buffers = {b.name: b for b in self.problem.buffers}
         self.tasks = {t.name: t for t in self.problem.tasks}
         self.first = self.problem.tiers[0].name
-        self.stays = defaultdict(list)
-        for stay in sorted(self.plan.stays, key=lambda s: s.start):
-            self.stays[stay.buffer, stay.tier].append(stay)
         self._number(self._times())
+        self.stays, self.inside, moments = defaultdict(list), defaultdict(list), self.moments
+        for stay in sorted(self.plan.stays, key=attrgetter("start")):
+            held = _Held(stay, moments[stay.start], moments[stay.stop])
+            self.stays[stay.buffer, stay.tier].append(held)
+            if held.start < held.stop:
+                self.inside[stay.tier].append(held)
 
     def _times(self) -> list[float]:
         plan = self.plan
         events: list[Stay | Run | Move] = [*plan.stays, *plan.runs, *plan.moves]
         spans = [(e.start, e.stop) for e in events]
         for start, stop in spans:
-            _must(isfinite(start) and isfinite(stop) and start <= stop, f"a span from {start} to {stop}")
+            if not -inf < start <= stop < inf:
+                raise WrongPlan(f"a span from {start} to {stop}")
         spans += [span for b in self.problem.buffers for span in b.live]
         return sorted({time for span in spans for time in span})
 
@@ -78,20 +101,31 @@ class _Known:
         """The number of a moment: what floating point tells apart by its last digits is one."""
         return self.moments[time]
 
-    def within(self, inner: Run | Move, outer: Stay) -> bool:
-        """Whether a stay lasts all the time of a run or a move."""
-        return self.at(outer.start) <= self.at(inner.start) and self.at(inner.stop) <= self.at(outer.stop)
+    def events(self, tier: str) -> list[tuple[_Held, bool]]:
+        """Beginnings and ends of the stays in a tier in order of time, ends first; a stay of no length is none."""
+        if tier not in self.sorted:
+            keyed = [(2 * h.stop, h) for h in self.inside[tier]] + [(2 * h.start + 1, h) for h in self.inside[tier]]
+            keyed.sort(key=itemgetter(0))
+            self.sorted[tier] = [(held, key % 2 == 1) for key, held in keyed]
+        return self.sorted[tier]
+
+    def during(self, event: Run | Move, name: str, tier: str) -> list[_Held]:
+        """The stays of a buffer in a tier that last all the time of a run or a move."""
+        start, stop = self.at(event.start), self.at(event.stop)
+        return [h for h in self.stays.get((name, tier), ()) if h.start <= start and stop <= h.stop]
 
     def names_exist(self) -> None:
         """Nothing is mentioned that the problem does not have; the plan is for this problem."""
         plan, tiers = self.plan, {t.name for t in self.problem.tiers}
         _must(plan.problem == self.problem.name, f"the plan is for {plan.problem!r}, not {self.problem.name!r}")
-        for name in (*(s.buffer for s in plan.stays), *(m.buffer for m in plan.moves)):
-            _must(name in self.buffers, f"no buffer {name!r}")
-        for tier in (*(s.tier for s in plan.stays), *(t for m in plan.moves for t in (m.source, m.target))):
-            _must(tier in tiers, f"no tier {tier!r}")
-        for run in plan.runs:
-            _must(run.task in self.tasks, f"no task {run.task!r}")
+        named = {s.buffer for s in plan.stays} | {m.buffer for m in plan.moves}
+        used = {s.tier for s in plan.stays} | {t for m in plan.moves for t in (m.source, m.target)}
+        for what, names, there in (
+            ("buffer", named, self.buffers),
+            ("tier", used, tiers),
+            ("task", {run.task for run in plan.runs}, self.tasks),
+        ):
+            _must(names <= set(there), f"no {what} {min(names - set(there), default='')!r}")
 
 
 def _must(holds: object, otherwise: str) -> None:
@@ -102,11 +136,11 @@ def _must(holds: object, otherwise: str) -> None:
 def _live_intervals_are_covered(known: _Known) -> None:
     """Each live interval lies within one stay, hence at one address, in a tier that the buffer may be in."""
     for buffer in known.problem.buffers:
+        stays = [h for tier in buffer.tiers or (known.first,) for h in known.stays.get((buffer.name, tier), ())]
         for start, stop in buffer.live:
-            stays = [s for tier in buffer.tiers or (known.first,) for s in known.stays[buffer.name, tier]]
-            low, high = known.at(start), known.at(stop)
-            covered = any(known.at(s.start) <= low and high <= known.at(s.stop) for s in stays)
-            _must(covered, f"{buffer.name} is not kept over its live interval [{start}, {stop})")
+            low, high = known.moments[start], known.moments[stop]
+            if not any(h.start <= low and high <= h.stop for h in stays):
+                raise WrongPlan(f"{buffer.name} is not kept over its live interval [{start}, {stop})")
 
 
 def _addresses(known: _Known) -> None:
@@ -116,51 +150,59 @@ def _addresses(known: _Known) -> None:
         if all(s.offset is None for s in stays):
             continue
         for stay in stays:
-            buffer = known.buffers[stay.buffer]
-            _must(stay.offset is not None, f"{stay.buffer} has no offset in {tier.name}, where others have")
-            offset = stay.offset or 0
-            _must(offset >= 0, f"{stay.buffer} is at the negative offset {offset}")
-            _must(offset % buffer.align == 0, f"{stay.buffer} at {offset} is not aligned to {buffer.align}")
-            _must(offset + buffer.size <= tier.capacity, f"{stay.buffer} ends beyond the capacity of {tier.name}")
-        _no_overlap(known, stays)
+            buffer, offset = known.buffers[stay.buffer], stay.offset
+            if offset is None or offset < 0 or offset % buffer.align or offset + buffer.size > tier.capacity:
+                raise WrongPlan(_misplaced(buffer, offset, tier))
+        _no_overlap(known, tier.name)
     for (name, tier_name), own in known.stays.items():
         for before, after in pairwise(own):
-            twice = known.at(after.start) < known.at(before.stop)
-            _must(not twice, f"{name} is in {tier_name} twice at once, at {after.start}")
+            _must(before.stop <= after.start, f"{name} is in {tier_name} twice at once, at {after.stay.start}")
 
 
-def _no_overlap(known: _Known, stays: list[Stay]) -> None:
+def _misplaced(buffer: Buffer, offset: int | None, tier: Tier) -> str:
+    """What is wrong with an offset."""
+    if offset is None:
+        return f"{buffer.name} has no offset in {tier.name}, where others have"
+    if offset < 0:
+        return f"{buffer.name} is at the negative offset {offset}"
+    if offset % buffer.align:
+        return f"{buffer.name} at {offset} is not aligned to {buffer.align}"
+    return f"{buffer.name} ends beyond the capacity of {tier.name}"
+
+
+def _no_overlap(known: _Known, tier: str) -> None:
     """Sweep over time; what is resident is disjoint, so only its neighbours in address can be in a newcomer's way."""
-    resident: list[tuple[int, int, str]] = []  # offset, end, buffer
-    for stay, begins in _events(known, (s for s in stays if known.buffers[s.buffer].size > 0)):
-        offset = stay.offset or 0
-        one = (offset, offset + known.buffers[stay.buffer].size, stay.buffer)
-        if not begins:
-            resident.pop(bisect_left(resident, one))
+    resident: list[int] = []  # offsets, in order
+    whose: dict[int, tuple[int, str]] = {}  # by offset: where it ends, and the buffer
+    for held, begins in known.events(tier):
+        stay, offset = held.stay, held.stay.offset or 0
+        end = offset + known.buffers[stay.buffer].size
+        if end == offset:
             continue
-        place = bisect_left(resident, one)
-        for other in resident[max(0, place - 1) : place + 1]:
-            shared = one[0] < other[1] and other[0] < one[1]
-            _must(not shared, f"{one[2]} and {other[2]} share addresses of {stay.tier} at {stay.start}")
-        insort(resident, one)
+        place = bisect_left(resident, offset)
+        if not begins:
+            del resident[place]
+            continue
+        if place and whose[resident[place - 1]][0] > offset:
+            raise WrongPlan(_shared(stay, whose[resident[place - 1]][1]))
+        if place < len(resident) and resident[place] < end:
+            raise WrongPlan(_shared(stay, whose[resident[place]][1]))
+        resident.insert(place, offset)
+        whose[offset] = end, stay.buffer
 
 
-def _events(known: _Known, stays: Iterable[Stay]) -> Iterator[tuple[Stay, bool]]:
-    """Beginnings and ends of stays in order of time, ends first; a stay of no length is none."""
-    lasting = [s for s in stays if known.at(s.start) < known.at(s.stop)]
-    events = [(known.at(s.start), True, s) for s in lasting] + [(known.at(s.stop), False, s) for s in lasting]
-    for _, begins, stay in sorted(events, key=lambda e: e[:2]):
-        yield stay, begins
+def _shared(stay: Stay, other: str) -> str:
+    return f"{stay.buffer} and {other} share addresses of {stay.tier} at {stay.start}"
 
 
 def _most(known: _Known, tier: str) -> tuple[int, float]:
     """The most bytes that a tier holds at once, and when it first does."""
     held, most, when = 0, 0, 0.0
-    for stay, begins in _events(known, (s for s in known.plan.stays if s.tier == tier)):
-        size = known.buffers[stay.buffer].size
+    for one, begins in known.events(tier):
+        size = known.buffers[one.stay.buffer].size
         held += size if begins else -size
         if held > most:
-            most, when = held, stay.start
+            most, when = held, one.stay.start
     return most, when
 
 
@@ -200,119 +242,101 @@ def _durations(known: _Known) -> None:
         _must(late, f"{move.buffer} moves from {move.source} to {move.target} at {move.start} faster than the link")
 
 
-@dataclass
-class _Content:
-    """What a stay holds: after ``since`` a version, or nothing whole while it is being written or brought."""
-
-    stay: Stay
-    changes: list[tuple[int, int, int]] = field(default_factory=list)  # from, to, and then it is this version
-
-    def version(self, start: int, stop: int) -> int | None:
-        """The version held unchanged from one moment to another, if there is one."""
-        before = [c for c in self.changes if c[1] <= start]
-        disturbed = any(c[0] < stop and c[1] > start for c in self.changes)
-        return None if disturbed or not before else max(before, key=lambda c: c[:2])[2]
-
-
 def _replay(known: _Known) -> None:
     """Every task runs, reading what it should; every stay has its content from somewhere; what is kept is there."""
     ran = {run.task for run in known.plan.runs}
     for task in known.problem.tasks:
         _must(task.name in ran, f"{task.name} never runs")
-    contents = {key: [_Content(s) for s in stays] for key, stays in known.stays.items()}
     writers: dict[str, list[str]] = defaultdict(list)
     for task in known.problem.tasks:
         for name in task.writes:
             writers[name].append(task.name)
-    _from_outside(known, contents, writers)
+    _from_outside(known, writers)
     places = {task.name: place for place, task in enumerate(known.problem.tasks)}
-    _write(known, contents, writers)
+    _write(known, writers)
     for move in sorted(known.plan.moves, key=lambda m: (known.at(m.stop), known.at(m.start))):
-        _moved(known, contents, move)
+        _moved(known, move)
     for run in known.plan.runs:
         for name in known.tasks[run.task].reads:
-            wanted = sum(places[w] < places[run.task] for w in writers[name])
-            _read(known, contents, run, name, wanted)
-    _every_stay_holds_something(known, contents)
-    _kept(known, contents, writers)
+            wanted = sum(places[w] < places[run.task] for w in writers.get(name, ()))
+            _read(known, run, name, wanted)
+    _every_stay_holds_something(known)
+    _kept(known, writers)
 
 
-_Contents = dict[tuple[str, str], list[_Content]]
-
-
-def _from_outside(known: _Known, contents: _Contents, writers: dict[str, list[str]]) -> None:
+def _from_outside(known: _Known, writers: dict[str, list[str]]) -> None:
     """What is given is there at the start; what nobody writes arrives with its live interval, at the same address."""
     begin = min(known.moments.values(), default=0)
-    for name in known.problem.given:
-        for content in contents.get((name, known.first), [])[:1]:
-            _must(known.at(content.stay.start) == begin, f"{name} is given, but not in {known.first} from the start")
-            content.changes.append((begin, begin, 0))
+    given = set(known.problem.given)
+    for name in given:
+        for held in known.stays.get((name, known.first), ())[:1]:
+            _must(held.start == begin, f"{name} is given, but not in {known.first} from the start")
+            held.changes.append((begin, begin, 0))
     for buffer in known.problem.buffers:
-        if buffer.name in known.problem.given or writers[buffer.name]:
+        if buffer.name in given or buffer.name in writers:
             continue
         for tier in buffer.tiers or (known.first,):
-            own = contents.get((buffer.name, tier), [])
-            _arrives(known, buffer, own)
+            _arrives(known, buffer, known.stays.get((buffer.name, tier), ()))
 
 
-def _arrives(known: _Known, buffer: Buffer, own: list[_Content]) -> None:
+def _arrives(known: _Known, buffer: Buffer, own: Sequence[_Held]) -> None:
     offsets = set()
-    for content in own:
+    for held in own:
         for start, _ in buffer.live:
-            moment = known.at(start)
-            if known.at(content.stay.start) <= moment < known.at(content.stay.stop):
-                content.changes.append((moment, moment, 0))
-                offsets.add(content.stay.offset)
+            moment = known.moments[start]
+            if held.start <= moment < held.stop:
+                held.changes.append((moment, moment, 0))
+                offsets.add(held.stay.offset)
     _must(len(offsets) <= 1, f"{buffer.name} has several addresses in one tier, and nothing moves it")
 
 
-def _write(known: _Known, contents: _Contents, writers: dict[str, list[str]]) -> None:
+def _write(known: _Known, writers: dict[str, list[str]]) -> None:
     """What runs write is whole when they stop, in a stay that lasts all that time."""
     for run in known.plan.runs:
         for name in known.tasks[run.task].writes:
-            there = [c for c in contents.get((name, known.first), []) if known.within(run, c.stay)]
+            there = known.during(run, name, known.first)
             _must(there, f"{run.task} at {run.start} writes {name}, which has no room in {known.first} all that time")
             version = writers[name].index(run.task) + 1
             there[0].changes.append((known.at(run.start), known.at(run.stop), version))
 
 
-def _moved(known: _Known, contents: _Contents, move: Move) -> None:
+def _moved(known: _Known, move: Move) -> None:
     """A copy starts from whole content that stays until it ends, and goes to a stay that lasts as long."""
     start, stop = known.at(move.start), known.at(move.stop)
-    sources = [c for c in contents.get((move.buffer, move.source), []) if known.within(move, c.stay)]
-    versions = [v for c in sources if (v := c.version(start, stop)) is not None]
+    sources = known.during(move, move.buffer, move.source)
+    versions = [v for h in sources if (v := h.version(start, stop)) is not None]
     _must(versions, f"{move.buffer} at {move.start} moves from {move.source}, which does not hold it all that time")
-    targets = [c for c in contents.get((move.buffer, move.target), []) if known.within(move, c.stay)]
+    targets = known.during(move, move.buffer, move.target)
     _must(targets, f"{move.buffer} at {move.start} moves to {move.target}, which has no room for it all that time")
     targets[0].changes.append((start, stop, versions[0]))
 
 
-def _read(known: _Known, contents: _Contents, run: Run, name: str, wanted: int) -> None:
+def _read(known: _Known, run: Run, name: str, wanted: int) -> None:
     """What a run reads is whole, and the right version, until it stops (its own writing apart)."""
     start, stop = known.at(run.start), known.at(run.stop)
     if name in known.tasks[run.task].writes:
         stop = start
-    there = [c for c in contents.get((name, known.first), []) if known.within(run, c.stay)]
-    found = [c.version(start, stop) for c in there]
-    held = any(v is not None for v in found)
-    _must(held, f"{run.task} at {run.start} reads {name}, which is not whole in {known.first} all that time")
+    found = [h.version(start, stop) for h in known.during(run, name, known.first)]
+    whole = any(v is not None for v in found)
+    _must(whole, f"{run.task} at {run.start} reads {name}, which is not whole in {known.first} all that time")
     _must(wanted in found, f"{run.task} at {run.start} reads a version of {name} that is not the one it needs")
 
 
-def _every_stay_holds_something(known: _Known, contents: _Contents) -> None:
-    for (name, tier), own in contents.items():
-        for content in own:
-            _must(content.changes, f"{name} in {tier} from {content.stay.start}: nothing brings its content")
+def _every_stay_holds_something(known: _Known) -> None:
+    for (name, tier), own in known.stays.items():
+        for held in own:
+            if not held.changes:
+                raise WrongPlan(f"{name} in {tier} from {held.stay.start}: nothing brings its content")
 
 
-def _kept(known: _Known, contents: _Contents, writers: dict[str, list[str]]) -> None:
+def _kept(known: _Known, writers: dict[str, list[str]]) -> None:
     """What must be there at the end is, in a tier it may be in, as last written."""
     ends = _ends(known.plan)
     end = known.at(max(ends)) if ends else max(known.moments.values(), default=0)
     for name in known.problem.kept:
         tiers = known.buffers[name].tiers or (known.first,)
-        there = [c for tier in tiers for c in contents.get((name, tier), []) if known.at(c.stay.stop) >= end]
-        whole = any(c.version(end, end) == len(writers[name]) for c in there)
+        there = [h for tier in tiers for h in known.stays.get((name, tier), ()) if h.stop >= end]
+        whole = any(h.version(end, end) == len(writers.get(name, ())) for h in there)
         _must(whole, f"{name} must be kept, and is not there at the end as last written")
 
 

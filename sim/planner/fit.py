@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.planner.search import Ints, Shape, compiled, inside
+from sim.planner.kernel import Ints, Shape, compiled, inside
 
 BLOCKS = 256  # stretches of time in which what a broken-off pass leaves is piled up
 

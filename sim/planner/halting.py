@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from sim.planner.search import Ints
+from sim.planner.kernel import Ints
 
 T = TypeVar("T")
 

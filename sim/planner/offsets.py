@@ -18,6 +18,7 @@ from sim.planner import anneal, attempts, fit, orders, search, stacking, valleys
 from sim.planner.attempts import Work
 from sim.planner.check import check
 from sim.planner.halting import until
+from sim.planner.kernel import overlaps
 from sim.planner.milp import SOLVERS, Progress, Unfinished
 from sim.planner.packing import Ints, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
@@ -87,7 +88,7 @@ def _compile(packing: Packing) -> None:
     for attempt in _tries(one):
         attempt(go)
     if one.buffers:
-        shape, table, rank = one.shape, search.overlaps(one.shape), np.zeros(1, np.int64)
+        shape, table, rank = one.shape, overlaps(one.shape), np.zeros(1, np.int64)
         blame = np.zeros(shape.moments, np.int64)
         stacking.stacked(shape.size, shape.align)
         search.place(shape, table, rank, one.bound, 10, np.zeros(2, np.int64), 0, True, blame, go)
@@ -108,7 +109,7 @@ def _place(work: Work) -> None:
         _promote(work, work.seconds * (PROMOTING if small else 1.0))
     if not small or work.done:
         return
-    table = search.overlaps(work.packing.shape)
+    table = overlaps(work.packing.shape)
     pairs = int(np.triu(table, 1).sum())
     share = 1.0 if not work.lowest or pairs > orders.LARGEST else SHARE if pairs <= orders.SMALL else MOST
     attempts.seek(work, table, work.seconds * share)

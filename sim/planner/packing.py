@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.planner import stacking
+from sim.planner.kernel import Shape
 from sim.planner.problem import Buffer, Plan, Problem, Stay
-from sim.planner.search import Shape
 
 Ints = NDArray[np.int64]
 

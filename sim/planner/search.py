@@ -13,42 +13,26 @@ offsets is never cut off, whence the rules:
 * *components*: where no remaining buffer is live across a moment, the parts before and after are placed on their own;
 * *memory*: parts that were found impossible are recognised by a hash of what remains and how low it can go.
 
-Kernels only: arrays in, arrays out, no recursion (a frame for each part being worked on). They are kept on
-disk, so they call none of another file (Numba's cache would not notice that such a one changed).
+Kernels only: arrays in, arrays out, no recursion (a frame for each part being worked on). They call none of another
+file (see ``kernel``); some are long, for one pass over what remains costs less than two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-F = TypeVar("F", bound=Callable[..., object])
-
-FOUND, IMPOSSIBLE, UNDECIDED = 1, 0, -1
-FAR = np.int64(1) << 62  # higher than any offset
+from sim.planner.kernel import FAR, FOUND, IMPOSSIBLE, UNDECIDED, Ints, Shape, compiled, inside
 
 # Columns of a frame. MEMBER, CHOICE, PART: places in the pool, from and to; PART holds the ends of the parts.
 (MEMBER_AT, MEMBER_END, CHOICE_AT, CHOICE_END, CHOICE, PART_AT, PART_END, PART, TRAIL) = range(9)
 (FLOOR, LAST, FRESH, KEY, CHECK) = range(9, 14)  # offset and place in the order of the last one placed; hashes
 FRAME = 14
-POOL, TRAILED, NODES, SALT = range(4)  # rows of ``now``: pool and trail in use; choices made; start of hashes
+# Rows of ``now``: pool and trail in use; choices made, and of them taken back; start of hashes.
+POOL, TRAILED, NODES, BACK, SALT = range(5)
 ENTER, NEXT, DONE, FAILED = range(4)  # what the machine does next
-
-
-class Shape(NamedTuple):
-    """Buffers as the kernels see them: sizes in units, moments numbered; live over ``begin[k]`` to ``end[k]``."""
-
-    size: Ints  # (n)
-    align: Ints  # (n)
-    at: Ints  # (n + 1): the intervals of buffer i are at[i] to at[i + 1]
-    begin: Ints  # (intervals)
-    end: Ints  # (intervals)
-    moments: int
 
 
 class _State(NamedTuple):
@@ -68,54 +52,11 @@ class _State(NamedTuple):
     blame: Ints  # (moments) how often something did not fit then
 
 
-def compiled(function: F) -> F:
-    """The function as machine code, kept for the next process where a folder for it can be written."""
-    return _compiled(function, inside=False)
-
-
-def inside(function: F) -> F:
-    """As :func:`compiled`, for what kernels alone call: no way in from Python, which would be most of the work."""
-    return _compiled(function, inside=True)
-
-
-def _compiled(function: F, *, inside: bool) -> F:
-    options: dict[str, Any] = {
-        "error_model": "numpy",
-        "nogil": True,
-        "no_cpython_wrapper": inside,
-        "no_cfunc_wrapper": inside,
-    }
-    try:
-        return cast(F, njit(cache=not inside, **options)(function))
-    except RuntimeError:  # nowhere to keep it
-        return cast(F, njit(cache=False, **options)(function))
-
-
-@compiled
-def overlaps(shape: Shape) -> NDArray[np.bool_]:  # (n, n)
-    """Which buffers are live at once."""
-    n = shape.size.size
-    table = np.zeros((n, n), np.bool_)
-    for i in range(n):
-        for j in range(i):
-            table[i, j] = table[j, i] = _meet(shape, i, j)
-    return table
-
-
-@inside
-def _meet(shape: Shape, i: int, j: int) -> bool:
-    for k in range(shape.at[i], shape.at[i + 1]):
-        for m in range(shape.at[j], shape.at[j + 1]):
-            if shape.begin[k] < shape.end[m] and shape.begin[m] < shape.end[k]:
-                return True
-    return False
-
-
 def place(
     shape: Shape, table: NDArray[np.bool_], rank: Ints, capacity: int, limit: int, memory: Ints, salt: int,
     lowest_first: bool, blame: Ints, stop: Ints,
 ) -> tuple[int, int, Ints]:  # fmt: skip
-    """FOUND with offsets, IMPOSSIBLE, or UNDECIDED after ``limit`` choices; and how many choices were made.
+    """FOUND with offsets, IMPOSSIBLE, or UNDECIDED when ``limit`` choices were taken back; and how many were made.
 
     ``rank`` is each buffer's place in the ordering, ``memory`` a power of two of zeros (or what a call before with the
     same ordering and ``salt`` left), ``blame`` counts by moment how often what remained did not fit there.
@@ -126,7 +67,7 @@ def place(
     keys, tops, total, floor = (np.zeros(length, np.int64) for length in (n, moments, moments, moments))
     state = _State(
         np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, np.zeros((n + 2, FRAME), np.int64),
-        np.empty(room, np.int64), np.empty((pairs + n + 1, 2), np.int64), np.zeros(4, np.int64), keys, tops,
+        np.empty(room, np.int64), np.empty((pairs + n + 1, 2), np.int64), np.zeros(5, np.int64), keys, tops,
         total, floor, np.zeros(moments + 1, np.int64), memory, blame,
     )  # fmt: skip
     state.pool[rank] = np.arange(n)
@@ -145,7 +86,7 @@ def _run(
     while depth >= 0:
         frame = state.frames[depth]
         if doing == ENTER:
-            if state.now[NODES] >= limit or stop[0]:
+            if state.now[BACK] >= limit or stop[0]:
                 return UNDECIDED
             doing = NEXT if _enter(shape, table, state, frame, capacity, lowest_first) else FAILED
             depth -= doing == FAILED
@@ -370,6 +311,7 @@ def _choose(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, 
 @inside
 def _undo_one(state: _State, frame: Ints, one: int) -> None:
     state.offset[one] = -1
+    state.now[BACK] += 1
     for k in range(state.now[TRAILED] - 1, frame[TRAIL] - 1, -1):
         state.low[state.trail[k, 0]] = state.trail[k, 1]
     state.now[TRAILED] = frame[TRAIL]

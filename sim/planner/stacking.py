@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.planner.search import Ints, Shape, compiled, inside, overlaps
+from sim.planner.kernel import Ints, Shape, compiled, inside, overlaps
 
 STATES = 1 << 24  # of a stack, how many of each kind are in; what else is live fills gaps as if it were liquid
 BEYOND = 1 << 62  # any size: where alignments have no common multiple below, no two sizes leave the same remainder

@@ -9,7 +9,7 @@ that: each buffer rests on one column of the outline, at a moment of its own. Ot
 
 The placement with the least sum of offsets is never cut off: each buffer in it rests on another, and of two with the
 same live intervals, one right upon the other, the smaller is below. Kernels only; they call none of another file (see
-``search``).
+``kernel``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.planner.search import FAR, FOUND, IMPOSSIBLE, UNDECIDED, Ints, Shape, compiled, inside
+from sim.planner.kernel import FAR, FOUND, IMPOSSIBLE, UNDECIDED, Ints, Shape, alike, compiled, inside, members
 
 # Columns of a frame: the moment decided; choices in the pool, from, to and next; trail.
 (MOMENT, CHOICE_AT, CHOICE_END, CHOICE, TRAIL) = range(5)
@@ -60,36 +60,18 @@ def place(
     blamed much is decided early if ``weighed``. UNDECIDED also soon after another thread has set ``stop[0]``.
     """
     n, moments = shape.size.size, shape.moments
-    at, by = _members(shape)
+    at, by = members(shape)
     depth, room = n + min(8 * moments, DEEP) + 8, 2 * by.size + int(np.count_nonzero(table)) + 64 * (n + moments)
     remains = np.add.reduceat(np.append(shape.size[by], 0), at[:-1]) * (at[1:] > at[:-1]) if moments else at[:-1]
     now = np.array([0, 0, n, 0, moments, -1, weighed], np.int64)
     words = depth // 64 + 1
     state = _State(
         np.zeros(moments, np.int64), remains, np.full(moments, -1, np.int64), np.zeros(n, np.int64),
-        np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, _alike(shape), at, by,
+        np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, alike(shape), at, by,
         np.zeros((depth, FRAME), np.int64), np.empty(room, np.int64), np.empty((room, 2), np.int64), now, blame,
         np.zeros((moments, words), np.int64), np.zeros((depth, words), np.int64), np.zeros(words, np.int64),
     )  # fmt: skip
     return _run(shape, table, state, capacity, limit, stop), int(now[NODES]), state.offset
-
-
-def _members(shape: Shape) -> tuple[Ints, Ints]:
-    """What is live at each moment."""
-    owner = np.repeat(np.arange(shape.size.size), np.diff(shape.at))
-    length = shape.end - shape.begin
-    starts = np.repeat(shape.begin - np.cumsum(length) + length, length)
-    moments, who = starts + np.arange(length.sum()), np.repeat(owner, length)
-    order = np.argsort(moments, kind="stable")
-    return np.searchsorted(moments[order], np.arange(shape.moments + 1)).astype(np.int64), who[order]
-
-
-def _alike(shape: Shape) -> Ints:
-    """A number for each set of live intervals."""
-    numbers: dict[bytes, int] = {}
-    spans = np.stack([shape.begin, shape.end], 1)
-    keys = (spans[a:b].tobytes() for a, b in zip(shape.at[:-1], shape.at[1:], strict=True))
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 @compiled
@@ -114,16 +96,6 @@ def _run(shape: Shape, table: NDArray[np.bool_], state: _State, capacity: int, l
             return UNDECIDED
         state.now[DEPTH] = depth
         _take(shape, table, state, state.frames[depth])
-
-
-@inside
-def _first(shape: Shape, i: int) -> int:
-    return int(shape.begin[shape.at[i]])
-
-
-@inside
-def _last(shape: Shape, i: int) -> int:
-    return int(shape.end[shape.at[i + 1] - 1])
 
 
 @inside
@@ -384,9 +356,8 @@ def _undo(shape: Shape, state: _State, frame: Ints, chosen: int, depth: int) -> 
 @inside
 def _take(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints) -> None:
     """Make the next choice of a frame."""
-    chosen, s = state.pool[frame[CHOICE]], frame[MOMENT]
+    chosen, s, now = state.pool[frame[CHOICE]], frame[MOMENT], state.now
     frame[CHOICE] += 1
-    now = state.now
     now[NODES] += 1
     now[CHANGED_FROM], now[CHANGED_TO] = s, s + 1
     word, bit = now[DEPTH] // 64, np.int64(1) << (now[DEPTH] % 64)
@@ -398,8 +369,7 @@ def _take(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints) ->
             _lift(shape, state, state.by[k], chosen - FAR)
         return
     end = state.low[chosen] + shape.size[chosen]
-    state.offset[chosen] = state.low[chosen]
-    state.decided[chosen] = now[DEPTH]
+    state.offset[chosen], state.decided[chosen] = state.low[chosen], now[DEPTH]
     now[LEFT] -= 1
     for interval in range(shape.at[chosen], shape.at[chosen + 1]):
         for m in range(shape.begin[interval], shape.end[interval]):
@@ -425,5 +395,5 @@ def _lift(shape: Shape, state: _State, j: int, end: int) -> None:
     """Nothing of a buffer that remains is below ``end`` any more."""
     if state.offset[j] < 0 and state.low[j] < end:
         _change(state, j, state.low, j, end + (-end) % shape.align[j])
-        state.now[CHANGED_FROM] = min(state.now[CHANGED_FROM], _first(shape, j))
-        state.now[CHANGED_TO] = max(state.now[CHANGED_TO], _last(shape, j))
+        state.now[CHANGED_FROM] = min(state.now[CHANGED_FROM], shape.begin[shape.at[j]])
+        state.now[CHANGED_TO] = max(state.now[CHANGED_TO], shape.end[shape.at[j + 1] - 1])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.planner.search import compiled
+from sim.planner.kernel import compiled
 
 Ranks = NDArray[np.int64]
 

@@ -7,38 +7,38 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.planner import ranges, repeating
+from sim.planner import ranges, ranges_mip, repeating
 from sim.planner.milp import Model
 from sim.planner.pipeline import Flow, Hold, Node
 from sim.planner.pipeline_mip import Program
 from tests.families.harness import BIT, At, Case, named
 
 
-def helix(draw: st.DrawFn) -> ranges.Helix:
+def helix(draw: st.DrawFn) -> ranges_mip.Helix:
     rates = [tuple(draw(st.sampled_from([4.0, 2.0, 1.0])) for _ in range(draw(st.integers(1, 2)))) for _ in range(2)]
     network = ranges.Network(
         2, tuple(ranges.Holder(str(n), r) for n, r in enumerate(rates)), {(0, 1): 1.0, (-1, 1): 2.0}
     )
-    made = ranges.Helix(network, Model("ranges"))
+    made = ranges_mip.Helix(network, Model("ranges"))
     made.most = 4.0
     return made
 
 
-def held(h: ranges.Helix, at: At, n: int) -> tuple[int, int]:
+def held(h: ranges_mip.Helix, at: At, n: int) -> tuple[int, int]:
     first = round(at(h.first[n]))
     return first, first + round(sum((j + 1) * at(y) for j, y in enumerate(h.length[n])))
 
 
-def inside(h: ranges.Helix, at: At) -> bool:
+def inside(h: ranges_mip.Helix, at: At) -> bool:
     """Whether each node holds one range within the model."""
     return all(sum(map(at, h.length[n])) <= 1 and held(h, at, n)[1] <= 2 for n in range(2))
 
 
-def layered(h: ranges.Helix) -> dict[str, tuple[float, ...]]:
+def layered(h: ranges_mip.Helix) -> dict[str, tuple[float, ...]]:
     return named(h.first, (0.0, 1.0, 2.0)) | named([y for ys in h.length for y in ys], BIT)
 
 
-def flowing(h: ranges.Helix) -> dict[str, tuple[float, ...]]:
+def flowing(h: ranges_mip.Helix) -> dict[str, tuple[float, ...]]:
     return named(h.flows.values(), (0.0, 0.0, 0.25, 0.5, 1.0))
 
 
@@ -76,7 +76,7 @@ def carried(draw: st.DrawFn) -> Case:
     return Case(h.carried(), flowing(h) | named(h.open.values(), (0.0, 1.0, 1.0)), meaning)
 
 
-def through(h: ranges.Helix, at: At, n: int) -> tuple[float, float]:
+def through(h: ranges_mip.Helix, at: At, n: int) -> tuple[float, float]:
     """What enters a node, and what leaves it."""
     return sum(at(f) for (_, b), f in h.flows.items() if b == n), sum(at(f) for (a, _), f in h.flows.items() if a == n)
 
@@ -237,12 +237,12 @@ def until(draw: st.DrawFn) -> Case:
 
 
 FAMILIES = {
-    "ranges.within": one_range,
-    "ranges.order": order,
-    "ranges.carried": carried,
-    "ranges.kept": conserved,
-    "ranges.computed": computed,
-    "ranges.passed": passed,
+    "ranges_mip.within": one_range,
+    "ranges_mip.order": order,
+    "ranges_mip.carried": carried,
+    "ranges_mip.kept": conserved,
+    "ranges_mip.computed": computed,
+    "ranges_mip.passed": passed,
     "repeating.dependences": after,
     "repeating.apart": side_by_side,
     "repeating.held": averaged,

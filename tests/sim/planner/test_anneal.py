@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.planner import anneal, fit, search
+from sim.planner import anneal, fit, kernel
 from sim.planner.check import check
 from sim.planner.packing import pack
 from sim.planner.problem import Problem
@@ -17,7 +17,7 @@ GO, HALT = np.zeros(1, np.int64), np.ones(1, np.int64)
 
 def annealed(problem: Problem, target: int, steps: int, stop: np.ndarray = GO) -> np.ndarray:
     packing = pack(problem)
-    table, draw = search.overlaps(packing.shape), np.random.default_rng(0)
+    table, draw = kernel.overlaps(packing.shape), np.random.default_rng(0)
     return anneal.place(packing.shape, table, packing.order("Z"), target, steps, draw, stop)
 
 

@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from sim.planner import anneal, attempts, search
+from sim.planner import anneal, attempts, kernel
 from sim.planner.packing import pack
 from sim.planner.problem import Buffer, Problem, Tier
 
@@ -29,7 +29,7 @@ def sought(problem: Problem) -> attempts.Work:
     work = attempts.Work(packing, 20, True, "highs", None)
     work.take(np.cumsum([0, *(packing.shape.size[:-1] + 8) // 8 * 8]), "pile")
     work.raise_bound(packing.bound)
-    attempts.seek(work, search.overlaps(packing.shape), 20)
+    attempts.seek(work, kernel.overlaps(packing.shape), 20)
     return work
 
 
@@ -45,7 +45,7 @@ def test_annealing_has_its_share_and_no_more(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(attempts, "ANNEALING", 50)
     work, efforts = attempts.Work(pack(aligned()), 0.5, True, "highs", None), []
     monkeypatch.setattr(attempts, "_Effort", lambda *a, **k: efforts.append(kept(*a, **k)) or efforts[-1])
-    attempts.seek(work, search.overlaps(work.packing.shape), 0.5)
+    attempts.seek(work, kernel.overlaps(work.packing.shape), 0.5)
     [effort] = efforts
     assert 0 < sum(steps) <= attempts.ANNEALED * (effort.spent + effort.valleys)
 

@@ -232,3 +232,64 @@ def test_the_last_digits_of_a_time_do_not_matter() -> None:
     buffers = tuple(Buffer(f"b{i}", 1, ((0.1 * i, 0.1 * (i + 1)),)) for i in range(10))
     stays = tuple(Stay(b.name, "hbm", sum([0.1] * i), sum([0.1] * (i + 1)), 0) for i, b in enumerate(buffers))
     check(Problem("p", buffers, (Tier("hbm", 1),)), Plan("p", "peak", 1, 1, True, "by hand", 0, stays))
+
+
+@st.composite
+def thrown(draw: st.DrawFn) -> Pair:
+    """Buffers at any offsets over their live intervals or a little longer: most such plans are wrong somewhere."""
+    buffers, stays, capacity = [], [], draw(st.integers(6, 12))
+    for place in range(draw(st.integers(1, 4))):
+        times = sorted(draw(st.sets(st.integers(0, 9), min_size=4, max_size=4)))
+        live = ((times[0], times[1]), (times[2], times[3]))[: draw(st.integers(1, 2))]
+        buffers.append(Buffer(f"b{place}", draw(st.integers(0, 5)), live, draw(st.sampled_from([1, 1, 2, 4]))))
+        offset = draw(st.integers(-1, 11)) if draw(st.booleans()) else 4 * draw(st.integers(0, 2))
+        later = [draw(st.sampled_from([0, 0, 0, 1])) for _ in live]
+        stays += [Stay(f"b{place}", "hbm", a, b + more, offset) for (a, b), more in zip(live, later, strict=True)]
+    sizes = {b.name: b.size for b in buffers}
+    value = max(sizes[s.buffer] + (s.offset or 0) for s in stays)
+    problem = Problem("thrown", tuple(buffers), (Tier("hbm", capacity),))
+    return problem, Plan("thrown", "peak", value, 0, False, "by chance", 0, tuple(stays))
+
+
+def right(problem: Problem, plan: Plan) -> bool:
+    """Whether a placement is right, byte by byte and step by step."""
+    taken: set[tuple[int, float]] = set()
+    there: dict[str, set[float]] = {b.name: set() for b in problem.buffers}
+    buffers = {b.name: b for b in problem.buffers}
+    for stay in plan.stays:
+        buffer, low = buffers[stay.buffer], stay.offset or 0
+        steps = set(range(int(stay.start), int(stay.stop)))
+        cells = {(byte, step) for byte in range(low, low + buffer.size) for step in steps}
+        if low < 0 or low % buffer.align or low + buffer.size > problem.tiers[0].capacity:
+            return False
+        if cells & taken or steps & there[buffer.name]:
+            return False
+        taken |= cells
+        there[buffer.name] |= steps
+    return all(set(range(int(a), int(b))) <= there[buf.name] for buf in problem.buffers for a, b in buf.live)
+
+
+@settings(max_examples=400, deadline=None)
+@given(pair=thrown())
+def test_a_placement_passes_just_when_no_byte_is_taken_twice(pair: Pair) -> None:
+    problem, plan = pair
+    if right(problem, plan):
+        check(problem, plan)
+        return
+    with pytest.raises(WrongPlan):
+        check(problem, plan)
+
+
+def pile(count: int) -> Pair:
+    """Buffers of one byte, one upon the other, a few live at each moment."""
+    buffers = tuple(Buffer(f"b{i}", 1, ((i, i + 5),)) for i in range(count))
+    stays = tuple(Stay(b.name, "hbm", *b.live[0], i % 5) for i, b in enumerate(buffers))
+    return Problem("pile", buffers, (Tier("hbm", 5),)), Plan("pile", "peak", 5, 5, True, "by hand", 0, stays)
+
+
+@pytest.mark.parametrize("place", [0, 1, 499, 998, 999])
+def test_one_wrong_byte_among_many_is_found(place: int) -> None:
+    problem, plan = pile(1000)
+    check(problem, plan)
+    with pytest.raises(WrongPlan, match="share addresses"):
+        check(problem, changed(plan, "stays", place, offset=((plan.stays[place].offset or 0) + 1) % 5))

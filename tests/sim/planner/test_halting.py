@@ -10,7 +10,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from sim.planner import fit, search, valleys
+from sim.planner import fit, kernel, search, valleys
 from sim.planner.check import check
 from sim.planner.halting import until
 from sim.planner.packing import Ints, pack
@@ -65,8 +65,8 @@ def test_an_interrupt_is_raised_after_what_was_found_is_kept() -> None:
 def test_searches_that_are_told_to_stop_are_undecided_and_a_skyline_is_empty() -> None:
     shape = pack(stairs(40)).shape
     n, none = shape.size.size, np.zeros(shape.moments, np.int64)
-    table, rank = search.overlaps(shape), np.arange(n)
-    undecided = (search.UNDECIDED, 0)
+    table, rank = kernel.overlaps(shape), np.arange(n)
+    undecided = (kernel.UNDECIDED, 0)
     assert search.place(shape, table, rank, 99, 10**6, np.zeros(64, np.int64), 0, True, none, STOPPED)[:2] == undecided
     assert valleys.place(shape, table, rank, 99, 10**6, none, True, STOPPED)[:2] == undecided
     assert fit.skyline(shape, rank, STOPPED).size == 0

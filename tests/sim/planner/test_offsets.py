@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numba.core.dispatcher import Dispatcher
 
 from einsum import Infeasible, WeirError
-from sim.planner import anneal, attempts, fit, milp, offsets, orders, search, valleys
+from sim.planner import anneal, attempts, fit, kernel, milp, offsets, orders, search, valleys
 from sim.planner.check import check
 from sim.planner.packing import Packing, pack
 from sim.planner.problem import Buffer, Problem, Tier
@@ -65,8 +65,8 @@ def test_either_search_is_right_under_any_ordering(problem: Problem, data: st.Da
     if not n:
         return
     rank = np.array(data.draw(st.permutations(range(n))), np.int64)
-    table = search.overlaps(shape)
-    for capacity, verdict in ((best // packing.unit, search.FOUND), (best // packing.unit - 1, search.IMPOSSIBLE)):
+    table = kernel.overlaps(shape)
+    for capacity, verdict in ((best // packing.unit, kernel.FOUND), (best // packing.unit - 1, kernel.IMPOSSIBLE)):
         none = np.zeros(shape.moments, np.int64)
         for lowest_first in (True, False):
             memory = np.zeros(64, np.int64)
@@ -84,8 +84,8 @@ def test_the_last_in_an_ordering_counts_only_where_nothing_may_be_wasted() -> No
     )
     packing = pack(problem)
     rank, none = np.array([0, 2, 1]), np.zeros(packing.shape.moments, np.int64)
-    table, memory = search.overlaps(packing.shape), np.zeros(64, np.int64)
-    assert search.place(packing.shape, table, rank, 2, 100, memory, 0, True, none, GO)[0] == search.FOUND
+    table, memory = kernel.overlaps(packing.shape), np.zeros(64, np.int64)
+    assert search.place(packing.shape, table, rank, 2, 100, memory, 0, True, none, GO)[0] == kernel.FOUND
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,13 +107,13 @@ def test_small_problems_reach_the_height_of_brute_force(problem: Problem) -> Non
 def test_the_search_decides_under_any_ordering(problem: Problem, lowest_first: bool, data: st.DataObject) -> None:
     packing, best = pack(problem), lowest(problem)
     rank = np.array(data.draw(st.permutations(range(len(packing.buffers)))), np.int64)
-    table = search.overlaps(packing.shape)
+    table = kernel.overlaps(packing.shape)
     for capacity in range(best // packing.unit - 1, best // packing.unit + 2):
         memory, blame = np.zeros(64, np.int64), np.zeros(packing.shape.moments, np.int64)
         status, _, found = search.place(packing.shape, table, rank, capacity, 10**6, memory, 0, lowest_first, blame, GO)
         if packing.buffers:
-            assert status == (search.FOUND if capacity * packing.unit >= best else search.IMPOSSIBLE)
-        if status == search.FOUND:
+            assert status == (kernel.FOUND if capacity * packing.unit >= best else kernel.IMPOSSIBLE)
+        if status == kernel.FOUND:
             assert packing.height(found) <= capacity
 
 
@@ -122,13 +122,13 @@ def test_the_search_decides_under_any_ordering(problem: Problem, lowest_first: b
 def test_the_search_of_valleys_decides_under_any_ordering(problem: Problem, weighed: bool, data: st.DataObject) -> None:
     packing, best = pack(problem), lowest(problem)
     rank = np.array(data.draw(st.permutations(range(len(packing.buffers)))), np.int64)
-    table = search.overlaps(packing.shape)
+    table = kernel.overlaps(packing.shape)
     for capacity in range(best // packing.unit - 1, best // packing.unit + 2):
         blame = np.zeros(packing.shape.moments, np.int64)
         status, _, found = valleys.place(packing.shape, table, rank, capacity, 10**6, blame, weighed, GO)
         if packing.buffers:
-            assert status == (search.FOUND if capacity * packing.unit >= best else search.IMPOSSIBLE)
-        if status == search.FOUND:
+            assert status == (kernel.FOUND if capacity * packing.unit >= best else kernel.IMPOSSIBLE)
+        if status == kernel.FOUND:
             check(problem, packing.plan(found, packing.bound, "valleys", 0, proven=False))
 
 
@@ -138,8 +138,8 @@ def test_the_search_of_valleys_forces_what_a_dense_packing_needs() -> None:
     buffers = tuple(Buffer(str(i), z, ((a, b),)) for i, (a, b, z) in enumerate(rows))
     packing = pack(Problem("pinwheel", buffers, (Tier("m"),)))
     rank, blame = np.arange(5), np.zeros(packing.shape.moments, np.int64)
-    status, _, found = valleys.place(packing.shape, search.overlaps(packing.shape), rank, 3, 60, blame, False, GO)
-    assert (status, packing.height(found)) == (search.FOUND, 3)
+    status, _, found = valleys.place(packing.shape, kernel.overlaps(packing.shape), rank, 3, 60, blame, False, GO)
+    assert (status, packing.height(found)) == (kernel.FOUND, 3)
 
 
 @pytest.mark.parametrize("formulation", orders.FORMULATIONS)
@@ -152,7 +152,7 @@ def test_the_programmes_reach_the_height_of_brute_force(solver: str, formulation
     start = -(-start // 8) * 8
     best = lowest(problem) // packing.unit
     found, bound = orders.improve(
-        packing, search.overlaps(packing.shape), start, least=0, seconds=20, solver=solver, formulation=formulation
+        packing, kernel.overlaps(packing.shape), start, least=0, seconds=20, solver=solver, formulation=formulation
     )
     assert packing.height(found) == best
     assert bound <= best
@@ -307,5 +307,5 @@ def test_kernels_kept_on_disk_call_none_of_another_file(module: ModuleType) -> N
 @given(problem=problems())
 def test_time_may_run_backward(problem: Problem) -> None:
     packing = pack(problem)
-    assert (search.overlaps(packing.backward) == search.overlaps(packing.shape)).all()
+    assert (kernel.overlaps(packing.backward) == kernel.overlaps(packing.shape)).all()
     assert (packing.backward.begin < packing.backward.end).all()
