@@ -12,7 +12,7 @@ from dataclasses import replace
 from einsum.adjoint import adjoint, renamed
 from einsum.cascade import Cascade
 from einsum.parse import parse
-from einsum.terms import Access, Affine, Call, Einsum, Tensor, Term
+from einsum.terms import Access, Affine, Call, Const, Einsum, Tensor, Term
 from workloads.layers import layer
 from workloads.pieces import INFERENCE, Style, Types, piece, typed
 from workloads.spec import Layer, Spec
@@ -36,11 +36,12 @@ def forward(
 def backward(cascade: Cascade, recompute: Iterable[str] = ()) -> Cascade:
     """Gradients of a forward cascade's inputs and weights from those of its output, ``DXO``.
 
-    Tensors to ``recompute`` are computed anew instead of being kept.
+    Tensors to ``recompute`` are computed anew instead of being kept; so is what is made of indices alone.
     """
+    marks = [e.output.tensor for e in cascade.einsums if isinstance(e.expr, Const) and e.output.indirect]
     there = {t.name for t in cascade.tensors}
     constants = [n for n in (*MAXIMA, "COS", "SIN", "AS", "AP") if n in there]
-    return replace(adjoint(cascade, constants=constants, recompute=recompute), name="backward")
+    return replace(adjoint(cascade, constants=constants, recompute=(*recompute, *marks)), name="backward")
 
 
 def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16", eager: bool = False) -> Cascade:
@@ -55,9 +56,11 @@ def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16", eage
         "T[b, p]: int32",
         weight,
         *wide[:2],
-        f"TL[b, p] = X[b, p, d] * {table.replace('v', 'T[b, p]')}",
+        "OH[b, p, v]: (per_row(v, 1), int8)",
         f"L[b, p, v] = X[b, p, d] * {table}",
         *wide[2:],
+        "OH[b, p, T[b, p]] = 1",
+        f"TL[b, p] = OH[b, p, v] * {logit}[b, p, v]",
         f"GM[b, p] = max[v]({logit}[b, p, v])",
         f"SN[b, p, v] = exp({logit}[b, p, v] - GM[b, p])",
         "SD[b, p] = SN[b, p, v]",

@@ -95,6 +95,7 @@ def train(
     sequence: Annotated[str, typer.Option(metavar="N", help="Tokens of a sequence: 4096, 32K.")] = "4096",
     tp: Annotated[str, typer.Option(metavar="N", help="Devices that share each layer, in one node.")] = "1",
     pp: Annotated[str, typer.Option(metavar="N", help="Stages of the pipeline.")] = "1",
+    ep: Annotated[str, typer.Option(metavar="N", help="Ways to divide experts, over --tp and replicas.")] = "1",
     interleave: Annotated[str, typer.Option(metavar="N", help="Chunks of layers that each stage has.")] = "1",
     recompute: Annotated[
         str, typer.Option(metavar="none|selective|full", help="What the backward pass computes anew.")

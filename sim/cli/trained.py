@@ -37,6 +37,7 @@ class Asked:
     sequence: str
     tp: str
     pp: str
+    ep: str
     interleave: str
     recompute: str
     sequence_parallel: bool
@@ -85,7 +86,7 @@ def _iteration(asked: Asked) -> Iteration:
         microbatch=ask.whole(asked.microbatch, "--microbatch"), tensor=ask.whole(asked.tp, "--tp"),
         stages=ask.whole(asked.pp, "--pp"), chunks=ask.whole(asked.interleave, "--interleave"),
         recompute=asked.recompute, spread=asked.sequence_parallel, sharded=asked.distributed_optimiser,
-        kernels=asked.kernels, tier=asked.tier,
+        experts=ask.whole(asked.ep, "--ep"), kernels=asked.kernels, tier=asked.tier,
     )  # fmt: skip
 
 

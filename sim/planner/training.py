@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from einsum import Cascade, Infeasible, WeirError, hint
-from sim.model.estimate import Estimate
 from sim.planner.check import check
+from sim.planner.parts import Numbered
 from sim.planner.passes import Setting, Work, stack, work
 from sim.planner.problem import Buffer, Plan, Problem, Task, Tier
 from sim.planner.skeleton import Groups, Layer, transient
@@ -35,21 +35,22 @@ def requests(made: Work, layer: Layer, backward: bool) -> list[Buffer]:
         Buffer(live.tensor, round(live.bytes), ((live.first, live.last + 1),))
         for live in transient(cascade, groups, stored, s.ways) if live.bytes >= 1
     ]  # fmt: skip
-    return found + list(_gathered(made.timed(cascade), cascade, groups))
+    part = made.part if layer is made.layer else made.last
+    return found + list(_gathered(part.timed[backward], cascade, groups))
 
 
-def _gathered(found: Estimate, cascade: Cascade, groups: Groups) -> Iterator[Buffer]:
+def _gathered(timed: list[Numbered], cascade: Cascade, groups: Groups) -> Iterator[Buffer]:
     """What each collective makes whole on every device: an operand while it is read, a partial sum as it is written."""
-    for row in found.rows:
-        if row.kind == "kernel" or row.name.startswith("all-reduce"):
+    weights = {t.name for t in cascade.tensors if t.kind == "weight"}
+    for task in (one.task for _, _, one in timed):
+        if task.kind in ("kernel", "all-reduce"):
             continue
-        tensor = row.name.rpartition(" ")[2]
+        tensor = task.name.rpartition(" ")[2]
         made = [i for i, g in enumerate(groups) if any(e.output.tensor == tensor for e in g)]
         used = [i for i, g in enumerate(groups) if any(tensor in e.inputs for e in g)]
-        spans = made[:1] if row.kind == "reduce-scatter" else used
-        if tensor[1:] in {t.name for t in cascade.tensors if t.kind == "weight"} or not spans:
-            continue
-        yield Buffer(f"{row.name}", round(float(row.bytes)), ((min(spans), max(spans) + 1),))
+        spans = made[:1] if task.kind == "reduce-scatter" else used
+        if tensor[1:] not in weights and spans:
+            yield Buffer(task.name, round(float(task.size)), ((min(spans), max(spans) + 1),))
 
 
 def height(name: str, buffers: list[Buffer], seconds: float) -> int:

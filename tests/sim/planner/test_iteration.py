@@ -128,7 +128,8 @@ def test_a_sweep_has_a_row_for_every_layout() -> None:
     assert list(table["fits"]) == [False, False, True]
     assert table["reason"][0].startswith("does not fit: ")  # 7e9 weights of 18 bytes
     assert (
-        table["reason"][1] == "8 devices are no multiple of 3 (tensor) x 1 (stages)\n32 heads cannot be divided 3 ways"
+        table["reason"][1] == "8 devices are no multiple of 3 (tensor) x 1 (stages); 6 would do\n"
+        "32 heads cannot be divided 3 ways; 2 would do"
     )
     alone = sim.training_step("llama-2-7b", "8xa100", batch=8, sequence=2048, tensor=8)
     assert table["seconds"][2] == alone.seconds
