@@ -7,7 +7,7 @@ that all that goes into one sum is reduced once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd
 
@@ -42,26 +42,26 @@ class Division:
 
     def place(self, step: Cascade) -> Place:
         """The devices, and the loops over them."""
-        loops = [*self._outer(step), *(_ulysses(step, self.tensor) if self.ulysses else self._tensor(step))]
-        place = Place(self.pool, self.devices, tuple(loop for loop in loops if loop.ways > 1))
-        if self.ulysses or self.tensor == 1:
-            return place
-        place = _evened(step, place)
-        if not self.sequence:
-            return place
+        if self.ulysses:
+            return self._over(_ulysses(step, self.tensor))
+        routed = _routed(step) if self.experts > 1 or self.copies > 1 else ()
+        place = self._over((*self._experts(routed), Spatial("p", self.context), *self._tensor(step)))
+        place = _evened(step, place, routed if self.copies > 1 else ())
         partial = {name for name, (parts, _) in standing(step, Layout((place,))).items() if parts > 1}
-        sums = {e.output.tensor for e in step.einsums if products(step, e)} & partial
-        rest = tuple(e.name for e in step.einsums if e.output.tensor not in sums)
-        return Place(self.pool, self.devices, (*place.spatial, Spatial("p", self.tensor, only=rest)))
+        sums = {e.name for e in step.einsums if e.output.tensor in partial and products(step, e)}
+        own = tuple(e.name for e in step.einsums if e.name not in routed)
+        rest = tuple(e.name for e in step.einsums if e.name not in sums)
+        between = Spatial("p", self.tensor if self.sequence else 1, only=rest)
+        return self._over((*place.spatial, Spatial("b", self.copies, only=own), between))
 
-    def _outer(self, step: Cascade) -> Iterator[Spatial]:
-        """Loops over what layers as a whole are divided by, experts first: they are divided over all devices."""
-        routed = _routed(step)
-        if routed and self.experts > 1:
+    def _over(self, loops: Iterable[Spatial]) -> Place:
+        return Place(self.pool, self.devices, tuple(loop for loop in loops if loop.ways > 1))
+
+    def _experts(self, routed: tuple[str, ...]) -> Iterator[Spatial]:
+        """Experts over the tensor-parallel devices and the copies, each expert's hidden rank over what is left."""
+        if routed:
             yield Spatial("x", self.experts, only=routed)
             yield Spatial("f", self.tensor * self.copies // self.experts, only=routed)
-        yield Spatial("b", self.copies)
-        yield Spatial("p", self.context)
 
     def _tensor(self, step: Cascade) -> Iterator[Spatial]:
         yield from heads(step, self.tensor)
@@ -105,8 +105,7 @@ def _pairs(step: Cascade, einsum: Einsum) -> bool:
 
 def _routed(step: Cascade) -> tuple[str, ...]:
     """Einsums whose work along experts is sparse: tokens visit those that were chosen."""
-    found = (e.name for e in step.einsums if "f" in e.ranks and "x" in e.ranks)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(e.name for e in step.einsums if {"f", "x"} <= set(e.ranks)))
 
 
 def products(step: Cascade, einsum: Einsum) -> bool:
@@ -116,10 +115,12 @@ def products(step: Cascade, einsum: Einsum) -> bool:
     return einsum.adds and len(made) > 1 and all(e is not None and weighted(step, e) for e in made)
 
 
-def _evened(step: Cascade, place: Place) -> Place:
-    """The place with products that are whole where others of their sum are partial divided along what they add up."""
+def _evened(step: Cascade, place: Place, apart: tuple[str, ...]) -> Place:
+    """The place with products that are whole where others of their sum are partial divided along what they add up;
+    what Einsums ``apart`` make goes into no such sum."""
     found, sizes, more = standing(step, Layout((place,))), step.bind(), list[Spatial]()
-    for einsum in (e for e in step.einsums if products(step, e)):
+    alone = {e.output.tensor for e in step.einsums if e.name in apart}
+    for einsum in (e for e in step.einsums if products(step, e) and not alone & set(e.inputs)):
         most = max(found[name][0] for name in einsum.inputs)
         for name in einsum.inputs:
             maker = next(e for e in step.einsums if e.output.tensor == name)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from einsum.adjoint import adjoint, renamed
 from einsum.cascade import Cascade
 from einsum.parse import parse
-from einsum.terms import Access, Affine, Call, Const, Einsum, Tensor, Term
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Tensor, Term
 from workloads.layers import layer
 from workloads.pieces import INFERENCE, Style, Types, piece, typed
 from workloads.spec import Layer, Spec
@@ -78,7 +78,7 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     computed anew with those to recompute though nothing reads them, as frameworks do that run a function once more.
     """
     again = tuple(recompute)
-    behind = backward(ahead, again)
+    behind = _grouped(backward(ahead, again))
     weights = tuple(t.name for t in ahead.tensors if t.kind == "weight")
     einsums, tensors = [*ahead.einsums, *_delayed(behind, weights)], {t.name: t for t in behind.tensors}
     tensors |= {t.name: t for t in ahead.tensors}
@@ -102,6 +102,34 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     sizes = dict(behind.sizes) | dict(ahead.sizes)
     kept = tuple(t for t in tensors.values() if t.name in used)
     return Cascade((*einsums, *last), kept, tuple(sizes.items()), "step")
+
+
+def _grouped(behind: Cascade) -> Cascade:
+    """The backward pass with products with weights added to each other before anything else is added to them, as
+    frameworks do that reduce them over devices."""
+    makers = {e.output.tensor: e for e in behind.einsums}
+    weights = {t.name for t in behind.tensors if t.kind == "weight"}
+    einsums, tensors = list[Einsum](), list(behind.tensors)
+    for einsum in behind.einsums:
+        made = [makers.get(term.tensor) for term in einsum.reads] if einsum.adds else []
+        heavy = [e is not None and e.matrix and bool(weights & set(e.inputs)) for e in made]
+        if not 1 < sum(heavy) < len(heavy):
+            einsums.append(einsum)
+            continue
+        total = replace(einsum.output, tensor=f"{einsum.output.tensor}_P")
+        own = [term for term, one in zip(einsum.reads, heavy, strict=True) if one]
+        rest = [term for term, one in zip(einsum.reads, heavy, strict=True) if not one]
+        einsums += [Einsum(total.tensor, total, _total(own)), replace(einsum, expr=_total([total, *rest]))]
+        tensors.append(replace(behind.tensor(einsum.output.tensor), name=total.tensor))
+    return replace(behind, einsums=tuple(einsums), tensors=tuple(tensors))
+
+
+def _total(terms: list[Access]) -> Expr:
+    """The terms added up, one after the other."""
+    found: Expr = terms[0]
+    for term in terms[1:]:
+        found = Call("add", (found, term))
+    return found
 
 
 def _sums(weight: str) -> tuple[str, str]:

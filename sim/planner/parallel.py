@@ -142,7 +142,7 @@ class Setting:
         counts = {k.network.count for k in self.spec.layers if isinstance(k.network, Experts)}
         group = self.tensor * max(self.replicas, 1)
         if not counts:
-            yield f"{self.spec.name} has no experts to divide {self.experts} ways"
+            yield f"{self.spec.name} has no experts to divide {self.experts} ways; 1 would do"
             return
         ways = [n for n in range(1, min(counts) + 1) if not any(count % n for count in counts) and self._rounds(n)]
         if self.experts not in ways:
