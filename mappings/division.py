@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd
 
-from einsum import Cascade, Einsum, WeirError
+from einsum import Cascade, Const, Einsum, WeirError
 from mappings.kernels import standing, weighted
 from mappings.layout import Layout, Place
 from mappings.tree import Spatial
@@ -41,7 +41,7 @@ class Division:
         return self.tensor * self.context * self.copies
 
     def place(self, step: Cascade) -> Place:
-        """The devices, and the loops over them."""
+        """The devices, and the loops over them; what is made of no values is made wherever it is read."""
         if self.ulysses:
             return self._over(_ulysses(step, self.tensor))
         routed = _routed(step) if self.experts > 1 or self.copies > 1 else ()
@@ -50,7 +50,7 @@ class Division:
         partial = {name for name, (parts, _) in standing(step, Layout((place,))).items() if parts > 1}
         sums = {e.name for e in step.einsums if e.output.tensor in partial and products(step, e)}
         own = tuple(e.name for e in step.einsums if e.name not in routed)
-        rest = tuple(e.name for e in step.einsums if e.name not in sums)
+        rest = tuple(e.name for e in step.einsums if e.name not in sums and not isinstance(e.expr, Const))
         between = Spatial("p", self.tensor if self.sequence else 1, only=rest)
         return self._over((*place.spatial, Spatial("b", self.copies, only=own), between))
 
