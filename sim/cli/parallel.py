@@ -35,6 +35,7 @@ are: fused (attention is one), megatron_2022 (it is several, with dropout), or a
 weir train llama-2-70b --on 64xa100 --tp 8 --pp 8 --batch 512 --sequence-parallel --recompute selective
 weir train opt-175b --on 64xa100 --tp 8 --pp 8 --interleave 3 --batch 64 --sequence 2048 --kernels megatron_2022
 weir train llama-3-8b --on 16xh100 --batch 64 --sequence 8K --distributed-optimiser --json
+weir train mixtral-8x7b --on 64xh100 --batch 256 --tp 2 --pp 4 --ep 8 --sequence-parallel --distributed-optimiser
 """
 
 RANGES = """Layers of a MODEL over unlike devices: each holds a range of them, so that most tokens flow (Helix).

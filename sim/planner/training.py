@@ -40,15 +40,16 @@ def requests(made: Work, layer: Layer, backward: bool) -> list[Buffer]:
 
 
 def _gathered(timed: list[Numbered], cascade: Cascade, groups: Groups) -> Iterator[Buffer]:
-    """What each collective makes whole on every device: an operand while it is read, a partial sum as it is written."""
+    """What each collective makes whole on every device: an operand while it is read, a partial sum as it is written, or
+    from then on if it stays whole."""
     weights = {t.name for t in cascade.tensors if t.kind == "weight"}
     for task in (one.task for _, _, one in timed):
-        if task.kind in ("kernel", "all-reduce"):
+        if task.kind == "kernel":
             continue
         tensor = task.name.rpartition(" ")[2]
         made = [i for i, g in enumerate(groups) if any(e.output.tensor == tensor for e in g)]
         used = [i for i, g in enumerate(groups) if any(tensor in e.inputs for e in g)]
-        spans = made[:1] if task.kind == "reduce-scatter" else used
+        spans = {"reduce-scatter": made[:1], "all-reduce": made + used}.get(task.kind, used)
         if tensor[1:] not in weights and spans:
             yield Buffer(task.name, round(float(task.size)), ((min(spans), max(spans) + 1),))
 
