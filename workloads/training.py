@@ -82,12 +82,7 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     weights = tuple(t.name for t in ahead.tensors if t.kind == "weight")
     einsums, tensors = [*ahead.einsums, *_delayed(behind, weights)], {t.name: t for t in behind.tensors}
     tensors |= {t.name: t for t in ahead.tensors}
-    for name in rerun:
-        einsum = next(e for e in ahead.einsums if e.output.tensor == name)
-        unread = renamed(replace(einsum, name=f"{name}_R"), (*again, name))
-        place = max(i for i, e in enumerate(einsums) if e.output.tensor in unread.inputs)
-        einsums.insert(place + 1, unread)
-        tensors[f"{name}_R"] = replace(tensors[name], name=f"{name}_R", kind="state")
+    _rerun(einsums, tensors, again, rerun)
     last = []
     for name in weights:
         made = next((i for i, e in enumerate(einsums) if e.output.tensor == f"D{name}"), None)
@@ -102,6 +97,16 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     sizes = dict(behind.sizes) | dict(ahead.sizes)
     kept = tuple(t for t in tensors.values() if t.name in used)
     return Cascade((*einsums, *last), kept, tuple(sizes.items()), "step")
+
+
+def _rerun(einsums: list[Einsum], tensors: dict[str, Tensor], again: tuple[str, ...], rerun: Iterable[str]) -> None:
+    """Add what is computed once more though nothing reads it, after what it is made from."""
+    for name in rerun:
+        einsum = next(e for e in einsums if e.output.tensor == name)
+        unread = renamed(replace(einsum, name=f"{name}_R"), (*again, name))
+        place = max(i for i, e in enumerate(einsums) if e.output.tensor in unread.inputs)
+        einsums.insert(place + 1, unread)
+        tensors[f"{name}_R"] = replace(tensors[name], name=f"{name}_R", kind="state")
 
 
 def _grouped(behind: Cascade) -> Cascade:

@@ -8,7 +8,7 @@ from the schedule, which the independent checker replays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -221,22 +221,27 @@ def schedule(s: Setting, strategy: str, fraction: float) -> tuple[Problem, list[
     buffers = [Buffer(f"X{i}", x) for i in range(n + 1)] + [Buffer(f"G{i}", x) for i in range(n + 1)]
     buffers += [Buffer(f"{kind}{i}", size) for i in range(n) for kind, size in (("W", rest[i]), ("R", lost[i]))]
     buffers += [Buffer(f"A{i}", lost[i]) for i in anew]
-    tasks = [Task(f"forward {i}", made.forward, (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
-             for i, made in enumerate(layers)]  # fmt: skip
-    tasks.append(Task("loss", layers[0].classify, (f"X{n}",), (f"G{n}",)))
-    for i in reversed(range(n)):
-        made = layers[i]
-        if i in anew:
-            again = made.forward if strategy == "recompute" else (1 - fraction) * made.recomputed
-            tasks.append(Task(f"again {i}", again, (f"X{i}", f"W{i}"), (f"A{i}",)))
-        rows = f"A{i}" if i in anew else f"R{i}"
-        tasks.append(Task(f"backward {i}", made.backward, (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",)))
+    again = [made.forward if strategy == "recompute" else (1 - fraction) * made.recomputed for made in layers]
+    tasks = list(_tasks(layers, {i: again[i] for i in anew}))
     each = [x + kept + gone for kept, gone in zip(rest, lost, strict=True)]
     room = {"memo": 2 * max(each), "recompute": max(each), "keep": sum(each)}[strategy]
     room += (n * x if strategy == "recompute" else 0) + 2 * x  # and a gradient on its way through a layer
     tiers = (Tier("device", room), Tier("host", s.host / s.ways, s.rate, s.rate))
     problem = Problem(f"{s.spec.name} {strategy}", tuple(buffers), tiers, tuple(tasks), ("X0",), ("G0",))
     return problem, list(_steps(n, swapped, anew))
+
+
+def _tasks(layers: tuple[Work, ...], anew: Mapping[int, float]) -> Iterator[Task]:
+    """Layers forward, the loss, and layers backward, some after they were computed ``anew`` in so many seconds."""
+    n = len(layers)
+    for i, made in enumerate(layers):
+        yield Task(f"forward {i}", made.forward, (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
+    yield Task("loss", layers[0].classify, (f"X{n}",), (f"G{n}",))
+    for i, made in reversed(list(enumerate(layers))):
+        if i in anew:
+            yield Task(f"again {i}", anew[i], (f"X{i}", f"W{i}"), (f"A{i}",))
+        rows = f"A{i}" if i in anew else f"R{i}"
+        yield Task(f"backward {i}", made.backward, (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",))
 
 
 def _parted(made: Work, strategy: str, fraction: float) -> tuple[int, int]:
