@@ -15,6 +15,7 @@ from sim.planner.training import STRATEGIES, fits, longest, plan
 from workloads.gates import Gate
 from workloads.pieces import Norm
 from workloads.spec import Attention, Experts, FeedForward, Layer, Spec
+from workloads.transformer import model
 
 NORM = Norm("layer", 1e-5, True)
 ATTENTION = Attention(8, 8, 16, 0.25, rotary=False, bias=True, out_bias=True)
@@ -110,6 +111,20 @@ def test_two_nodes_share_the_sequence_and_each_its_layers() -> None:
         assert {"K", "V"} <= sent  # keys and values of the other node
         between = [task for task in tasks if {"QK", "QK_R"} & set(task.einsums)]
         assert sum(float(task.size) for task in between) < 1e9  # nothing of p by m is stored
+
+
+@pytest.mark.parametrize(("name", "devices"), [("llama-3-8b", 4), ("qwen3-30b-a3b", 8), ("mixtral-8x7b", 8)])
+def test_the_stream_s_gradients_are_reduced_once_and_weights_gradients_stay(name: str, devices: int) -> None:
+    """As sequence parallelism does (arXiv 2205.05198, section 4.2); few key-value heads and experts change nothing."""
+    made = work(Setting(model(name).spec, cluster(f"{devices}xh100"), 4096))
+    tasks = [one.task for _, _, one in made.part.timed[1] if one.task.kind != "kernel"]
+    scattered = [task.name for task in tasks if task.kind == "reduce-scatter" and float(task.size) > 1e6]
+    whole = [name for name in scattered if name in ("reduce-scatter DXN", "reduce-scatter DAN")]
+    assert len(whole) == 2
+    assert not [name for name in scattered if name.startswith(("reduce-scatter DXN_", "reduce-scatter DAN_"))]
+    weights = {f"D{weight}" for weight in made.layer.weights}
+    large = {task.name.split()[1] for task in tasks if float(task.size) > 1e6}
+    assert not large & weights
 
 
 def test_an_unfused_loss_in_fp32_takes_more_memory() -> None:
