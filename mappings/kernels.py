@@ -62,8 +62,9 @@ def _crosses(cascade: Cascade, layout: Layout, einsum: Einsum) -> bool:
     return any(layout.place(e.name) != here for e in readers)
 
 
-def partial_sums(cascade: Cascade, layout: Layout) -> dict[str, int]:
-    """In how many partial sums each tensor is made: by whose ranks are divided and summed, or by adding such up."""
+def standing(cascade: Cascade, layout: Layout) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """In how many partial sums each tensor is made (by whose ranks are divided and summed, or by adding such up), and
+    the ways in which each of its dimensions is divided."""
     found: dict[str, tuple[int, tuple[int, ...]]] = {}
     for einsum in cascade.einsums:
         ways = layout.place(einsum.name).ways(einsum)
@@ -72,7 +73,12 @@ def partial_sums(cascade: Cascade, layout: Layout) -> dict[str, int]:
         alike = {found.get(name, (1, ())) for name in reads} if einsum.adds else set()
         parts, among = alike.pop() if len(alike) == 1 else (1, ())
         found[einsum.output.tensor] = (own * parts if among == divided else own, divided)
-    return {name: parts for name, (parts, _) in found.items()}
+    return found
+
+
+def partial_sums(cascade: Cascade, layout: Layout) -> dict[str, int]:
+    """In how many partial sums each tensor is made."""
+    return {name: parts for name, (parts, _) in standing(cascade, layout).items()}
 
 
 def _joins(

@@ -138,11 +138,19 @@ def _uneven(place: Place, program: Program) -> Iterable[str]:
             yield f"no rank {loop.rank!r} to divide{hint(loop.rank, extents)}"
         elif loop.rank not in FREE and loop.ways > extents[loop.rank]:
             yield f"rank {loop.rank!r} has {extents[loop.rank]} elements, too few for {loop.ways} ways"
-    per_rank: dict[str, int] = {}
-    for loop in place.spatial:
-        per_rank[loop.rank] = per_rank.get(loop.rank, 1) * loop.ways
-    if any(w > place.count for w in per_rank.values()):
+    if any(ways > place.count for ways in _together(place, program)):
         yield f"{place} divides a rank further than its {place.count} devices"
+
+
+def _together(place: Place, program: Program) -> Iterable[int]:
+    """Ways that all loops over a rank come to, for each Einsum that they apply to."""
+    loops = [(loop.rank, loop.ways, frozenset(loop.only)) for loop in place.spatial]
+    for name in dict.fromkeys(e.name for part in program.parts for e in part.cascade.einsums):
+        found: dict[str, int] = {}
+        for rank, ways, only in loops:
+            if not only or name in only:
+                found[rank] = found.get(rank, 1) * ways
+        yield from found.values()
 
 
 def uneven(layout: Layout, program: Program) -> str:

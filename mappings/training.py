@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from einsum import Access, Call, Cascade, Einsum
-from mappings.kernels import streams, weighted
+from mappings.division import Division, products
+from mappings.kernels import standing, streams, weighted
 from mappings.layout import Layout, Place
-from mappings.tree import Spatial
 
 PLAIN = ("add", "copy")  # what a product's kernel does to its result on the way out
 
@@ -40,19 +40,17 @@ class Kernels:
     source: str = ""
 
 
-def layout(step: Cascade, kernels: Kernels, pool: str, ways: int, *, sequence: bool, turn: str = "") -> Layout:
-    """A step divided ``ways`` ways by heads, hidden and vocabulary ranks; with ``sequence`` by positions in between.
+def layout(step: Cascade, kernels: Kernels, division: Division, turn: str = "") -> Layout:
+    """A step divided over devices, and what shares a kernel.
 
-    The backward pass begins with the Einsum ``turn``; before it, copies of divided activations are dropped.
+    The backward pass begins with the Einsum ``turn``; before it, copies of activations divided by positions are
+    dropped.
     """
-    cuts = _Cuts(step, kernels)
-    loops = [Spatial(rank, ways) for rank in ("g", "f", "v") if rank in step.ranks and ways > 1]
-    if sequence and ways > 1:
-        loops.append(Spatial("p", ways, only=tuple(e.name for e in step.einsums if not cuts.sums(e))))
-    place = Place(pool, ways, tuple(loops))
-    found = tuple(cuts.found(place, turn))
+    place = division.place(step)
+    found = tuple(_Cuts(step, kernels, place).found(turn))
     apart, joined = (tuple(name for name, how in found if how == one) for one in ("apart", "joined"))
-    return Layout((place,), apart=apart, joined=joined, anew=(turn,) if turn and sequence else ())
+    drops = turn and (division.sequence or division.ulysses or division.context > 1)
+    return Layout((place,), apart=apart, joined=joined, anew=(turn,) if drops else ())
 
 
 def gradients(step: Cascade) -> Callable[[str], bool]:
@@ -72,14 +70,15 @@ class _Cuts:
 
     step: Cascade
     kernels: Kernels
+    place: Place
 
-    def found(self, place: Place, turn: str) -> Iterator[tuple[str, str]]:
+    def found(self, turn: str) -> Iterator[tuple[str, str]]:
         """Einsums that begin a kernel (``apart``), and those that belong to the one before them (``joined``)."""
         run: list[Einsum] = []  # the kernel of products that is being put together
         begin = {turn, *(f"{name}{tail}" for name in self.kernels.begin for tail in ("", "_R"))}
         for before, einsum in zip((None, *self.step.einsums), self.step.einsums, strict=False):
             heavy, own = self.heavy(einsum), einsum.name in begin
-            if run and not own and (self.merges(run[0], einsum) if heavy else self.ends(run, einsum, place)):
+            if run and not own and (self.merges(run[0], einsum) if heavy else self.ends(run, einsum)):
                 run.append(einsum)
                 yield einsum.name, "joined"
             elif heavy or run or own or (self.keeps(einsum) and before and not self.keeps(before)):
@@ -89,9 +88,9 @@ class _Cuts:
                 yield einsum.name, "joined"  # a sum along rows, by a weight: no work for matrix units
 
     @cached_property
-    def makers(self) -> dict[str, Einsum]:
-        """The Einsum that makes each tensor."""
-        return {e.output.tensor: e for e in self.step.einsums}
+    def stands(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Partial sums and divisions of each tensor."""
+        return standing(self.step, Layout((self.place,)))
 
     @cached_property
     def makes(self) -> Callable[[str], bool]:
@@ -123,17 +122,17 @@ class _Cuts:
         return alike and (into or bool(streams(self.step, first) & streams(self.step, einsum)))
 
     def sums(self, einsum: Einsum) -> bool:
-        """Whether an Einsum adds up nothing but products with weights."""
-        made = [self.makers.get(name) for name in einsum.inputs]
-        return einsum.adds and len(made) > 1 and all(e is not None and weighted(self.step, e) for e in made)
+        """Whether an Einsum adds up nothing but products with weights that are divided as it is, and partial alike."""
+        alike = {self.stands[name] for name in (*einsum.inputs, einsum.output.tensor) if name in self.stands}
+        return products(self.step, einsum) and len(alike) == 1
 
-    def ends(self, run: list[Einsum], einsum: Einsum, place: Place) -> bool:
+    def ends(self, run: list[Einsum], einsum: Einsum) -> bool:
         """Whether what is no product belongs to the products before it: a sum, a bias, what gradients are added to."""
         if self.sums(einsum):
             return True
         if self.keeps(einsum):
             return self.kernels.added and self.gradient(run[0])
-        whole = not any(set(place.ways(e)) & set(e.reduced) for e in run)
+        whole = not any(set(self.place.ways(e)) & set(e.reduced) for e in run)
         own = set(einsum.inputs) - self.weights
         made = own <= {e.output.tensor for e in run} and len(own) == 1
         return whole and made and weighted(self.step, run[0]) and not einsum.reduced and _adds(einsum.expr)

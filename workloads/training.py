@@ -12,7 +12,7 @@ from dataclasses import replace
 from einsum.adjoint import adjoint, renamed
 from einsum.cascade import Cascade
 from einsum.parse import parse
-from einsum.terms import Access, Affine, Call, Einsum, Tensor, Term
+from einsum.terms import Access, Affine, Call, Const, Einsum, Expr, Tensor, Term
 from workloads.layers import layer
 from workloads.pieces import INFERENCE, Style, Types, piece, typed
 from workloads.spec import Layer, Spec
@@ -36,11 +36,12 @@ def forward(
 def backward(cascade: Cascade, recompute: Iterable[str] = ()) -> Cascade:
     """Gradients of a forward cascade's inputs and weights from those of its output, ``DXO``.
 
-    Tensors to ``recompute`` are computed anew instead of being kept.
+    Tensors to ``recompute`` are computed anew instead of being kept; so is what is made of indices alone.
     """
+    marks = [e.output.tensor for e in cascade.einsums if isinstance(e.expr, Const) and e.output.indirect]
     there = {t.name for t in cascade.tensors}
     constants = [n for n in (*MAXIMA, "COS", "SIN", "AS", "AP") if n in there]
-    return replace(adjoint(cascade, constants=constants, recompute=recompute), name="backward")
+    return replace(adjoint(cascade, constants=constants, recompute=(*recompute, *marks)), name="backward")
 
 
 def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16", eager: bool = False) -> Cascade:
@@ -55,9 +56,11 @@ def loss(spec: Spec, *, batch: int = 1, sequence: int, dtype: str = "bf16", eage
         "T[b, p]: int32",
         weight,
         *wide[:2],
-        f"TL[b, p] = X[b, p, d] * {table.replace('v', 'T[b, p]')}",
+        "OH[b, p, v]: (per_row(v, 1), int8)",
         f"L[b, p, v] = X[b, p, d] * {table}",
         *wide[2:],
+        "OH[b, p, T[b, p]] = 1",
+        f"TL[b, p] = OH[b, p, v] * {logit}[b, p, v]",
         f"GM[b, p] = max[v]({logit}[b, p, v])",
         f"SN[b, p, v] = exp({logit}[b, p, v] - GM[b, p])",
         "SD[b, p] = SN[b, p, v]",
@@ -75,16 +78,11 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     computed anew with those to recompute though nothing reads them, as frameworks do that run a function once more.
     """
     again = tuple(recompute)
-    behind = backward(ahead, again)
+    behind = _grouped(backward(ahead, again))
     weights = tuple(t.name for t in ahead.tensors if t.kind == "weight")
     einsums, tensors = [*ahead.einsums, *_delayed(behind, weights)], {t.name: t for t in behind.tensors}
     tensors |= {t.name: t for t in ahead.tensors}
-    for name in rerun:
-        einsum = next(e for e in ahead.einsums if e.output.tensor == name)
-        unread = renamed(replace(einsum, name=f"{name}_R"), (*again, name))
-        place = max(i for i, e in enumerate(einsums) if e.output.tensor in unread.inputs)
-        einsums.insert(place + 1, unread)
-        tensors[f"{name}_R"] = replace(tensors[name], name=f"{name}_R", kind="state")
+    _rerun(einsums, tensors, again, rerun)
     last = []
     for name in weights:
         made = next((i for i, e in enumerate(einsums) if e.output.tensor == f"D{name}"), None)
@@ -99,6 +97,44 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     sizes = dict(behind.sizes) | dict(ahead.sizes)
     kept = tuple(t for t in tensors.values() if t.name in used)
     return Cascade((*einsums, *last), kept, tuple(sizes.items()), "step")
+
+
+def _rerun(einsums: list[Einsum], tensors: dict[str, Tensor], again: tuple[str, ...], rerun: Iterable[str]) -> None:
+    """Add what is computed once more though nothing reads it, after what it is made from."""
+    for name in rerun:
+        einsum = next(e for e in einsums if e.output.tensor == name)
+        unread = renamed(replace(einsum, name=f"{name}_R"), (*again, name))
+        place = max(i for i, e in enumerate(einsums) if e.output.tensor in unread.inputs)
+        einsums.insert(place + 1, unread)
+        tensors[f"{name}_R"] = replace(tensors[name], name=f"{name}_R", kind="state")
+
+
+def _grouped(behind: Cascade) -> Cascade:
+    """The backward pass with products with weights added to each other before anything else is added to them, as
+    frameworks do that reduce them over devices."""
+    makers = {e.output.tensor: e for e in behind.einsums}
+    weights = {t.name for t in behind.tensors if t.kind == "weight"}
+    einsums, tensors = list[Einsum](), list(behind.tensors)
+    for einsum in behind.einsums:
+        made = [makers.get(term.tensor) for term in einsum.reads] if einsum.adds else []
+        heavy = [e is not None and e.matrix and bool(weights & set(e.inputs)) for e in made]
+        if not 1 < sum(heavy) < len(heavy):
+            einsums.append(einsum)
+            continue
+        total = replace(einsum.output, tensor=f"{einsum.output.tensor}_P")
+        own = [term for term, one in zip(einsum.reads, heavy, strict=True) if one]
+        rest = [term for term, one in zip(einsum.reads, heavy, strict=True) if not one]
+        einsums += [Einsum(total.tensor, total, _total(own)), replace(einsum, expr=_total([total, *rest]))]
+        tensors.append(replace(behind.tensor(einsum.output.tensor), name=total.tensor))
+    return replace(behind, einsums=tuple(einsums), tensors=tuple(tensors))
+
+
+def _total(terms: list[Access]) -> Expr:
+    """The terms added up, one after the other."""
+    found: Expr = terms[0]
+    for term in terms[1:]:
+        found = Call("add", (found, term))
+    return found
 
 
 def _sums(weight: str) -> tuple[str, str]:

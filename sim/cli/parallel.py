@@ -35,6 +35,7 @@ are: fused (attention is one), megatron_2022 (it is several, with dropout), or a
 weir train llama-2-70b --on 64xa100 --tp 8 --pp 8 --batch 512 --sequence-parallel --recompute selective
 weir train opt-175b --on 64xa100 --tp 8 --pp 8 --interleave 3 --batch 64 --sequence 2048 --kernels megatron_2022
 weir train llama-3-8b --on 16xh100 --batch 64 --sequence 8K --distributed-optimiser --json
+weir train mixtral-8x7b --on 64xh100 --batch 256 --tp 2 --pp 4 --ep 8 --sequence-parallel --distributed-optimiser
 """
 
 RANGES = """Layers of a MODEL over unlike devices: each holds a range of them, so that most tokens flow (Helix).
@@ -95,6 +96,7 @@ def train(
     sequence: Annotated[str, typer.Option(metavar="N", help="Tokens of a sequence: 4096, 32K.")] = "4096",
     tp: Annotated[str, typer.Option(metavar="N", help="Devices that share each layer, in one node.")] = "1",
     pp: Annotated[str, typer.Option(metavar="N", help="Stages of the pipeline.")] = "1",
+    ep: Annotated[str, typer.Option(metavar="N", help="Ways to divide experts, over --tp and replicas.")] = "1",
     interleave: Annotated[str, typer.Option(metavar="N", help="Chunks of layers that each stage has.")] = "1",
     recompute: Annotated[
         str, typer.Option(metavar="none|selective|full", help="What the backward pass computes anew.")

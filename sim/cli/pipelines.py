@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from einsum.errors import WeirError, hint
+from einsum.errors import Infeasible, WeirError, hint
 from einsum.files import write
 from sim.cli import ask
 from sim.cli.ask import tokens, writable
@@ -134,9 +134,18 @@ def _cut(asked: Asked) -> Cut | None:
 def _modelled(asked: Asked, cut: Cut, batches: int, advance: Advance) -> tuple[list[Piped], list[str]]:
     _small(cut.count, batches)
 
+    room = float(cut.cluster.pools[0].device.memory.capacity)
+
     def make(name: str) -> Piped:
         found = cut.schedule(name, batches, seconds=asked.seconds)
-        return Piped(name, found, max(cut.bytes(name, found)), cut.mfu(found, batches))
+        held = max(cut.bytes(name, found))
+        if held > room:
+            raise Infeasible(
+                f"{cut.spec.name} on {cut.cluster.name}, {name}: {held:,.0f} bytes on the fullest device, {room:,.0f} "
+                f"there are; {held:,.0f} would do",
+                held / room,
+            )
+        return Piped(name, found, held, cut.mfu(found, batches))
 
     return _each(asked.schedules, SCHEDULES, make, advance)
 
@@ -182,8 +191,9 @@ def _schedule(name: str, stages: flows.Stages, vocab: Any, batches: int, seconds
 def _each(
     asked: tuple[str, ...], known: tuple[str, ...], make: Any, advance: Advance
 ) -> tuple[list[Piped], list[str]]:  # fmt: skip
-    """The schedules asked for; of all of them, those that can be made, and why not the others."""
-    answers, left = [], []
+    """The schedules asked for; of all of them, those that can be made and fit, and why not the others. The nearest
+    miss is raised where none fits."""
+    answers, left, misses = [], [], list[Infeasible]()
     names = asked or known
     for place, name in enumerate(names):
         advance(place, len(names))
@@ -193,6 +203,9 @@ def _each(
             if asked:
                 raise
             left.append(f"{name} left out: {why}")
+            misses += [why] if isinstance(why, Infeasible) else []
+    if misses and not answers:
+        raise min(misses, key=lambda why: why.miss)
     return answers, left
 
 
@@ -238,8 +251,7 @@ def _text(cut: Cut | None, answers: list[Piped], batches: int, left: list[str]) 
             f"a layer takes {fmt(forward, 's')} forward and {fmt(backward, 's')} backward; layers by stage "
             f"{', '.join(map(str, cut.layers))}"
         )
-    room = float(cut.cluster.pools[0].device.memory.capacity) if cut else 0.0
-    rows = tuple(_cells(answer, room) for answer in answers)
+    rows = tuple(map(_cells, answers))
     notes = [*left, "held: microbatches' activations on the fullest device; waiting: of all devices' time"]
     if cut is not None:
         notes.append(
@@ -257,13 +269,12 @@ def _quickest(answers: list[Piped]) -> Piped:
     return min(answers, key=lambda one: one.found.seconds)
 
 
-def _cells(answer: Piped, room: float) -> tuple[str, ...]:
+def _cells(answer: Piped) -> tuple[str, ...]:
     found = answer.found
     cells = (answer.name, fmt(found.seconds, "s"), f"{found.idle:.1%}", f"{max(found.held):g}")
     if answer.bytes is None or answer.mfu is None:
         return cells
-    short = " too much" if answer.bytes > room else ""
-    return *cells, f"{fmt(answer.bytes, 'B')}{short}", f"{answer.mfu:.1%}"
+    return *cells, fmt(answer.bytes, "B"), f"{answer.mfu:.1%}"
 
 
 def _draw(path: str | None, answers: list[Piped]) -> None:

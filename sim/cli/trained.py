@@ -20,7 +20,7 @@ from sim.units import fmt
 
 PASSES = 200_000  # of one schedule: some seconds
 SHARES = {
-    "collectives": "of tensor parallelism, that kernels wait for",
+    "collectives": "of tensor and expert parallelism, that kernels wait for",
     "pipeline": "waiting for other stages, and sending",
     "replicas": "gradients added up over replicas, and a table's over stages",
 }
@@ -37,6 +37,7 @@ class Asked:
     sequence: str
     tp: str
     pp: str
+    ep: str
     interleave: str
     recompute: str
     sequence_parallel: bool
@@ -85,7 +86,7 @@ def _iteration(asked: Asked) -> Iteration:
         microbatch=ask.whole(asked.microbatch, "--microbatch"), tensor=ask.whole(asked.tp, "--tp"),
         stages=ask.whole(asked.pp, "--pp"), chunks=ask.whole(asked.interleave, "--interleave"),
         recompute=asked.recompute, spread=asked.sequence_parallel, sharded=asked.distributed_optimiser,
-        kernels=asked.kernels, tier=asked.tier,
+        experts=ask.whole(asked.ep, "--ep"), kernels=asked.kernels, tier=asked.tier,
     )  # fmt: skip
 
 
@@ -104,6 +105,7 @@ def _text(made: Iteration, advice: list[str]) -> Iterator[Sheet | str]:
     s = made.setting
     ways = [f"tensor {s.tensor}", f"pipeline {s.stages}", f"replicas {s.replicas}"]
     ways += [f"{s.chunks} chunks a stage"] if s.chunks > 1 else []
+    ways += [f"experts {s.experts}"] if s.experts > 1 else []
     ways += ["sequence parallel"] if s.spread else []
     money = "" if made.usd is None else f", {made.usd:.4g} USD a million"
     yield (
@@ -129,6 +131,8 @@ def _notes(made: Iteration) -> Iterator[str]:
     yield f"network: {fmt(s.cluster.network.bandwidth, 'B/s')} a device; {s.cluster.source}"
     yield f"tier {s.tier}, no band tested; gradients are reduced after the last pass"
     yield "left out: logits and workspaces in memory; launches that a device waits for, and slower devices of a group"
+    if len(s.spec.layers) > 1:
+        yield "kinds of layers come one after the other: " + ", ".join(f"{k.times} {k.name}" for k in s.spec.layers)
     if made.unmatched:
         yield f"kernels named for other models' layers: {', '.join(made.unmatched)}"
     if made.prices is not None:

@@ -52,10 +52,11 @@ class _Iteration(Iteration):
     plain: Iteration = field(kw_only=True)
 
     @cached_property
-    def gradients(self) -> float:
-        """Bytes of the gradients on the fullest device."""
-        found: float = leaf(self.plain.gradients, "gradients on the fullest device", "B", given.COUNTED)
-        return found
+    def gradients(self) -> tuple[float, float]:
+        """Bytes of the gradients on the fullest device: of what all replicas hold, and of experts."""
+        names = ("gradients on the fullest device", "experts' gradients on the fullest device")
+        own, routed = (leaf(n, name, "B", given.COUNTED) for n, name in zip(self.plain.gradients, names, strict=True))
+        return own, routed
 
     @cached_property
     def operations(self) -> tuple[float, float]:
@@ -75,9 +76,9 @@ class _Iteration(Iteration):
         )  # fmt: skip
 
     @property
-    def held(self) -> float:
-        """Microbatches that the first stage holds at most."""
-        return self.plain.held
+    def held_by(self) -> tuple[float, ...]:
+        """Microbatches that each stage holds at most."""
+        return self.plain.held_by
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _parts(made: Iteration) -> Iterator[Named]:
         for c, (seconds, one) in enumerate(zip(sent, own, strict=True)):
             yield one.seconds, f"{way} pass of chunk {c}", "s"
             yield seconds, f"{way} pass of chunk {c} and sending", "s"
-    for part, name in zip((made.layer, *made.ends), ("layer", "embedding", "output layer"), strict=True):
+    kinds = [kind.name for kind in made.setting.spec.layers]
+    for part, name in zip((*made.layers, *made.ends), (*kinds, "embedding", "output layer"), strict=True):
         for way, one, tasks in zip(WAYS, (part.forward, part.backward), part.timed, strict=True):
             yield one.seconds, f"{way} pass of {name}", "s"
             yield from ((timed.seconds, f"{timed.task.name}, {way}, {name}", "s") for _, _, timed in tasks)

@@ -7,6 +7,7 @@ replicas are reduced, and weights updated, after it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -39,32 +40,52 @@ class Iteration:
     prices: Prices | None = None
 
     @cached_property
-    def layer(self) -> Part:
-        """One layer."""
+    def layers(self) -> tuple[Part, ...]:
+        """A layer of each kind that the model has."""
         s = self.setting
-        return Part(
-            s, forward(s.spec, batch=s.microbatch, sequence=s.sequence, style=Style(s.kernels.eager, s.kernels.dropout))
-        )
+        style = Style(s.kernels.eager, s.kernels.dropout)
+        made = (forward(s.spec, k, batch=s.microbatch * s.copies, sequence=s.sequence, style=style)
+                for k in s.spec.layers)  # fmt: skip
+        return tuple(Part(s, ahead, s.division, s.kernels, s.recompute) for ahead in made)
+
+    @property
+    def layer(self) -> Part:
+        """A layer of the model's first kind."""
+        return self.layers[0]
+
+    @cached_property
+    def stack(self) -> tuple[Part, ...]:
+        """The layers in order; kinds come one after the other, as the model lists them."""
+        pairs = zip(self.layers, self.setting.spec.layers, strict=True)
+        return tuple(part for part, kind in pairs for _ in range(kind.times))
 
     @cached_property
     def ends(self) -> tuple[Part, Part]:
         """The embedding, and the output layer with the loss in fp32, neither of which is recomputed."""
         s = self.setting
-        plain = replace(s, recompute="none")
+        whole = replace(s.division, experts=1, copies=1)
         first = typed(embedding(s.spec).cascade("embedding"), Types(*4 * ("bf16",)))
         last = loss(s.spec, batch=s.microbatch, sequence=s.sequence, eager=True)
-        return Part(plain, first.with_sizes(b=s.microbatch, p=s.sequence)), Part(plain, last)
+        made = (first.with_sizes(b=s.microbatch, p=s.sequence), last)
+        return Part(s, made[0], whole, s.kernels), Part(s, made[1], whole, s.kernels)
+
+    @cached_property
+    def chunks(self) -> tuple[tuple[Part, ...], ...]:
+        """The layers of each chunk, in the order in which a microbatch passes them."""
+        each = self.setting.layers // (self.setting.stages * self.setting.chunks)
+        return tuple(self.stack[i : i + each] for i in range(0, self.setting.layers, each))
 
     @cached_property
     def parts(self) -> tuple[tuple[Pass, Pass], ...]:
-        """Forward and backward pass of each chunk of layers, in the order in which a microbatch passes them."""
-        s = self.setting
-        count = s.stages * s.chunks
-        each = s.layers // count
-        found = [[self.layer.forward * each, self.layer.backward * each] for _ in range(count)]
-        for chunk, end in zip((found[0], found[-1]), self.ends, strict=True):
-            chunk[0], chunk[1] = chunk[0] + end.forward, chunk[1] + end.backward
+        """Forward and backward pass of each chunk."""
+        found = [[_run([one.forward for one in chunk]), _run([one.backward for one in chunk])] for chunk in self.chunks]
+        for own, end in zip((found[0], found[-1]), self.ends, strict=True):
+            own[0], own[1] = own[0] + end.forward, own[1] + end.backward
         return tuple((f, b) for f, b in found)
+
+    def stage(self, number: int) -> tuple[Part, ...]:
+        """The layers of a stage, all its chunks together."""
+        return tuple(part for chunk in self.chunks[number :: self.setting.stages] for part in chunk)
 
     @cached_property
     def hop(self) -> float:
@@ -95,17 +116,29 @@ class Iteration:
         return interleaved_chunks(self.passes, s.microbatches, s.chunks)
 
     @cached_property
-    def weights(self) -> float:
-        """Weights on the fullest device."""
-        s = self.setting
-        layer = sum(self.layer.bytes(t.name) / 2 for t in self.layer.ahead.tensors if t.kind == "weight")
-        tables = 1 if s.spec.tied or s.stages > 1 else 2
-        return layer * s.layers / s.stages + s.spec.model * (tables * s.spec.vocabulary / s.tensor + s.spec.rows)
+    def routed(self) -> float:
+        """Weights of experts on the device that has most of all weights, which fewer replicas hold if they divide
+        experts."""
+        return self._fullest[1]
 
     @cached_property
-    def gradients(self) -> float:
-        """Bytes of the gradients on the fullest device, added up in fp32."""
-        return self.weights * WHOLE
+    def weights(self) -> float:
+        """Weights on the fullest device."""
+        return sum(self._fullest)
+
+    @cached_property
+    def _fullest(self) -> tuple[float, float]:
+        """Weights of the fullest stage's device: those that all replicas hold, and experts'."""
+        s = self.setting
+        held = [tuple(map(sum, zip(*map(_weights, self.stage(i)), strict=True))) for i in range(s.stages)]
+        whole, routed = max(held, key=sum)
+        tables = 1 if s.spec.tied or s.stages > 1 else 2
+        return whole + s.spec.model * (tables * s.spec.vocabulary / s.tensor + s.spec.rows), routed
+
+    @cached_property
+    def gradients(self) -> tuple[float, float]:
+        """Bytes of the gradients on the fullest device, added up in fp32: of what all replicas hold, and of experts."""
+        return (self.weights - self.routed) * WHOLE, self.routed * WHOLE
 
     def _reduced(self, kind: str, size: float, ways: int, span: int) -> float:
         """Seconds of a collective among devices that are ``span`` apart at most."""
@@ -117,24 +150,36 @@ class Iteration:
     def reduction(self) -> float:
         """Seconds to add up gradients over replicas, and those of a tied table over the first and the last stage."""
         s = self.setting
-        span = s.tensor * s.replicas
-        size, found = self.gradients, 0.0
-        if s.replicas > 1 and s.sharded:
-            found = self._reduced("reduce-scatter", size, s.replicas, span)
-            found += self._reduced("all-gather", size / 2, s.replicas, span)
-        elif s.replicas > 1:
-            found = self._reduced("all-reduce", size, s.replicas, span)
+        found = 0.0
+        for size, ways in zip(self.gradients, self.holders, strict=True):
+            if ways > 1 and s.sharded:
+                found += self._reduced("reduce-scatter", size, ways, s.tensor * s.replicas)
+                found += self._reduced("all-gather", size / 2, ways, s.tensor * s.replicas)
+            elif ways > 1:
+                found += self._reduced("all-reduce", size, ways, s.tensor * s.replicas)
         if s.spec.tied and s.stages > 1:
             table = WHOLE * s.spec.vocabulary * s.spec.model / s.tensor
             found += self._reduced("all-reduce", table, 2, s.cluster.devices)
         return found
 
+    @property
+    def holders(self) -> tuple[int, int]:
+        """Replicas that hold the same weights: of what all hold, and of experts."""
+        return self.setting.replicas, self.setting.replicas // self.setting.copies
+
+    @cached_property
+    def owned(self) -> float:
+        """Weights whose optimiser states are on the fullest device."""
+        if not self.setting.sharded:
+            return self.weights
+        whole, routed = self.holders
+        return (self.weights - self.routed) / whole + self.routed / routed
+
     @cached_property
     def update(self) -> float:
         """Seconds of the optimiser on the fullest device."""
         s = self.setting
-        each = self.weights / (s.replicas if s.sharded else 1)
-        cascade = optimiser(round(each), scaled=s.kernels.scaled)
+        cascade = optimiser(round(self.owned), scaled=s.kernels.scaled)
         place = Place(s.cluster.pools[0].name, 1)
         made = Layout((place,), apart=("NRM", "GC", "M2", "W"))
         found: float = s.timed(cascade, made).seconds
@@ -152,23 +197,27 @@ class Iteration:
         stages = [self.parts[i :: s.stages] for i in range(s.stages)]
         works = [sum((f + b for f, b in chunks), start=NOTHING) * s.microbatches for chunks in stages]
         work = max(works, key=lambda one: one.seconds)
-        waits = self.schedule.seconds - work.seconds
+        waits = max(0.0, self.schedule.seconds - work.seconds)
         return (*work.terms, ("pipeline", waits), ("replicas", self.reduction), ("optimiser", self.update))
 
     @property
     def held(self) -> float:
         """Microbatches that the first stage holds at most."""
-        return self.schedule.held[0]
+        return self.held_by[0]
+
+    @property
+    def held_by(self) -> tuple[float, ...]:
+        """Microbatches that each stage holds at most, in layers' parts of its own."""
+        return self.schedule.held
 
     @cached_property
     def memory(self) -> tuple[tuple[str, float], ...]:
         """Bytes of the fullest device: weights with gradients, optimiser states, activations that are kept."""
-        s = self.setting
-        shared = s.replicas if s.sharded else 1
-        kept = self.held * self.layer.kept * s.layers / s.stages
+        stages = range(self.setting.stages)
+        kept = max(held * sum(one.kept for one in self.stage(i)) for i, held in zip(stages, self.held_by, strict=True))
         return (
             ("weights and gradients", self.weights * (2 + WHOLE)),
-            ("optimiser", self.weights * STATE / shared),
+            ("optimiser", self.owned * STATE),
             ("activations", kept),
         )
 
@@ -182,9 +231,10 @@ class Iteration:
         """Operations of products in an iteration: of the model, and with what is computed anew."""
         s = self.setting
         passes = s.microbatches * s.replicas
-        (model, again), (head, _) = self.layer.macs, self.ends[1].macs
-        own = passes * (s.layers * model + head)
-        return own, own + passes * s.layers * again
+        layers = [one.macs for one in self.stack]
+        model, again = (sum(one[i] for one in layers) / s.copies for i in (0, 1))
+        own = passes * (model + self.ends[1].macs[0])
+        return own, own + passes * again
 
     def _share(self, ops: float) -> float:
         device = self.setting.cluster.pools[0].device
@@ -227,7 +277,7 @@ class Iteration:
     def unmatched(self) -> tuple[str, ...]:
         """Names of the kernels that no line of the layer has."""
         s = self.setting
-        there = {e.name for e in self.layer.step.einsums}
+        there = {e.name for part in self.layers for e in part.step.einsums}
         return tuple(name for name in (*s.kernels.begin, *s.kernels.anew) if name not in there)
 
     @property
@@ -241,8 +291,8 @@ class Iteration:
         return {
             "model": s.spec.name, "parameters": Transformer(s.spec).parameters, "cluster": s.cluster.name,
             "sequence": s.sequence, "batch": s.batch, "microbatch": s.microbatch, "tensor": s.tensor,
-            "stages": s.stages, "chunks": s.chunks, "replicas": s.replicas, "recompute": s.recompute,
-            "sequence_parallel": s.spread, "kernels": s.kernels.name, "tier": s.tier,
+            "experts": s.experts, "stages": s.stages, "chunks": s.chunks, "replicas": s.replicas,
+            "recompute": s.recompute, "sequence_parallel": s.spread, "kernels": s.kernels.name, "tier": s.tier,
             "seconds": self.seconds, "tokens_per_second": self.tokens, "mfu": self.mfu, "hfu": self.hfu,
             "bound": self.bound, "terms": dict(self.terms), "bytes": self.bytes, "capacity": self.capacity,
             "memory": dict(self.memory), "held": self.held, "usd_per_million_tokens": self.usd, "fits": not self.reason,
@@ -261,10 +311,24 @@ class Iteration:
         return pd.DataFrame(self.rows)
 
 
+def _run(passes: list[Pass]) -> Pass:
+    """Passes one after the other; alike ones are multiplied."""
+    return sum((one * count for one, count in Counter(passes).items()), start=NOTHING)
+
+
+def _weights(part: Part) -> tuple[float, float]:
+    """Weights of a layer on one device: those that all replicas hold, and those of routed experts."""
+    found = [0.0, 0.0]
+    for tensor in part.ahead.tensors:
+        if tensor.kind == "weight":
+            found["x" in tensor.ranks and "f" in tensor.ranks] += part.elements(tensor.name)
+    return found[0], found[1]
+
+
 def training_step(
     model: str | Transformer, on: str | Cluster, *, batch: int, sequence: int, microbatch: int = 1, tensor: int = 1,
     stages: int = 1, chunks: int = 1, recompute: str = "none", spread: bool = False, sharded: bool = False,
-    kernels: str | Kernels = "fused", tier: str = "physical",
+    experts: int = 1, kernels: str | Kernels = "fused", tier: str = "physical",
 ) -> Iteration:  # fmt: skip
     """An iteration of a model, by name or as a Transformer, on a cluster: ``batch`` sequences of ``sequence`` tokens.
 
@@ -278,5 +342,5 @@ def training_step(
     """
     spec = (model if isinstance(model, Transformer) else from_config(model)).spec
     fused = kernels if isinstance(kernels, Kernels) else fusion(kernels)
-    ways = (microbatch, tensor, stages, chunks, recompute, spread, sharded)
+    ways = (microbatch, tensor, stages, chunks, recompute, spread, sharded, experts)
     return Iteration(Setting(spec, placed(on), sequence, batch, *ways, fused, tier))

@@ -10,6 +10,7 @@ from typing import Any
 
 from einsum import Cascade, WeirError, hint
 from einsum.errors import raise_all
+from mappings.division import Division
 from mappings.layout import Layout
 from mappings.training import Kernels
 from sim.arch import Cluster
@@ -17,6 +18,12 @@ from sim.arch.components import Quantity
 from sim.arch.files import Table
 from sim.model.estimate import Estimate, estimate
 from workloads.spec import Experts, Spec
+
+
+def _above(count: int, unit: int) -> int:
+    """The next multiple of a unit from a count on."""
+    return -(-count // unit) * unit
+
 
 RECOMPUTE = ("none", "selective", "full")
 FOLDER = Path(__file__).parents[2] / "mappings" / "data" / "training"
@@ -56,7 +63,9 @@ class Setting:
     ``batch`` sequences of ``sequence`` tokens make an iteration, ``microbatch`` of them a pass. Weights are divided
     over ``tensor`` devices and ``stages`` of a pipeline, each with ``chunks`` of layers in turn (one: 1F1B, more:
     interleaved); what is left over makes replicas. ``spread``: activations between the divided products are divided
-    by positions (sequence parallelism); ``sharded``: replicas share out the optimiser's states (ZeRO-1).
+    by positions (sequence parallelism); ``sharded``: replicas share out the optimiser's states (ZeRO-1). ``experts``
+    are divided so many ways over the tensor-parallel devices, and beyond them over replicas; what those leave divides
+    each expert's hidden rank.
     """
 
     spec: Spec
@@ -70,6 +79,7 @@ class Setting:
     recompute: str = "none"
     spread: bool = False
     sharded: bool = False
+    experts: int = 1
     kernels: Kernels = field(default_factory=lambda: fusion("fused"))
     tier: str = "physical"
 
@@ -79,38 +89,90 @@ class Setting:
         raise_all([*self._known(), *self._uneven()])
 
     def _small(self) -> Iterator[str]:
-        for name in ("sequence", "batch", "microbatch", "tensor", "stages", "chunks"):
+        for name in ("sequence", "batch", "microbatch", "tensor", "stages", "chunks", "experts"):
             if getattr(self, name) < 1:
                 yield f"{name} {getattr(self, name)}: at least 1"
 
     def _known(self) -> Iterator[str]:
-        name = self.spec.name
         if self.recompute not in RECOMPUTE:
             yield f"recompute {self.recompute!r:.40}: one of {', '.join(RECOMPUTE)}{hint(self.recompute, RECOMPUTE)}"
-        if len(self.spec.layers) > 1 or isinstance(self.spec.layers[0].network, Experts):
-            yield f"{name}: an iteration is timed for dense layers of one kind only"
         if len(self.cluster.pools) > 1:
             yield f"{self.cluster.name}: training is timed on one pool of like devices"
 
     def _uneven(self) -> Iterator[str]:
-        spec, each, passes = self.spec, self.tensor * self.stages, self.microbatch * max(self.replicas, 1)
-        if self.cluster.devices % each:
-            yield f"{self.cluster.devices} devices are no multiple of {self.tensor} (tensor) x {self.stages} (stages)"
+        each, passes = self.tensor * self.stages, self.microbatch * max(self.replicas, 1)
+        count = self.cluster.devices
+        if count % each:
+            would = each * max(1, count // each)
+            asked = f"{self.tensor} (tensor) x {self.stages} (stages)"
+            yield f"{count} devices are no multiple of {asked}; {would} would do"
         elif self.batch % passes:
-            yield f"a batch of {self.batch} is no multiple of {passes}: {self.replicas} replicas x {self.microbatch}"
+            whole = f"{self.replicas} replicas x {self.microbatch}; {_above(self.batch, passes)} would do"
+            yield f"a batch of {self.batch} is no multiple of {passes}: {whole}"
         elif self.chunks > 1 and self.microbatches % self.stages:
-            yield f"{self.microbatches} microbatches are no multiple of {self.stages} stages, which interleaving needs"
+            would = _above(self.batch, passes * self.stages)
+            yield (
+                f"{self.microbatches} microbatches are no multiple of {self.stages} stages, which interleaving needs; "
+                f"a batch of {would} would do"
+            )
+        yield from self._stages()
+        yield from self._shared()
+        if self.experts > 1:
+            yield from self._spread()
+
+    def _stages(self) -> Iterator[str]:
+        """Whether layers go round the stages, and what would do."""
         if self.layers % (self.stages * self.chunks):
-            yield f"{self.layers} layers do not go round {self.stages} stages of {self.chunks} chunks"
-        if self.tensor > (node := self.cluster.pools[0].node_size):
-            yield f"{self.tensor} ways of tensor parallelism reach beyond a node of {node} devices"
-        if spec.layers[0].attention.heads % self.tensor:
-            yield f"{spec.layers[0].attention.heads} heads cannot be divided {self.tensor} ways"
+            would = max(n for n in range(1, self.stages + 1) if not self.layers % n)
+            of = f"{would} of one chunk would do"
+            yield f"{self.layers} layers do not go round {self.stages} stages of {self.chunks} chunks; {of}"
+
+    def _shared(self) -> Iterator[str]:
+        """Whether a layer can be divided over its devices, and what would do."""
+        node, counts = self.cluster.pools[0].node_size, {kind.attention.heads for kind in self.spec.layers}
+        would = max(n for n in range(1, min(self.tensor, node) + 1) if not any(count % n for count in counts))
+        if self.tensor > node:
+            yield f"{self.tensor} ways of tensor parallelism reach beyond a node of {node} devices; {would} would do"
+        for count in sorted(counts):
+            if count % self.tensor:
+                yield f"{count} heads cannot be divided {self.tensor} ways; {would} would do"
+
+    def _spread(self) -> Iterator[str]:
+        """Whether experts can be divided as asked for, and what would do."""
+        counts = {k.network.count for k in self.spec.layers if isinstance(k.network, Experts)}
+        group = self.tensor * max(self.replicas, 1)
+        if not counts:
+            yield f"{self.spec.name} has no experts to divide {self.experts} ways; 1 would do"
+            return
+        ways = [n for n in range(1, min(counts) + 1) if not any(count % n for count in counts) and self._rounds(n)]
+        if self.experts not in ways:
+            yield (
+                f"{min(counts)} experts cannot be divided {self.experts} ways over {self.tensor} devices of "
+                f"{group // self.tensor} replicas; {', '.join(map(str, ways))} would do"
+            )
+        elif self.experts > self.tensor > 1 and not self.spread:
+            yield "experts divided over replicas of several devices need their positions divided (sequence parallel)"
+
+    def _rounds(self, ways: int) -> bool:
+        """Whether so many ways are a part of the tensor-parallel devices, or these and a part of the replicas."""
+        return not self.tensor % ways or not (ways % self.tensor or self.replicas % (ways // self.tensor))
+
+    @property
+    def division(self) -> Division:
+        """How a layer is divided over devices."""
+        experts = self.experts if any(isinstance(k.network, Experts) for k in self.spec.layers) else 1
+        pool = self.cluster.pools[0].name
+        return Division(pool, self.tensor, self.spread, experts=experts, copies=self.copies)
+
+    @property
+    def copies(self) -> int:
+        """Replicas over which experts are divided."""
+        return max(1, self.experts // self.tensor)
 
     @property
     def layers(self) -> int:
         """Layers of the model."""
-        return self.spec.layers[0].times
+        return sum(kind.times for kind in self.spec.layers)
 
     @property
     def replicas(self) -> int:
@@ -120,13 +182,6 @@ class Setting:
     def timed(self, cascade: Cascade, layout: Layout) -> Estimate:
         """A cascade on the cluster, kernel by kernel."""
         return estimate(cascade, self.cluster, layout=layout, tier=self.tier)
-
-    @property
-    def slowed(self) -> float:
-        """The fraction of a device's multiprocessors that a collective takes while it runs."""
-        device = self.cluster.pools[0].device
-        sm = device.multiprocessor
-        return min(self.kernels.channels / (sm.count * device.instances(sm.name)), 0.5) if sm else 0.0
 
     @property
     def microbatches(self) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import inf
 
-from einsum import Cascade, Einsum, WeirError, hint
+from einsum import Cascade, WeirError, hint
 from einsum.counts import operations
-from mappings.layout import Layout, Place
-from mappings.tree import Spatial
+from mappings.division import Division
+from mappings.layout import Layout
 from sim.arch import Cluster, tier
 from sim.model.estimate import Estimate, estimate
+from sim.planner.parallel import fusion
+from sim.planner.parts import Part
 from sim.planner.skeleton import Layer
 from workloads.spec import Spec
 from workloads.training import forward, loss
@@ -80,30 +82,21 @@ class Setting:
             raise WeirError(f"{self.cluster.pools[0].device.name} has no host link; give its bytes a second")
         return float(found.bandwidth)
 
-    def place(self, cascade: Cascade) -> Layout:
-        """How a pass is divided over the devices."""
-        pool, ways = self.cluster.pools[0].name, self.ways
+    @property
+    def division(self) -> Division:
+        """How a layer is divided over the devices."""
+        pool, apart = self.cluster.pools[0].name, self.ways // self.degree
         if self.split == "ulysses":
-            heads = tuple(e.name for e in cascade.einsums if {"p", "m"} & set(e.ranks) and "g" in e.ranks and _core(e))
-            loops = [Spatial("g", ways, only=heads)] if heads else []
-            loops.append(Spatial("p", ways))
-        else:
-            divided = [rank for rank in ("g", "f", "v", "p") if rank in cascade.ranks]
-            apart = [Spatial("p", ways // self.degree)] if ways > self.degree else []
-            loops = [*apart, *(Spatial(rank, self.degree) for rank in divided)]
-        return Layout((Place(pool, ways, tuple(loops)),), apart=self._alone(cascade), name=self.split)
+            return Division(pool, self.ways, ulysses=True)
+        return Division(pool, self.degree, sequence=True, context=apart)
 
-    def _alone(self, cascade: Cascade) -> tuple[str, ...]:
-        """Einsums before which a kernel ends: products that make weights' gradients run by themselves."""
-        makes = {f"D{t.name}" for t in cascade.tensors if t.kind == "weight"}
-        heavy = [e.contraction and e.output.tensor in makes for e in cascade.einsums]
-        after = [False, *heavy[:-1]]
-        return tuple(e.name for e, own, last in zip(cascade.einsums, heavy, after, strict=True) if own or last)
+    def timed(self, cascade: Cascade, layout: Layout) -> Estimate:
+        """A cascade on the cluster, kernel by kernel."""
+        return estimate(cascade, self.cluster, layout=layout, tier=tier(self.tier))
 
-
-def _core(einsum: Einsum) -> bool:
-    """Whether an Einsum is attention's own, between the projections."""
-    return "d" not in einsum.ranks
+    def part(self, ahead: Cascade) -> Part:
+        """A part of the model on the devices, both passes."""
+        return Part(self, ahead, self.division, fusion("fused"))
 
 
 @dataclass(frozen=True)
@@ -125,49 +118,44 @@ class Work:
         s = self.setting
         return Layer(loss(s.spec, batch=s.batch, sequence=s.sequence, eager=s.eager), s.eager)
 
-    def timed(self, cascade: Cascade) -> Estimate:
-        """A pass on the cluster."""
-        s, ordered = self.setting, _gathered_first(cascade)
-        return estimate(ordered, s.cluster, layout=s.place(ordered), tier=tier(s.tier))
+    @cached_property
+    def part(self) -> Part:
+        """The layer on the cluster."""
+        return self.setting.part(self.layer.forward)
 
     @cached_property
-    def ahead(self) -> Estimate:
-        """The layer's forward pass."""
-        return self.timed(self.layer.forward)
+    def last(self) -> Part:
+        """The classifier and the loss on the cluster."""
+        return self.setting.part(self.loss.forward)
 
-    @cached_property
-    def behind(self) -> Estimate:
-        """The layer's backward pass."""
-        return self.timed(self.layer.backward)
-
-    def seconds(self, found: Estimate, cascade: Cascade, fraction: float | None) -> float:
-        """Seconds of a pass; products between tokens at a fraction of the peak, where one is given."""
-        total = float(found.seconds)
-        if fraction is None:
+    def seconds(self, behind: bool) -> float:
+        """Seconds of a pass of the layer; products between tokens at a fraction of the peak, where one is given."""
+        total = (self.part.backward if behind else self.part.forward).seconds
+        if self.setting.pairs is None:
             return total
-        s, sizes = self.setting, cascade.bind()
-        peak = s.cluster.pools[0].device.rate("mac", s.spec.dtype) * s.ways
-        for row in found.rows:
-            own = [e for e in cascade.einsums if row.kind == "kernel" and e.name in row.name.split()]
+        s, step, fraction = self.setting, self.part.step, self.setting.pairs[behind]
+        sizes, peak = step.bind(), s.cluster.pools[0].device.rate("mac", s.spec.dtype) * s.ways
+        for _, _, one in self.part.timed[behind]:
+            own = [step.einsum(name) for name in one.task.einsums]
             if any({"p", "m"} <= set(e.ranks) for e in own):
-                macs = sum(float(operations(cascade, e, sizes).get("mac", 0.0)) for e in own if e.contraction)
-                total += macs / (peak * fraction) - float(row.seconds)
+                macs = sum(float(operations(step, e, sizes).get("mac", 0.0)) for e in own if e.contraction)
+                total += macs / (peak * fraction) - float(one.seconds)
         return total
 
     @cached_property
     def forward(self) -> float:
         """Seconds of the layer's forward pass."""
-        return self.seconds(self.ahead, self.layer.forward, self.setting.pairs and self.setting.pairs[0])
+        return self.seconds(behind=False)
 
     @cached_property
     def backward(self) -> float:
         """Seconds of the layer's backward pass."""
-        return self.seconds(self.behind, self.layer.backward, self.setting.pairs and self.setting.pairs[1])
+        return self.seconds(behind=True)
 
     @cached_property
     def classify(self) -> float:
         """Seconds of the classifier and the loss, both ways."""
-        return float(self.timed(self.loss.forward).seconds + self.timed(self.loss.backward).seconds)
+        return self.last.forward.seconds + self.last.backward.seconds
 
     @cached_property
     def input(self) -> float:
@@ -197,12 +185,11 @@ class Work:
         others = {live.tensor for live in layer.wide} - anchors
         needed = _makers(layer.forward, others, anchors)
         total = 0.0
-        for _, found in self.ahead.step.rows:
-            for one in found:
-                tensor = one.task.name.rpartition(" ")[2]
-                kernel = one.task.kind == "kernel" and bool(needed & set(one.task.einsums))
-                if kernel or (one.task.kind != "kernel" and _between(layer.forward, tensor, needed)):
-                    total += float(one.seconds)
+        for _, _, one in self.part.timed[0]:
+            tensor = one.task.name.rpartition(" ")[2]
+            kernel = one.task.kind == "kernel" and bool(needed & set(one.task.einsums))
+            if kernel or (one.task.kind != "kernel" and _between(layer.forward, tensor, needed)):
+                total += float(one.seconds)
         return total
 
     @cached_property
@@ -224,22 +211,6 @@ class Work:
         hidden = min((made.forward * s.rate - made.anchors) / made.others for made in layers)
         room = s.host / s.ways - sum(made.anchors for made in swapped)
         return max(0.0, min(1.0, hidden, room / sum(made.others for made in swapped)))
-
-
-def _gathered_first(cascade: Cascade) -> Cascade:
-    """The cascade with what products between tokens will read, computed anew place by place, ahead of the first of
-    them: were it made (and gathered) in between, their kernel would be cut in two."""
-    first = next((i for i, e in enumerate(cascade.einsums) if {"p", "m"} <= set(e.ranks)), None)
-    if first is None:
-        return cascade
-    ahead, behind, late = list(cascade.einsums[:first]), list[Einsum](), set[str]()
-    for einsum in cascade.einsums[first:]:
-        if einsum.reduced or {"p", "m"} <= set(einsum.ranks) or late & set(einsum.inputs):
-            behind.append(einsum)
-            late.add(einsum.output.tensor)
-        else:
-            ahead.append(einsum)
-    return replace(cascade, einsums=(*ahead, *behind))
 
 
 def _makers(cascade: Cascade, wanted: set[str], there: set[str]) -> set[str]:

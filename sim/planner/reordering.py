@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sim.planner.graph import Graph, peak
 from sim.planner.halting import until
-from sim.planner.search import Ints, compiled, inside
+from sim.planner.kernel import Ints, compiled, inside
 
 Reals = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from einsum import Cascade, WeirError, hint
-from mappings.layout import Layout, Place
+from mappings.division import Division
+from mappings.layout import Layout
 from mappings.training import gradients
-from mappings.tree import Spatial
 from sim.arch import Cluster, tier
 from sim.model.estimate import Estimate, estimate
 from sim.planner.flows import (
@@ -26,13 +26,15 @@ from sim.planner.flows import (
     one_f_one_b,
     v_chunks,
 )  # fmt: skip
+from sim.planner.parallel import fusion
+from sim.planner.parts import Numbered, Part
 from sim.planner.passes import Setting, Work
 from sim.planner.pipeline import Flow, Schedule
 from sim.planner.repeating import repeating
 from workloads.layers import embedding
 from workloads.pieces import Types, typed
 from workloads.spec import Spec
-from workloads.training import backward, loss
+from workloads.training import loss
 
 SCHEDULES = (
     "1f1b", "gpipe", "interleaved", "zero_bubble", "v_half", "v_half_split", "vocabulary", "vocabulary_2",
@@ -87,7 +89,7 @@ class Cut:
     def layer(self) -> tuple[float, float]:
         """Seconds of a layer, forward and backward."""
         ahead, behind = self.slower
-        return ahead * float(self.work.ahead.seconds), behind * float(self.work.behind.seconds)
+        return ahead * self.work.forward, behind * self.work.backward
 
     @property
     def logits(self) -> float:
@@ -103,24 +105,23 @@ class Cut:
         ends = [*((i + 1) % pool.node_size == 0 for i in range(self.count - 1)), self.count > pool.node_size]
         return tuple(far if end else near for end in ends)
 
-    def _timed(self, cascade: Cascade, ways: int) -> Estimate:
-        """A cascade with its vocabulary divided over so many devices."""
-        place = Place(self.cluster.pools[0].name, ways, (Spatial("v", ways),) if ways > 1 else ())
-        return estimate(cascade, self.cluster, layout=Layout((place,)), tier=tier(self.tier))
+    def timed(self, cascade: Cascade, layout: Layout) -> Estimate:
+        """A cascade on the devices, kernel by kernel."""
+        return estimate(cascade, self.cluster, layout=layout, tier=tier(self.tier))
 
-    @cached_property
-    def _ends(self) -> tuple[Cascade, Cascade, Cascade, Cascade]:
-        """The embedding and the output layer with the loss, each forward and backward."""
+    def _ends(self, ways: int) -> tuple[Part, Part]:
+        """The embedding, and the output layer with its loss, vocabulary divided over so many devices."""
         spec, dtype = self.work.setting.spec, "bf16"
         made = typed(embedding(spec).cascade("embedding"), Types(dtype, dtype, dtype, dtype))
         first = made.with_sizes(b=self.batch, p=self.sequence)
         last = loss(spec, batch=self.batch, sequence=self.sequence)
-        return first, backward(first), last, backward(last)
+        division = Division(self.cluster.pools[0].name, ways)
+        return Part(self, first, division, fusion("fused")), Part(self, last, division, fusion("fused"))
 
     def ends(self, ways: int) -> tuple[float, float, float, float]:
         """Seconds on one of ``ways`` devices: embedding forward and backward, output layer forward and backward; what
         is sent left out."""
-        first, back, last, behind = (_kernels(self._timed(one, ways)) for one in self._ends)
+        first, back, last, behind = (_kernels(one) for part in self._ends(ways) for one in part.timed)
         ahead, after = (self.logits / ways * more for more in self.more)
         return first, back, last + ahead, behind + after
 
@@ -148,9 +149,8 @@ class Cut:
     @cached_property
     def weights(self) -> tuple[float, float]:
         """Seconds of a backward pass that only make weights' gradients: of a layer, and of the output layer."""
-        layer, last = self.work.behind, self._timed(self._ends[3], 1)
-        own = _making(layer, self.work.layer.backward) / float(layer.seconds)
-        return own * self.layer[1], _making(last, self._ends[3])
+        own = making(self.work.part) / self.work.backward
+        return own * self.layer[1], making(self._ends(1)[1])
 
     def parts(self, layers: tuple[int, ...], ends: bool = True, split: bool = False) -> Stages:
         """Layers in a row, the embedding with the first and the output layer with the last of them, or neither; with
@@ -174,13 +174,14 @@ class Cut:
         With one barrier the product for the stream's gradient is in S, with two it is in T; weights' gradients are in T
         both times. The embedding's passes go with them. All-reduces, shared among the barriers, run beside the work.
         """
-        first, back, last, behind = (self._timed(one, self.count) for one in self._ends)
-        weights = _making(behind, self._ends[3])
+        made = self._ends(self.count)
+        first, back, last, behind = (one for part in made for one in part.timed)
+        weights = making(made[1])
         ahead, after = (self.logits / self.count * more for more in self.more)
         stream = _kernels(behind) - weights + after
         s, t = _kernels(last) + ahead, weights + _kernels(back)
         s, t = (s + stream, t) if barriers == 1 else (s, t + stream)
-        sent = sum(float(r.seconds) for e in (last, behind) for r in e.rows if r.kind == "all-reduce")
+        sent = sum(one.seconds for _, _, one in (*last, *behind) if one.task.kind == "all-reduce")
         each = (s + _kernels(first),) * self.count, (t,) * self.count
         return Vocabulary(*each, reduce=sent / barriers, barriers=barriers)
 
@@ -235,13 +236,13 @@ class Cut:
         return self.work.model_operations * microbatches / (found.seconds * self.count * most)
 
 
-def _kernels(found: Estimate) -> float:
-    """Seconds of an estimate's kernels, collectives left out."""
-    return sum(float(row.seconds) for row in found.rows if row.kind == "kernel")
+def _kernels(timed: list[Numbered]) -> float:
+    """Seconds of kernels, collectives left out."""
+    return sum(float(one.seconds) for _, _, one in timed if one.task.kind == "kernel")
 
 
-def _making(found: Estimate, cascade: Cascade) -> float:
-    """Seconds of an estimate's kernels that multiply for a weight's gradient."""
-    makes = gradients(cascade)
-    made = {e.name for e in cascade.einsums if e.contraction and makes(e.output.tensor)}
-    return sum(float(row.seconds) for row in found.rows if row.kind == "kernel" and made & set(row.name.split()))
+def making(part: Part) -> float:
+    """Seconds of a backward pass's kernels that multiply matrices for a weight's gradient."""
+    makes = gradients(part.step)
+    made = {e.name for e in part.step.einsums if e.matrix and makes(e.output.tensor)}
+    return sum(float(one.seconds) for _, _, one in part.timed[1] if made & set(one.task.einsums))

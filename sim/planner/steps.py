@@ -6,18 +6,20 @@ another is a buffer. Weights and their states stay where they are and are no par
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from einsum import Cascade
 from einsum.counts import footprint
-from sim.model.estimate import Estimate
+from mappings.kernels import kernels
+from mappings.training import gradients
+from sim.planner.parts import Part
 from sim.planner.passes import Setting, Work, stack, work
 from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.skeleton import inside
 
 
 def step(setting: Setting, layers: int | None = None) -> Problem:
-    """The step of one device: buffers in bytes, tasks in seconds, collectives counted with the kernel they precede.
+    """The step of one device: buffers in bytes, tasks in seconds, what a kernel waits for counted with it.
 
     ``layers`` of the model, else all; the tier is the device's memory less weights, gradients and optimiser states.
     """
@@ -25,14 +27,11 @@ def step(setting: Setting, layers: int | None = None) -> Problem:
     count = setting.layers if layers is None else layers
     parts = _Parts(works)
     for i in range(count):
-        one = works[i]
-        parts.add(f"f{i}", one.layer.forward, one.ahead, {"X": f"x{i}", "XO": f"x{i + 1}"}, f".{i}")
-    ahead, behind = made.loss.forward, made.loss.backward
-    parts.add("loss", ahead, made.timed(ahead), {"X": f"x{count}", "LOSS": "loss"}, ".loss")
-    parts.add("dloss", behind, made.timed(behind), {"X": f"x{count}", "DX": f"g{count}"}, ".loss")
+        parts.add(f"f{i}", works[i].part, False, {"X": f"x{i}", "XO": f"x{i + 1}"}, f".{i}")
+    parts.add("loss", made.last, False, {"X": f"x{count}", "LOSS": "loss"}, ".loss")
+    parts.add("dloss", made.last, True, {"X": f"x{count}", "DX": f"g{count}"}, ".loss")
     for i in reversed(range(count)):
-        one = works[i]
-        parts.add(f"b{i}", one.layer.backward, one.behind, {"X": f"x{i}", "DXO": f"g{i + 1}", "DX": f"g{i}"}, f".{i}")
+        parts.add(f"b{i}", works[i].part, True, {"X": f"x{i}", "DXO": f"g{i + 1}", "DX": f"g{i}"}, f".{i}")
     room = setting.cluster.pools[0].device.memory.capacity - setting.state_bytes * made.parameters / setting.ways
     written = {name for task in parts.tasks for name in task.writes}
     given = tuple(n for n in parts.sizes if n not in written)
@@ -46,18 +45,13 @@ class _Parts:
 
     def __init__(self, works: tuple[Work, ...]) -> None:
         self.ways = works[0].setting.ways
-        layers = {made.kind: made.layer for made in works}
-        self.weights = {name for layer in (*layers.values(), works[0].loss) for name in layer.weights}
-        self.stored = {name for layer in (*layers.values(), works[0].loss) for name in layer.backward.inputs}
         self.tasks: list[Task] = []
         self.sizes: dict[str, int] = {}
 
-    def add(self, name: str, cascade: Cascade, found: Estimate, known: dict[str, str], suffix: str) -> None:
+    def add(self, name: str, part: Part, backward: bool, known: dict[str, str], suffix: str) -> None:
         """The kernels of one pass; tensors are called as ``known`` says, others have the suffix of their layer."""
-        kernels = list(_kernels(cascade, found))
-        groups = tuple(tuple(cascade.einsum(e) for e in names) for names, _ in kernels)
-        hidden = inside(cascade, groups) - self.stored
-        for names, seconds in kernels:
+        cascade, hidden = part.step, inside(part.step, kernels(part.step, part.layout))
+        for names, seconds in part.kernels_ended(backward):
             own = [cascade.einsum(e) for e in names]
             made = [e.output.tensor for e in own]
             read = dict.fromkeys(n for e in own for n in e.inputs if n not in made)
@@ -68,26 +62,10 @@ class _Parts:
     def _named(
         self, cascade: Cascade, tensors: Iterable[str], known: dict[str, str], suffix: str
     ) -> tuple[str, ...]:  # fmt: skip
-        names = []
+        names, makes = [], gradients(cascade)
         for tensor in tensors:
-            if tensor in self.weights or (tensor.startswith("D") and tensor[1:] in self.weights):
+            if cascade.tensor(tensor).kind in ("weight", "state") or makes(tensor):
                 continue  # gradients of weights are counted with the weights' states
             names.append(known.get(tensor, f"{tensor}{suffix}"))
             self.sizes.setdefault(names[-1], max(1, round(float(footprint(cascade, tensor)) / self.ways)))
         return tuple(names)
-
-
-def _kernels(cascade: Cascade, found: Estimate) -> Iterator[tuple[list[str], float]]:
-    """The Einsums of each kernel and its seconds, with those of collectives before it; what follows the last goes
-    with it."""
-    waiting = 0.0
-    kernels: list[tuple[list[str], float]] = []
-    for row in found.rows:
-        if row.kind == "kernel":
-            kernels.append((row.name.split(), float(row.seconds) + waiting))
-            waiting = 0.0
-        else:
-            waiting += float(row.seconds)
-    names, seconds = kernels[-1]
-    yield from kernels[:-1]
-    yield names, seconds + waiting

@@ -8,13 +8,13 @@ from the schedule, which the independent checker replays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from einsum import Cascade, Infeasible, WeirError, hint
-from sim.model.estimate import Estimate
 from sim.planner.check import check
+from sim.planner.parts import Numbered
 from sim.planner.passes import Setting, Work, stack, work
 from sim.planner.problem import Buffer, Plan, Problem, Task, Tier
 from sim.planner.skeleton import Groups, Layer, transient
@@ -35,21 +35,23 @@ def requests(made: Work, layer: Layer, backward: bool) -> list[Buffer]:
         Buffer(live.tensor, round(live.bytes), ((live.first, live.last + 1),))
         for live in transient(cascade, groups, stored, s.ways) if live.bytes >= 1
     ]  # fmt: skip
-    return found + list(_gathered(made.timed(cascade), cascade, groups))
+    part = made.part if layer is made.layer else made.last
+    return found + list(_gathered(part.timed[backward], cascade, groups))
 
 
-def _gathered(found: Estimate, cascade: Cascade, groups: Groups) -> Iterator[Buffer]:
-    """What each collective makes whole on every device: an operand while it is read, a partial sum as it is written."""
-    for row in found.rows:
-        if row.kind == "kernel" or row.name.startswith("all-reduce"):
+def _gathered(timed: list[Numbered], cascade: Cascade, groups: Groups) -> Iterator[Buffer]:
+    """What each collective makes whole on every device: an operand while it is read, a partial sum as it is written, or
+    from then on if it stays whole."""
+    weights = {t.name for t in cascade.tensors if t.kind == "weight"}
+    for task in (one.task for _, _, one in timed):
+        if task.kind == "kernel":
             continue
-        tensor = row.name.rpartition(" ")[2]
+        tensor = task.name.rpartition(" ")[2]
         made = [i for i, g in enumerate(groups) if any(e.output.tensor == tensor for e in g)]
         used = [i for i, g in enumerate(groups) if any(tensor in e.inputs for e in g)]
-        spans = made[:1] if row.kind == "reduce-scatter" else used
-        if tensor[1:] in {t.name for t in cascade.tensors if t.kind == "weight"} or not spans:
-            continue
-        yield Buffer(f"{row.name}", round(float(row.bytes)), ((min(spans), max(spans) + 1),))
+        spans = {"reduce-scatter": made[:1], "all-reduce": made + used}.get(task.kind, used)
+        if tensor[1:] not in weights and spans:
+            yield Buffer(task.name, round(float(task.size)), ((min(spans), max(spans) + 1),))
 
 
 def height(name: str, buffers: list[Buffer], seconds: float) -> int:
@@ -219,22 +221,27 @@ def schedule(s: Setting, strategy: str, fraction: float) -> tuple[Problem, list[
     buffers = [Buffer(f"X{i}", x) for i in range(n + 1)] + [Buffer(f"G{i}", x) for i in range(n + 1)]
     buffers += [Buffer(f"{kind}{i}", size) for i in range(n) for kind, size in (("W", rest[i]), ("R", lost[i]))]
     buffers += [Buffer(f"A{i}", lost[i]) for i in anew]
-    tasks = [Task(f"forward {i}", made.forward, (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
-             for i, made in enumerate(layers)]  # fmt: skip
-    tasks.append(Task("loss", layers[0].classify, (f"X{n}",), (f"G{n}",)))
-    for i in reversed(range(n)):
-        made = layers[i]
-        if i in anew:
-            again = made.forward if strategy == "recompute" else (1 - fraction) * made.recomputed
-            tasks.append(Task(f"again {i}", again, (f"X{i}", f"W{i}"), (f"A{i}",)))
-        rows = f"A{i}" if i in anew else f"R{i}"
-        tasks.append(Task(f"backward {i}", made.backward, (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",)))
+    again = [made.forward if strategy == "recompute" else (1 - fraction) * made.recomputed for made in layers]
+    tasks = list(_tasks(layers, {i: again[i] for i in anew}))
     each = [x + kept + gone for kept, gone in zip(rest, lost, strict=True)]
     room = {"memo": 2 * max(each), "recompute": max(each), "keep": sum(each)}[strategy]
     room += (n * x if strategy == "recompute" else 0) + 2 * x  # and a gradient on its way through a layer
     tiers = (Tier("device", room), Tier("host", s.host / s.ways, s.rate, s.rate))
     problem = Problem(f"{s.spec.name} {strategy}", tuple(buffers), tiers, tuple(tasks), ("X0",), ("G0",))
     return problem, list(_steps(n, swapped, anew))
+
+
+def _tasks(layers: tuple[Work, ...], anew: Mapping[int, float]) -> Iterator[Task]:
+    """Layers forward, the loss, and layers backward, some after they were computed ``anew`` in so many seconds."""
+    n = len(layers)
+    for i, made in enumerate(layers):
+        yield Task(f"forward {i}", made.forward, (f"X{i}",), (f"X{i + 1}", f"W{i}", f"R{i}"))
+    yield Task("loss", layers[0].classify, (f"X{n}",), (f"G{n}",))
+    for i, made in reversed(list(enumerate(layers))):
+        if i in anew:
+            yield Task(f"again {i}", anew[i], (f"X{i}", f"W{i}"), (f"A{i}",))
+        rows = f"A{i}" if i in anew else f"R{i}"
+        yield Task(f"backward {i}", made.backward, (f"X{i}", f"W{i}", rows, f"G{i + 1}"), (f"G{i}",))
 
 
 def _parted(made: Work, strategy: str, fraction: float) -> tuple[int, int]:

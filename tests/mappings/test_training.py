@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from einsum import Cascade
+from mappings.division import Division
 from mappings.kernels import kernels
 from mappings.training import Kernels, layout
 from workloads.pieces import Style
@@ -25,7 +26,7 @@ def made(name: str = "gpt2-xl", kind: Kernels = EAGER) -> tuple[Cascade, str]:
 
 def groups(kind: Kernels, name: str = "gpt2-xl", ways: int = 1, sequence: bool = False) -> list[str]:
     whole, turn = made(name, kind)
-    laid = layout(whole, kind, "model", ways, sequence=sequence, turn=turn)
+    laid = layout(whole, kind, Division("model", ways, sequence), turn)
     return [" ".join(e.name for e in group) for group in kernels(whole, laid)]
 
 
@@ -74,7 +75,7 @@ def test_the_backward_pass_begins_a_kernel() -> None:
 
 def test_positions_are_divided_where_nothing_else_is() -> None:
     whole, turn = made("llama-3-8b", FUSED)
-    place = layout(whole, FUSED, "model", 8, sequence=True, turn=turn).places[0]
+    place = layout(whole, FUSED, Division("model", 8, sequence=True), turn).places[0]
     ways = {e.name: place.ways(e) for e in whole.einsums}
     assert ways["XN"] == ways["A"] == ways["DX"] == {"p": 8}
     assert ways["Q"] == ways["Y"] == ways["DWQ"] == {"g": 8}

@@ -41,6 +41,14 @@ LOAD = ["--prompt", "1000", "--output", "100", "--prices", "market_2026"]
             ["rent", "llama-3-8b", "--on", "1xh100", *LOAD, "--rate", "500", "--stock", "h100=1"],
             "of h100_sxm instead of 1 would do",
         ),
+        (
+            ["pipeline", "llama-2-7b", "--on", "2xa100", "--microbatches", "4", "--schedule", "gpipe"],
+            "88,435,851,264 bytes on the fullest device, 80,000,000,000 there are; 88,435,851,264 would do",
+        ),
+        (
+            ["pipeline", "llama-2-7b", "--on", "2xl4", "--microbatches", "4", "--seconds", "0"],
+            "71,171,571,712 would do",
+        ),
         (["ranges", "llama-2-70b", "--on", "2xl4"], "hold 24 of 80 layers; 5 more like the largest would do"),
     ],
 )

@@ -100,7 +100,7 @@ def test_what_is_worth_knowing_is_noted(capsys: pytest.CaptureFixture[str]) -> N
         ("train gpt2-xl --on 1xa100 --batch 1000000", "at most 100,000 together"),
         ("train gpt2-xl --on 16xa100 --batch 16 --set network.bandwith=1Gb/s", "did you mean 'network.bandwidth'"),
         ("train gpt2-xl --on 16xa100 --batch 16 --price h100=1", "h100"),
-        ("train mixtral-8x7b --on 8xa100 --batch 8", "dense layers of one kind only"),
+        ("train gpt2-xl --on 16xa100 --batch 16 --ep 2", "gpt2-xl has no experts to divide 2 ways; 1 would do"),
     ],
 )
 def test_mistakes_are_one_line(argv: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from einsum import WeirError
 from sim.arch import cluster
 from sim.planner.iteration import Iteration
 from sim.planner.parallel import Setting, fusion
-from workloads.spec import Spec
+from workloads.spec import Attention, Experts, FeedForward, Spec
 
 Gpt = Callable[..., Spec]
 
@@ -128,7 +129,8 @@ def test_a_sweep_has_a_row_for_every_layout() -> None:
     assert list(table["fits"]) == [False, False, True]
     assert table["reason"][0].startswith("does not fit: ")  # 7e9 weights of 18 bytes
     assert (
-        table["reason"][1] == "8 devices are no multiple of 3 (tensor) x 1 (stages)\n32 heads cannot be divided 3 ways"
+        table["reason"][1] == "8 devices are no multiple of 3 (tensor) x 1 (stages); 6 would do\n"
+        "32 heads cannot be divided 3 ways; 2 would do"
     )
     alone = sim.training_step("llama-2-7b", "8xa100", batch=8, sequence=2048, tensor=8)
     assert table["seconds"][2] == alone.seconds
@@ -141,3 +143,78 @@ def test_a_sweep_names_an_unknown_axis_and_counts_below_one() -> None:
         sim.sweep(sim.training_step, model="gpt2-xl", on=["8xa100"], batch=8, sequence=512, tensors=[1])
     with pytest.raises(WeirError, match="tensor 0: at least 1"):
         sim.training_step("gpt2-xl", "8xa100", batch=8, sequence=512, tensor=0)
+
+
+def by_hand(spec: Spec, sequence: int) -> float:
+    """Operations of a sequence's forward and backward pass, from the model's widths: products of each kind of layer,
+    half of all scores and the diagonal, chosen experts and the router, the output layer."""
+    d, pairs, total = spec.model, sequence * (sequence + 1) / 2, 0.0
+    for kind in spec.layers:
+        a, n = kind.attention, kind.network
+        assert isinstance(a, Attention)
+        assert isinstance(n, Experts | FeedForward)
+        seen = pairs if not a.window else sum(min(i + 1, a.window) for i in range(sequence))
+        each = sequence * 2 * d * a.head_dim * (a.heads + a.kv_heads) + 2 * a.heads * a.head_dim * seen
+        if isinstance(n, Experts):
+            each += sequence * d * (3 * n.gate.chosen * n.hidden + n.count + 3 * n.shared)
+        else:
+            each += sequence * d * n.hidden * (3 if n.gated else 2)
+        total += kind.times * each
+    return 6 * (total + sequence * d * spec.vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("mixtral-8x7b", {"tensor": 2}),
+        ("mixtral-8x7b", {"tensor": 2, "experts": 8, "spread": True}),
+        ("qwen3-30b-a3b", {"tensor": 8}),
+        ("qwen1.5-moe-a2.7b", {"experts": 4}),
+        ("gemma-2-2b", {"tensor": 4}),
+        ("gpt-oss-20b", {"tensor": 4, "experts": 4}),
+    ],
+)
+def test_operations_of_experts_and_of_layers_of_several_kinds(name: str, how: dict[str, Any]) -> None:
+    made = sim.training_step(name, "8xh100", batch=8, sequence=512, **how)
+    assert made.operations[0] == pytest.approx(8 * by_hand(made.setting.spec, 512), rel=1e-4)
+
+
+@pytest.mark.parametrize("experts", [1, 2, 8])
+def test_weights_and_gradients_of_experts(experts: int) -> None:
+    """All devices hold the model as often as there are replicas; experts as often as replicas hold the same ones."""
+    made = sim.training_step("mixtral-8x7b", "8xh100", batch=8, sequence=512, tensor=2, experts=experts, spread=True)
+    routed = 32 * 8 * 3 * 4096 * 14336
+    copies = max(1, experts // 2)
+    assert made.holders == (4, 4 // copies)
+    assert made.routed == pytest.approx(routed / 2 / copies)
+    attention = 32 * 2 * 4096 * 128 * (32 + 8) / 2
+    router_and_norms = 32 * (4096 * 8 + 2 * 4096)
+    tables = 4096 * 2 * 32000 / 2
+    assert made.weights - made.routed == pytest.approx(attention + router_and_norms + tables, rel=1e-6)
+    assert made.gradients == pytest.approx((4 * (made.weights - made.routed), 4 * made.routed))
+
+
+def test_tokens_travel_to_experts_and_back() -> None:
+    """Two copies of each token, or as many as have an expert there, each way: Lepikhin et al. (arXiv 2006.16668)."""
+    made = sim.training_step("mixtral-8x7b", "8xh100", batch=8, sequence=512, experts=8)
+    sent = {one.task.name: float(one.task.size) for _, _, one in made.layer.timed[0] if one.task.kind != "kernel"}
+    met = 1 - (6 / 8) * 1  # an expert of eight is among the two that a token chose
+    each = 2 * 8 * 512 * 4096 * met
+    assert sent["all-to-all AN"] == pytest.approx(each, rel=1e-6)
+    assert sent["reduce-scatter Z"] == pytest.approx(each, rel=1e-6)
+    assert not [name for name in sent if name.startswith("all-reduce")]
+    alone = sim.training_step("mixtral-8x7b", "8xh100", batch=8, sequence=512)
+    assert alone.reduction > made.reduction  # each replica has an eighth of the experts
+    assert alone.memory[0][1] > made.memory[0][1]
+
+
+def test_layers_of_several_kinds_fill_stages_in_order() -> None:
+    made = sim.training_step("deepseek-v2", "4xh100", batch=8, sequence=512, stages=4, experts=1)
+    first, second = made.layers
+    assert [len(chunk) for chunk in made.chunks] == [15] * 4
+    assert made.stack == (first, *[second] * 59)
+    ends = made.ends
+    assert made.parts[0][0].seconds == pytest.approx(
+        first.forward.seconds + 14 * second.forward.seconds + ends[0].forward.seconds
+    )
+    assert made.parts[3][1].seconds == pytest.approx(15 * second.backward.seconds + ends[1].backward.seconds)

@@ -23,15 +23,23 @@ def test_replicas_and_microbatches(gpt: Callable[..., Spec]) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"tensor": 3}, "8 devices are no multiple of 3 (tensor) x 1 (stages)"),
-        ({"tensor": 3}, "16 heads cannot be divided 3 ways"),
-        ({"batch": 12}, "a batch of 12 is no multiple of 8: 8 replicas x 1"),
-        ({"stages": 4, "chunks": 4}, "8 layers do not go round 4 stages of 4 chunks"),
-        ({"stages": 4, "chunks": 2, "batch": 12}, "6 microbatches are no multiple of 4 stages"),
+        ({"tensor": 3}, "8 devices are no multiple of 3 (tensor) x 1 (stages); 6 would do"),
+        ({"tensor": 3}, "16 heads cannot be divided 3 ways; 2 would do"),
+        ({"batch": 12}, "a batch of 12 is no multiple of 8: 8 replicas x 1; 16 would do"),
+        ({"stages": 4, "chunks": 4}, "8 layers do not go round 4 stages of 4 chunks; 4 of one chunk would do"),
+        (
+            {"stages": 4, "chunks": 2, "batch": 12},
+            "6 microbatches are no multiple of 4 stages, which interleaving needs; a batch of 16 would do",
+        ),
         ({"recompute": "ful"}, "did you mean 'full'"),
         ({"cluster": cluster("8xa100_8xh100")}, "one pool of like devices"),
-        ({"spec": model("mixtral-8x7b").spec}, "dense layers of one kind only"),
-        ({"cluster": cluster("16xa100"), "tensor": 16}, "reach beyond a node of 8 devices"),
+        ({"cluster": cluster("16xa100"), "tensor": 16}, "reach beyond a node of 8 devices; 8 would do"),
+        ({"experts": 2}, "gpt has no experts to divide 2 ways"),
+        (
+            {"spec": model("mixtral-8x7b").spec, "tensor": 2, "experts": 3},
+            "8 experts cannot be divided 3 ways over 2 devices of 4 replicas; 1, 2, 4, 8 would do",
+        ),
+        ({"spec": model("mixtral-8x7b").spec, "tensor": 2, "experts": 4}, "need their positions divided"),
     ],
 )
 def test_what_does_not_go_round_is_refused(gpt: Callable[..., Spec], how: dict[str, Any], message: str) -> None:

@@ -118,6 +118,18 @@ def test_collectives_run_beside_kernels_that_do_not_wait() -> None:
     assert makespan(STREAM, beside=True, slowed=0.25) == 10.75  # at three quarters of its speed for three seconds
 
 
+def test_kernels_of_a_pass_end_one_after_the_other(gpt: Gpt) -> None:
+    for spread in (False, True):
+        part = layer(gpt(), spread=spread)
+        for backward, one in enumerate((part.forward, part.backward)):
+            kernels = list(part.kernels_ended(bool(backward)))
+            assert [names for names, _ in kernels] == [
+                t.task.einsums for _, _, t in part.timed[backward] if t.task.einsums
+            ]
+            assert sum(seconds for _, seconds in kernels) == pytest.approx(one.seconds)
+            assert min(seconds for _, seconds in kernels) > 0
+
+
 def test_what_waits_is_not_hidden() -> None:
     waits = [
         *STREAM[:1],

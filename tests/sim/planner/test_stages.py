@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from einsum import WeirError, parse
-from mappings.layout import Layout, Place
+from mappings.training import gradients
 from sim.arch import cluster
-from sim.model.estimate import estimate
-from sim.planner.stages import SCHEDULES, Cut, _making
+from sim.planner.stages import SCHEDULES, Cut, making
 from workloads.transformer import model
 
 MADE = Cut(model("gpt2-xl").spec, cluster("8xa100"), 1024)
@@ -103,8 +102,12 @@ def test_mistakes_are_named() -> None:
 def test_a_weights_gradient_is_known_by_its_whole_name() -> None:
     """``DWAX`` is no part of the gradient of ``WA``; ``DWA_1`` is."""
     lines = ["WA[d, e]: weight", *(f"{name}[d, e] = X[b, d] * G[b, e]" for name in ("DWA", "DWA_1", "DWAX"))]
-    cascade = parse("\n".join([*lines, "Z[b, e] = X[b, d] * WA[d, e]"]), b=512, d=512, e=512)
-    alone = Layout((Place("model", 1),), apart=("DWA", "DWA_1", "DWAX", "Z"))
-    found = estimate(cascade, "a100", layout=alone)
-    own = sum(float(row.seconds) for row in found.rows if row.name in ("DWA", "DWA_1"))
-    assert _making(found, cascade) == pytest.approx(own)
+    makes = gradients(parse("\n".join([*lines, "Z[b, e] = X[b, d] * WA[d, e]"]), b=2, d=2, e=2))
+    assert [makes(name) for name in ("DWA", "DWA_1", "DWAX", "WA", "DWA_SUM")] == [True, True, False, False, False]
+
+
+def test_kernels_that_make_weights_gradients() -> None:
+    """Those of attention's inputs and of its output, and the network's two; norms' weights go with the stream."""
+    part = MADE.work.part
+    own = {t.task.einsums[0]: t.seconds for _, _, t in part.timed[1]}
+    assert making(part) == pytest.approx(sum(own[name] for name in ("DWV", "DWO", "DWU", "DWD")))

@@ -15,6 +15,7 @@ from sim.planner.training import STRATEGIES, fits, longest, plan
 from workloads.gates import Gate
 from workloads.pieces import Norm
 from workloads.spec import Attention, Experts, FeedForward, Layer, Spec
+from workloads.transformer import model
 
 NORM = Norm("layer", 1e-5, True)
 ATTENTION = Attention(8, 8, 16, 0.25, rotary=False, bias=True, out_bias=True)
@@ -37,16 +38,16 @@ def test_every_strategy_passes_the_checker(strategy: str, split: str) -> None:
 
 def test_seconds_are_those_of_the_passes() -> None:
     made = work(SETTING)
-    ahead, behind = float(made.ahead.seconds), float(made.behind.seconds)
+    ahead, behind = made.part.forward.seconds, made.part.backward.seconds
     assert plan(SETTING, "keep").seconds == pytest.approx(6 * (ahead + behind) + made.classify)
     assert plan(SETTING, "recompute").seconds == pytest.approx(6 * (2 * ahead + behind) + made.classify)
 
 
 def test_operations_are_six_per_weight_and_token_and_attention() -> None:
-    """6 s P + 6 n h s^2 (a causal mask's half; the diagonal adds a token), and each word's own logit."""
+    """6 s P + 6 n h s^2 (a causal mask's half; the diagonal adds a token), and picking each word's logit."""
     made = work(SETTING)
     s, h, n = SETTING.sequence, 128, 6
-    weights = 12 * h * h * n + 1000 * h + h
+    weights = 12 * h * h * n + 1000 * h + 1
     assert made.model_operations == pytest.approx(6 * s * weights + 6 * n * h * s * (s + 1))
 
 
@@ -54,7 +55,7 @@ def test_the_fraction_is_the_linear_programme_s() -> None:
     for link, host in ((5e9, 1e12), (2e8, 1e12), (5e9, 4e8), (1e12, 1e15)):
         made = work(replace(SETTING, link=link, host=host))
         rows = [[made.others / link], [4 * made.others * 4]]
-        limits = [float(made.ahead.seconds) - made.anchors / link, host - 4 * made.anchors * 4]
+        limits = [made.forward - made.anchors / link, host - 4 * made.anchors * 4]
         best = linprog([-1.0], A_ub=rows, b_ub=limits, bounds=[(0, 1)])
         expected = float(best.x[0]) if best.x is not None else 0.0
         assert made.alpha() == pytest.approx(expected, abs=1e-9)
@@ -104,11 +105,26 @@ def test_two_nodes_share_the_sequence_and_each_its_layers() -> None:
     assert memory["activations"] == pytest.approx(other["activations"])  # as many tokens on a device
     assert memory["weights, gradients, optimiser"] == pytest.approx(other["weights, gradients, optimiser"] / 2)
     assert work(two).layer.skeletal == work(replace(two, split="ulysses")).layer.skeletal
-    for found in (work(two).ahead, work(two).behind):
-        sent = {row.name.rpartition(" ")[2].removesuffix("_R") for row in found.rows if row.kind != "kernel"}
+    for timed in work(two).part.timed:
+        tasks = [one.task for _, _, one in timed]
+        sent = {task.name.rpartition(" ")[2].removesuffix("_R") for task in tasks if task.kind != "kernel"}
         assert {"K", "V"} <= sent  # keys and values of the other node
-        between = [row for row in found.rows if row.kind == "kernel" and {"QK", "QK_R"} & set(row.name.split())]
-        assert sum(float(row.bytes) for row in between) < 1e9  # nothing of p by m is stored
+        between = [task for task in tasks if {"QK", "QK_R"} & set(task.einsums)]
+        assert sum(float(task.size) for task in between) < 1e9  # nothing of p by m is stored
+
+
+@pytest.mark.parametrize(("name", "devices"), [("llama-3-8b", 4), ("qwen3-30b-a3b", 8), ("mixtral-8x7b", 8)])
+def test_the_stream_s_gradients_are_reduced_once_and_weights_gradients_stay(name: str, devices: int) -> None:
+    """As sequence parallelism does (arXiv 2205.05198, section 4.2); few key-value heads and experts change nothing."""
+    made = work(Setting(model(name).spec, cluster(f"{devices}xh100"), 4096))
+    tasks = [one.task for _, _, one in made.part.timed[1] if one.task.kind != "kernel"]
+    scattered = [task.name for task in tasks if task.kind == "reduce-scatter" and float(task.size) > 1e6]
+    whole = [name for name in scattered if name in ("reduce-scatter DXN", "reduce-scatter DAN")]
+    assert len(whole) == 2
+    assert not [name for name in scattered if name.startswith(("reduce-scatter DXN_", "reduce-scatter DAN_"))]
+    weights = {f"D{weight}" for weight in made.layer.weights}
+    large = {task.name.split()[1] for task in tasks if float(task.size) > 1e6}
+    assert not large & weights
 
 
 def test_an_unfused_loss_in_fp32_takes_more_memory() -> None:
@@ -125,7 +141,7 @@ def test_products_between_tokens_at_a_measured_rate() -> None:
     made, plain = work(rated), work(SETTING)
     peak = SETTING.cluster.pools[0].device.rate("mac", "bf16") * 4
     pairs = 4 * 128 * SETTING.sequence * (SETTING.sequence + 1) / 2  # two products, two operations each, half masked
-    core = [row for row in plain.ahead.rows if "QK" in row.name.split()]
+    core = [one for _, _, one in plain.part.timed[0] if "QK" in one.task.einsums]
     assert made.forward == pytest.approx(plain.forward - sum(float(r.seconds) for r in core) + pairs / (0.5 * peak))
     assert made.backward > 2.5 * pairs / (0.125 * peak)  # five products
     assert plan(rated, "keep").seconds > plan(SETTING, "keep").seconds
@@ -165,7 +181,7 @@ def test_layers_of_several_kinds_each_take_what_their_own_passes_do(strategy: st
 
 def test_a_mixed_step_as_a_graph_takes_what_its_passes_take() -> None:
     made = [work(MIXED, kind) for kind in (0, 0, 1)]
-    passes = sum(float(one.ahead.seconds + one.behind.seconds) for one in made)
+    passes = sum(one.forward + one.backward for one in made)
     assert graph(step(MIXED, 3)).once == pytest.approx(passes + made[0].classify)
 
 
