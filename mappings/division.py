@@ -92,15 +92,10 @@ def _rounds(groups: int, shared: int, ways: int) -> tuple[int, int] | None:
 
 def _ulysses(step: Cascade, ways: int) -> Iterator[Spatial]:
     """Attention between the projections by heads, all else by positions."""
-    core = tuple(e.name for e in step.einsums if "g" in e.ranks and "d" not in e.ranks and _pairs(step, e))
+    core = tuple(e.name for e in step.einsums if {"p", "m"} & set(e.ranks) and "g" in e.ranks and "d" not in e.ranks)
     if core:
         yield from (Spatial(loop.rank, loop.ways, only=core) for loop in heads(step, ways))
     yield Spatial("p", ways)
-
-
-def _pairs(step: Cascade, einsum: Einsum) -> bool:
-    """Whether an Einsum is between tokens: it has positions of queries or of keys."""
-    return bool({"p", "m"} & set(einsum.ranks))
 
 
 def _routed(step: Cascade) -> tuple[str, ...]:

@@ -83,6 +83,15 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     einsums, tensors = [*ahead.einsums, *_delayed(behind, weights)], {t.name: t for t in behind.tensors}
     tensors |= {t.name: t for t in ahead.tensors}
     _rerun(einsums, tensors, again, rerun)
+    _accumulate(einsums, tensors, weights)
+    used = {n for e in einsums for n in (e.output.tensor, *e.inputs)}
+    sizes = dict(behind.sizes) | dict(ahead.sizes)
+    kept = tuple(t for t in tensors.values() if t.name in used)
+    return Cascade(tuple(einsums), kept, tuple(sizes.items()), "step")
+
+
+def _accumulate(einsums: list[Einsum], tensors: dict[str, Tensor], weights: tuple[str, ...]) -> None:
+    """Add weights' gradients to those of microbatches before: after the products that make them, others at the end."""
     last = []
     for name in weights:
         made = next((i for i, e in enumerate(einsums) if e.output.tensor == f"D{name}"), None)
@@ -93,10 +102,7 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
                 einsums.insert(made + 1, added)
             else:
                 last.append(added)
-    used = {n for e in (*einsums, *last) for n in (e.output.tensor, *e.inputs)}
-    sizes = dict(behind.sizes) | dict(ahead.sizes)
-    kept = tuple(t for t in tensors.values() if t.name in used)
-    return Cascade((*einsums, *last), kept, tuple(sizes.items()), "step")
+    einsums += last
 
 
 def _rerun(einsums: list[Einsum], tensors: dict[str, Tensor], again: tuple[str, ...], rerun: Iterable[str]) -> None:

@@ -146,10 +146,10 @@ def bytes_of(text: str, option: str) -> float:
 
 
 def writable(path: str | None, endings: tuple[str, ...], option: str) -> None:
-    """Refuse now what could not be written after the work is done."""
+    """Refuse now what could not be written after the work is done; any ending will do where none is given."""
     if path is None:
         return
-    if Path(path).suffix.lower() not in endings:
+    if endings and Path(path).suffix.lower() not in endings:
         raise WeirError(f"{option} {path!r:.80}: end the name in {' or '.join(endings)}")
     if not os.access(Path(path).absolute().parent, os.W_OK):
         raise WeirError(f"{option} {path!r:.80}: no folder that can be written to")

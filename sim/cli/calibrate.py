@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sim.silicon.measured import Array, Measured
 
 MOST = 5000  # rows of one operation that are fitted; of more, so many evenly through their latencies
+LOOSER = 20  # times as weakly as ours do the priors, which are of all devices, hold the constants of one
 FASTER = 20  # times as fast as memory and matrix units can be: more than any cache brings
 
 
@@ -33,16 +34,11 @@ def calibrate(source: str, device: str, out: str) -> None:
     for rows in _measured(path, wanted):
         some = _some(rows)
         data, own, before, after = _fitted(some)
-        if np.median(np.abs(after)) > np.median(np.abs(before)):
-            notes.append(
-                f"{rows.operation}: nothing fits these rows better than the constants that come with weir; kept"
-            )
-            own, after = {}, before
         table |= own
         tested |= _tested(some, data, after) if own else {}
         errors = (f"{np.median(np.abs(e)):.1%}" for e in (before, after))
         lines.append((rows.operation, str(len(rows)), *errors))
-        notes += _noted(rows, len(some))
+        notes += _noted(rows, len(some), bool(own))
     if not lines:
         raise WeirError(f"{path.name}: no measurements of {wanted}; its 'device' column names others")
     save(Path(out), f"calibrated to {path.name} on {wanted}; errors are what the fit left over", table, tested)
@@ -76,7 +72,7 @@ def _some(rows: Measured) -> Measured:
 
 
 def _fitted(rows: Measured) -> tuple[Sample, Table, Array, Array]:
-    """The fit to some rows, and relative errors before and after it."""
+    """The fit to some rows, and relative errors before and after it; no constants where they make errors larger."""
     from sim.arch import tier
     from sim.silicon.cases import cases, predict
     from sim.silicon.fit import HOLD, Sample, fit, with_constants
@@ -90,9 +86,11 @@ def _fitted(rows: Measured) -> tuple[Sample, Table, Array, Array]:
             f"{rows.operation}.csv: a kernel of {took:.4g} us would take {bound:.4g} us at the device's peaks: "
             "is latency_us in microseconds?"
         )
-    own = fit(data, HOLD / 20)
+    own = fit(data, HOLD / LOOSER)
     levels = with_constants({}), with_constants(own)
     before, after = (predict(data.cases, level, len(rows)) / rows.seconds - 1 for level in levels)
+    if np.median(np.abs(after)) > np.median(np.abs(before)):
+        return data, {}, before, before
     return data, own, before, after
 
 
@@ -106,8 +104,10 @@ def _tested(rows: Measured, data: Sample, errors: Array) -> dict[str, dict[str, 
     return {name: facts(rows.only(own), errors[own]) for name, own in ran.items() if own.any()}
 
 
-def _noted(rows: Measured, fitted: int) -> Iterator[str]:
+def _noted(rows: Measured, fitted: int, better: bool) -> Iterator[str]:
     """What a reader of the errors should know of the rows."""
+    if not better:
+        yield f"{rows.operation}: nothing fits these rows better than the constants that come with weir; kept"
     sizes = zip(*(cells for name, cells in rows.columns.items() if name != "latency_us"), strict=True)
     if again := len(rows) - len(set(sizes)):
         yield f"{rows.operation}: {again} rows measure again what another did; each counts"

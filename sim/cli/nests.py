@@ -49,8 +49,7 @@ def mapped(asked: Asked, form: Form, everything: bool) -> None:
     """Print what one run of a cascade under a nest costs, the best one if none is given; what passes forbid is refused
     with what is legal instead."""
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
-    if asked.save is not None:
-        writable(asked.save, (Path(asked.save).suffix.lower(),), "--save")
+    writable(asked.save, (), "--save")
     cascade = workload(asked.what, ask.pairs(asked.sizes, "SIZE", "context=4096"))
     found, proof = _given(cascade, asked, everything) if asked.mapping else _searched(cascade, asked)
     if asked.trace is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import product
 from math import inf, prod
 
@@ -18,26 +19,39 @@ def descend(axes: Place, cost: Callable[[Place], float], most: int, enough: floa
     every run): along one axis after another the best choice is taken, until no axis has a better one. Ends early at a
     cost of ``enough`` or less.
     """
-    seen: dict[Place, float] = {}
-    least = inf
-
-    def asked(place: Place) -> float:
-        nonlocal least
-        if place not in seen and len(seen) < most and least > enough:
-            seen[place] = cost(place)
-            least = min(least, seen[place])
-        return seen.get(place, inf)
-
+    asked = _Asked(cost, most, enough)
     if prod(axes) <= most:
         for place in product(*map(range, axes)):
             asked(place)
-        return len(seen)
+        return len(asked.seen)
     rng = np.random.default_rng(0)
     start = (0,) * len(axes)
-    while len(seen) < most and least > enough:
+    while asked.more:
         _down(axes, start, asked)
         start = tuple(int(n) for n in rng.integers(axes))
-    return len(seen)
+    return len(asked.seen)
+
+
+@dataclass
+class _Asked:
+    """Costs of the places asked for; out of reach where no more may be asked."""
+
+    cost: Callable[[Place], float]
+    most: int
+    enough: float
+    seen: dict[Place, float] = field(default_factory=dict)
+    least: float = inf
+
+    @property
+    def more(self) -> bool:
+        """Whether another place may be asked for, and is wanted."""
+        return len(self.seen) < self.most and self.least > self.enough
+
+    def __call__(self, place: Place) -> float:
+        if place not in self.seen and self.more:
+            self.seen[place] = self.cost(place)
+            self.least = min(self.least, self.seen[place])
+        return self.seen.get(place, inf)
 
 
 def _down(axes: Place, start: Place, asked: Callable[[Place], float]) -> None:

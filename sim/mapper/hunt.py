@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, combinations
 from math import inf, nextafter
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -233,13 +234,14 @@ class _Hunt:
     def shapes(self, group: Group) -> tuple[Group, list[Family]]:
         """A group with its shapes, which are now known to lie ahead."""
         every = families(group, self.device, self.sizes)
-        self.nests += sum(map(len, every))
-        self.ahead += min(sum(map(len, every)), self.space.nests)
+        number = sum(family.size for family in every)
+        self.nests += number
+        self.ahead += min(number, self.space.nests)
         return group, every
 
     def group(self, group: Group, every: list[Family]) -> list[Point]:
         """The unbeaten mappings of one group; the best tiles of its best shapes are refined between the space's."""
-        tries = (self.all if sum(map(len, every)) <= self.space.nests else self.some)(group, every)
+        tries = (self.all if sum(family.size for family in every) <= self.space.nests else self.some)(group, every)
         found = sorted(tries.found, key=lambda here: min(map(self.value, here)))
         refined = [self.refined(p) for p in list(chain(*found))[: tries.starts]]
         return unbeaten([*chain(*found), *refined], self.objective)
@@ -258,7 +260,7 @@ class _Hunt:
         least = bound.seconds(group, self.device, self.sizes), bound.joules(group, self.device, self.sizes)
         enough = value(self.objective, *least) * (1 + 1e-12)
         tries, left = _Tries(self, group, self.space.nests), self.space.nests
-        for after, family in enumerate(ordered := sorted(every, key=len)):
+        for after, family in enumerate(ordered := sorted(every, key=attrgetter("size"))):
             share = -(-left // (len(ordered) - after))
             left -= descend(family.axes, partial(tries.at, family), share, enough)
         return tries

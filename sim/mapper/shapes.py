@@ -207,7 +207,9 @@ class Family:
     axes: tuple[int, ...]
     made: Callable[[tuple[int, ...]], Shape]
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many there are: more than ``len`` may say, where there are many levels."""
         return prod(self.axes)
 
     def __iter__(self) -> Iterator[Shape]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from einsum import WeirError
 from sim.mapper.shapes import Shape
 from sim.mapper.sites import Values
 
@@ -34,6 +35,11 @@ class Space:
     tiles: int = 8
     mappings: int = 5_000_000
     nests: int = 5_000
+
+    def __post_init__(self) -> None:
+        for name in ("tiles", "mappings", "nests"):
+            if getattr(self, name) < 1:
+                raise WeirError(f"{name} {getattr(self, name)}: at least 1")
 
     def grids(self, shape: Shape, sizes: Values, most: int) -> Iterator[Grid]:
         """All combinations of widths for a shape (about ``most``), those of a rank not growing inwards."""

@@ -323,8 +323,9 @@ def per_point(cascade: Cascade, leaf: Leaf, device: Device, sizes: Mapping[str, 
 
 
 def idle(cascade: Cascade, einsum: Einsum, device: Device, unit: Compute, sizes: Mapping[str, Any]) -> bool:
-    """Whether a unit would only wait for those beside it, which run every operation of an Einsum."""
-    return all(_runner(device, unit, op) is not unit for op in operations(cascade, einsum, sizes))
+    """Whether a unit would only wait for those beside it, which run every operation of an Einsum that has some."""
+    needs = operations(cascade, einsum, sizes)
+    return bool(needs) and all(_runner(device, unit, op) is not unit for op in needs)
 
 
 def _runner(device: Device, unit: Compute, op: str) -> Compute:

@@ -58,6 +58,11 @@ class Cuts:
     def _choice(self, name: str) -> Variable:
         return self.model.number(name, 0, 1) if self.relaxed else self.model.binary(name)
 
+    @property
+    def staying(self) -> list[int]:
+        """What must be in the first tier at the end."""
+        return sorted(self.graph.kept)
+
     def _anywhere(self, s: int, e: int, i: int) -> Variable:
         """A variable of a window; that of its only stretch where there is one."""
         runs = self.runs(s, e, i)
@@ -105,10 +110,10 @@ def carried(c: Cuts) -> Iterator[Row]:
 
 
 def finished(c: Cuts) -> Iterator[Row]:
-    """What must be there at the end was kept at a cut, or is made after it: keep + again >= 1."""
+    """What must be in the first tier at the end was kept at a cut, or is made after it: keep + again >= 1."""
     last = len(c.at) - 1
     for s, cut in enumerate(c.at):
-        for b in sorted(c.graph.kept):
+        for b in c.staying:
             if c.graph.writer[b] <= cut:
                 yield c.there(s, last, b) >= 1
 

@@ -197,7 +197,7 @@ class Iteration:
         stages = [self.parts[i :: s.stages] for i in range(s.stages)]
         works = [sum((f + b for f, b in chunks), start=NOTHING) * s.microbatches for chunks in stages]
         work = max(works, key=lambda one: one.seconds)
-        waits = max(0.0, self.schedule.seconds - work.seconds)
+        waits = max(0.0, self.schedule.seconds - work.seconds)  # of one stage nothing, but for roundoff
         return (*work.terms, ("pipeline", waits), ("replicas", self.reduction), ("optimiser", self.update))
 
     @property

@@ -19,12 +19,6 @@ from sim.arch.files import Table
 from sim.model.estimate import Estimate, estimate
 from workloads.spec import Experts, Spec
 
-
-def _above(count: int, unit: int) -> int:
-    """The next multiple of a unit from a count on."""
-    return -(-count // unit) * unit
-
-
 RECOMPUTE = ("none", "selective", "full")
 FOLDER = Path(__file__).parents[2] / "mappings" / "data" / "training"
 _NUMBERS = {"dropout": Quantity("1"), "channels": Quantity("1")}
@@ -54,6 +48,11 @@ def fusion(name: str) -> Kernels:
         table.refuse(f"{made.dropout:g} must be at least 0 and less than 1", "dropout")
     table.source.finish()
     return made
+
+
+def _above(count: int, unit: int) -> int:
+    """The next multiple of a unit from a count on."""
+    return -(-count // unit) * unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +159,8 @@ class Setting:
     @property
     def division(self) -> Division:
         """How a layer is divided over devices."""
-        experts = self.experts if any(isinstance(k.network, Experts) for k in self.spec.layers) else 1
         pool = self.cluster.pools[0].name
-        return Division(pool, self.tensor, self.spread, experts=experts, copies=self.copies)
+        return Division(pool, self.tensor, self.spread, experts=self.experts, copies=self.copies)
 
     @property
     def copies(self) -> int:

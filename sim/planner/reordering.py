@@ -24,6 +24,12 @@ LONGEST = 8  # runs a task, on average
 HOT, COLD = 1.0, 0.003  # temperatures at the start and at the end, in mean tasks
 EACH = 2_000  # orders tried at most, for each run of the first one
 CHECKED = 200  # orders tried between two looks at the time and at the price
+DEARER, CHEAPER = 1.15, 0.87  # the price's change at such a look, while orders do not fit and while they do
+PRICES = 0.01, 1e6  # the least and the most of it, in mean tasks for a budget
+TAKEN, MOVED = 0.35, 0.2  # of all changes, that take runs out and that move one; the others give a value up
+NEXT = 0.3  # how often one that takes a run out takes the one after it too
+LOOKS = 30  # lives looked at for one that spans where many bytes are alive
+CHAIN = 64  # tasks inserted together, at most
 
 
 class Net(NamedTuple):
@@ -45,7 +51,7 @@ class _Line(NamedTuple):
     """An order of runs and what is known of it."""
 
     runs: Ints  # (room) tasks
-    used: Ints  # (room + 1) bytes during each
+    used: Ints  # (room + 2) bytes during each
     spans: Ints  # (room, 3) buffer, first and last place of each life
     seen: Ints  # (tasks) the place of each first run
     now: Ints  # LENGTH, SPANS
@@ -179,7 +185,7 @@ def _gap(net: Net, line: _Line, now: _Line, wish: float) -> None:
         other = _pick(count)
         if now.used[other] > now.used[top]:
             top = other
-    for _ in range(30):
+    for _ in range(LOOKS):
         k = _pick(now.now[SPANS])
         b, first, last = now.spans[k, 0], now.spans[k, 1], now.spans[k, 2]
         if first <= top < last and net.writer[b] >= 0:
@@ -271,7 +277,7 @@ def _take(line: _Line, now: _Line) -> bool:
         return False
     _remove(line, place)
     removed = 1
-    while place + removed < now.now[LENGTH] and _draw() < 0.3:
+    while place + removed < now.now[LENGTH] and _draw() < NEXT:
         if now.seen[now.runs[place + removed]] == place + removed:
             break
         _remove(line, place)
@@ -282,9 +288,9 @@ def _take(line: _Line, now: _Line) -> bool:
 @inside
 def _change(net: Net, line: _Line, now: _Line) -> bool:
     kind = _draw()
-    if kind < 0.35:
+    if kind < TAKEN:
         return _take(line, now)
-    if kind < 0.55:
+    if kind < TAKEN + MOVED:
         return _shift(line, now)
     # The gap is found in the order as it is, so it comes before anything is taken out.
     _gap(net, line, now, _draw())
@@ -319,13 +325,13 @@ def _line(net: Net, room: int) -> _Line:
         most = max(most, net.write_at[i + 1] - net.write_at[i])
     return _Line(np.zeros(room, np.int64), np.zeros(room + 2, np.int64), np.zeros((room * most + buffers, 3), np.int64),
                  np.zeros(tasks, np.int64), np.zeros(2, np.int64), np.zeros((2, buffers), np.int64),
-                 np.zeros(64, np.int64))  # fmt: skip
+                 np.zeros(CHAIN, np.int64))  # fmt: skip
 
 
 @compiled
 def _anneal(net: Net, order: Ints, tries: int, seed: int, stop: Ints) -> Ints:
     np.random.seed(seed)  # noqa: NPY002  as above
-    room = max(LONGEST * net.cost.size, order.size) + 80
+    room = max(LONGEST * net.cost.size, order.size) + CHAIN
     now, line = _line(net, room), _line(net, room)
     now.runs[: order.size] = order
     now.now[LENGTH] = order.size
@@ -338,8 +344,8 @@ def _anneal(net: Net, order: Ints, tries: int, seed: int, stop: Ints) -> Ints:
             if stop[0] != 0:
                 break
             heat = mean * HOT * (COLD / HOT) ** (i / tries)
-            price *= 1.15 if over > 0 else 0.87
-            price = min(max(price, mean * 0.01), mean * 1e6)
+            price *= DEARER if over > 0 else CHEAPER
+            price = min(max(price, mean * PRICES[0]), mean * PRICES[1])
         if over == 0 and cost < least - 1e-12:
             best, least = now.runs[: now.now[LENGTH]].copy(), cost
         _copy(line, now)

@@ -149,7 +149,7 @@ class _Stack:
         return int((self.size + self.align - 1).sum())
 
     def least(self, enough: int, stop: Ints = GO) -> int:
-        """The least height, or a bound on it; perhaps less than is known if that is no more than ``enough``.
+        """The least height, or a bound on it; where that is no more than ``enough``, perhaps any height up to there.
 
         All of a liquid's units may go into gaps, so that only gaps beyond them add to the sum of the sizes.
         """

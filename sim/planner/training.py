@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from einsum import Cascade, Infeasible, WeirError, hint
+from mappings.training import gradients
 from sim.planner.check import check
 from sim.planner.parts import Numbered
 from sim.planner.passes import Setting, Work, stack, work
@@ -42,7 +43,7 @@ def requests(made: Work, layer: Layer, backward: bool) -> list[Buffer]:
 def _gathered(timed: list[Numbered], cascade: Cascade, groups: Groups) -> Iterator[Buffer]:
     """What each collective makes whole on every device: an operand while it is read, a partial sum as it is written, or
     from then on if it stays whole."""
-    weights = {t.name for t in cascade.tensors if t.kind == "weight"}
+    makes = gradients(cascade)
     for task in (one.task for _, _, one in timed):
         if task.kind == "kernel":
             continue
@@ -50,7 +51,7 @@ def _gathered(timed: list[Numbered], cascade: Cascade, groups: Groups) -> Iterat
         made = [i for i, g in enumerate(groups) if any(e.output.tensor == tensor for e in g)]
         used = [i for i, g in enumerate(groups) if any(tensor in e.inputs for e in g)]
         spans = {"reduce-scatter": made[:1], "all-reduce": made + used}.get(task.kind, used)
-        if tensor[1:] not in weights and spans:
+        if spans and not makes(tensor):
             yield Buffer(task.name, round(float(task.size)), ((min(spans), max(spans) + 1),))
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from einsum.errors import WeirError
+from einsum.errors import Infeasible
 from sim.planner.cuts import Cuts, carried, finished, fitting, gathered, moments, supplied
 from sim.planner.graph import Graph
-from sim.planner.milp import Model, Row, Variable, total
+from sim.planner.milp import Model, Row, Unfinished, Variable, total
 
 COUNTS = (1, 4)  # cuts of the programmes, one after another
 
@@ -40,6 +40,12 @@ class Transfers(Cuts):
     def there(self, s: int, e: int, b: int) -> Any:
         """As with cuts, or fetched in the window."""
         return super().there(s, e, b) + total(self.fetch[u, b] for u in range(s, e + 1) if (u, b) in self.fetch)
+
+    @property
+    def staying(self) -> list[int]:
+        """As with cuts, without what may end in another tier, of which nothing is asked."""
+        first, buffers = self.graph.problem.tiers[0].name, self.graph.problem.buffers
+        return [b for b in super().staying if not set(buffers[b].tiers) - {first}]
 
     def work(self, s: int) -> tuple[Any, Any]:
         """Seconds of runs before a cut, and from it on, as parts of a plain pass."""
@@ -99,7 +105,7 @@ def bound(graph: Graph, seconds: float, solver: str) -> float:
             c = build(graph, moments(graph, count), relaxed=relaxed)
             try:
                 solved = c.model.solve(seconds=seconds / len(COUNTS) / 2, solver=solver)
-            except WeirError:  # not in time, or nothing fits in this order: no more is known then
+            except (Unfinished, Infeasible):  # not in time, or nothing fits in this order: no more is known then
                 continue
             best = max(best, solved.bound * graph.once)
     return best

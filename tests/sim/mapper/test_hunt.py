@@ -122,14 +122,30 @@ def test_grids_hold_each_combination_that_does_not_grow_inwards_once() -> None:
         )
 
 
+def layered(levels: int) -> Device:
+    """A unit under so many memories."""
+    deep = [Memory(f"level{n}", f"level{n - 1}" if n else "", capacity=1e6, bandwidth=1e9) for n in range(levels)]
+    return replace(device(30.0), memories=tuple(deep), computes=(Compute("alu", f"level{levels - 1}", RATES),))
+
+
+def test_more_nests_are_counted_than_an_index_of_64_bits_holds() -> None:
+    [family] = families(parts.group(GEMM, ("Z",)), layered(20), GEMM.bind())
+    assert family.size > 1 << 63
+
+
 def test_of_many_levels_some_nests_are_tried() -> None:
-    deep = [Memory(f"level{n}", f"level{n - 1}" if n else "", capacity=1e6, bandwidth=1e9) for n in range(9)]
-    on = replace(device(30.0), memories=tuple(deep), computes=(Compute("alu", "level8", RATES),))
+    on = layered(9)
     told: list[tuple[int, int]] = []
     found = search(GEMM, on, space=Space(nests=20), advance=lambda done, of: told.append((done, of)))
     assert found.shapes <= 20 < found.nests
     assert f"{found.shapes} of {found.nests:,} nests, chosen by descent" in found.proof
     assert told == [(n + 1, 20) for n in range(found.shapes)]
+
+
+@pytest.mark.parametrize("what", ["tiles", "mappings", "nests"])
+def test_a_space_of_nothing_is_refused(what: str) -> None:
+    with pytest.raises(WeirError, match=f"{what} 0: at least 1"):
+        Space(**{what: 0})
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -244,6 +244,31 @@ def test_a_bound_of_more_bytes_holds_for_fewer(monkeypatch: pytest.MonkeyPatch) 
     assert table.bound[0] == table.bound[1] > 0
 
 
+def test_what_meets_the_bound_of_more_bytes_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, true = chain(6), curve(chain(6), [40, 47], seconds=20)
+    assert true.overhead[0] == true.overhead[1]
+
+    def unsure(one: Problem, **given_: object) -> Plan:
+        plan = rematerialise(one, seconds=10)
+        return replace(plan, bound=18.0, proven=False) if one.tiers[0].capacity == 40 else plan
+
+    monkeypatch.setattr("sim.planner.curves.rematerialise", unsure)
+    assert curve(problem, [40, 47]).proven.tolist() == [True, True]
+
+
+def test_a_bound_that_a_quicker_plan_breaks_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is over schedules in stages, and the plan of a smaller budget is none."""
+
+    def slower(one: Problem, **given_: object) -> Plan:
+        plan = rematerialise(one, seconds=10)
+        return replace(plan, value=99.0, bound=99.0, proven=True) if one.tiers[0].capacity == 50 else plan
+
+    monkeypatch.setattr("sim.planner.curves.rematerialise", slower)
+    table = curve(chain(4), [40, 50])
+    assert table.overhead[0] == table.overhead[1]
+    assert (table.bound[1], table.proven[1]) == (0.0, False)
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einsum import Infeasible
+from einsum import Infeasible, WeirError
+from sim.planner.check import check
 from sim.planner.cuts import moments
 from sim.planner.graph import graph, within
 from sim.planner.paging import page
-from sim.planner.problem import Buffer, Problem, Task, Tier
+from sim.planner.problem import Buffer, Move, Plan, Problem, Run, Stay, Task, Tier
 from sim.planner.rematerialise import rematerialise
 from sim.planner.transfers import bound, build
 from tests.sim.planner.test_paging import chain
@@ -24,6 +25,23 @@ def test_two_values_go_out_and_come_back_or_are_made_again() -> None:
     # Copies out hide beside the work; 20 bytes back at 0.5 B/s do not begin before the 200 s of a and b are over.
     assert bound(made, 10.0, "highs") == pytest.approx(240.0)
     assert page(made.problem, seconds=10).value == pytest.approx(243.0)
+
+
+def test_what_may_be_kept_on_the_host_need_not_come_back() -> None:
+    tasks = (Task("a", 10.0, (), ("a",)), Task("m", 100.0, (), ("m",)))
+    buffers = (Buffer("a", 10, tiers=("hbm", "host")), Buffer("m", 30))
+    problem = Problem("kept", buffers, (Tier("hbm", 30.0), Tier("host", 1e9, 10.0, 0.05)), tasks, (), ("a",))
+    stays = (Stay("a", "hbm", 0, 11), Stay("a", "host", 10, 111), Stay("m", "hbm", 11, 111))
+    moves = (Move("a", "hbm", "host", 10, 11),)
+    plan = Plan("kept", "time", 111.0, 0.0, False, "by hand", 0.0, stays, (Run("a", 0, 10), Run("m", 11, 111)), moves)
+    check(problem, plan)
+    assert bound(graph(problem), 10.0, "highs") <= plan.value  # 120 where it must come back or be made again
+    assert not page(problem, seconds=5).proven
+
+
+def test_an_unknown_solver_is_no_lack_of_time() -> None:
+    with pytest.raises(WeirError, match="no solver 'gurobi'"):
+        bound(graph(chain(4, 40, 1.0)), 1.0, "gurobi")
 
 
 def test_a_slow_link_is_bounded_by_recomputation_and_a_quick_one_by_the_plain_pass() -> None:
