@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from einsum.errors import WeirError
+from einsum.errors import Infeasible, WeirError
 from sim.arch import Cluster
 from sim.arch.prices import Prices, prices
 from sim.cli import ask
@@ -15,7 +15,7 @@ from sim.cli.data import Form, emit
 from sim.cli.patience import patience
 from sim.cli.text import Sheet, folded, show
 from sim.planner.iteration import Iteration, training_step
-from sim.planner.quicker import iterated
+from sim.planner.quicker import iterated, roomier
 from sim.units import fmt
 
 PASSES = 200_000  # of one schedule: some seconds
@@ -56,14 +56,33 @@ class Asked:
 
 
 def train(asked: Asked, form: Form) -> None:
-    """Print the seconds of an iteration by term, what of the peak is used, memory and money; what would help."""
+    """Print the seconds of an iteration by term, what of the peak is used, memory and money; what would help.
+
+    Raises :class:`Infeasible`, with what would do, where memory is too small.
+    """
     made = answered(asked)
+    if made.reason:
+        raise _short(made)
     with patience(f"timing {made.setting.spec.name}"):
         figures, advice = made.summary(), list(iterated(made))
     if form is Form.TEXT:
         show(*_text(made, advice))
     else:
         emit(form, {"schema": "weir.train/1", **figures, "helps": advice}, made.rows)
+
+
+def _short(made: Iteration) -> Infeasible:
+    """What a device needs and has, and what would do."""
+    s = made.setting
+    ways = " or ".join(roomier(made))
+    would = (
+        f"{ways} would do" if ways else "twice the --tp or --pp, or recomputing and dividing all, would not do either"
+    )
+    return Infeasible(
+        f"{s.spec.name} on {s.cluster.name}: {fmt(float(made.bytes), 'B')} on the fullest device, "
+        f"{fmt(made.capacity, 'B')} there are; {would}",
+        float(made.bytes) / made.capacity,
+    )
 
 
 def answered(asked: Asked) -> Iteration:
@@ -126,8 +145,6 @@ def _text(made: Iteration, advice: list[str]) -> Iterator[Sheet | str]:
 
 def _notes(made: Iteration) -> Iterator[str]:
     s = made.setting
-    if made.reason:
-        yield made.reason
     yield f"network: {fmt(s.cluster.network.bandwidth, 'B/s')} a device; {s.cluster.source}"
     yield f"tier {s.tier}, no band tested; gradients are reduced after the last pass"
     yield "left out: logits and workspaces in memory; launches that a device waits for, and slower devices of a group"

@@ -1,11 +1,15 @@
-"""What a training iteration would gain from quicker hardware, computed again with one number a tenth better."""
+"""What would help a training iteration: one number of the hardware a tenth better, or another layout where it does not
+fit, each computed again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
+from einsum import WeirError
 from sim.planner.iteration import Iteration
+from sim.planner.parallel import Setting
 from sim.serving.advice import helps
 from sim.serving.sensitivity import NUDGE, Sensitivity
 
@@ -28,6 +32,31 @@ def _rates(found: Iteration) -> Gains:
     for path in _paths(found):
         quicker = replace(found.setting, cluster=own.with_(path, own.get(path) * NUDGE))
         yield path, found.seconds / Iteration(quicker).seconds - 1
+
+
+def roomier(found: Iteration) -> Iterator[str]:
+    """Layouts that fit where this one does not, as options of ``weir train``: with one choice changed, then several."""
+    s = found.setting
+    ways: dict[str, dict[str, Any]] = {
+        "--recompute full": {"recompute": "full"},
+        "--distributed-optimiser": {"sharded": True},
+        "--sequence-parallel": {"spread": True},
+        f"--tp {2 * s.tensor}": {"tensor": 2 * s.tensor},
+        f"--pp {2 * s.stages}": {"stages": 2 * s.stages},
+    }
+    if fit := [name for name, change in ways.items() if _fits(s, change)]:
+        yield from fit
+    elif _fits(s, {"recompute": "full", "sharded": True, "spread": s.tensor > 1}):
+        parallel = " --sequence-parallel" * (s.tensor > 1)
+        yield f"--recompute full --distributed-optimiser{parallel}"
+
+
+def _fits(setting: Setting, change: Mapping[str, Any]) -> bool:
+    """Whether a setting with some choices changed goes round and fits."""
+    try:
+        return not Iteration(replace(setting, **change)).reason
+    except WeirError:
+        return False  # it does not go round
 
 
 def _paths(found: Iteration) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -80,13 +81,33 @@ def test_numbers_of_the_cluster_are_set(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_what_is_worth_knowing_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
-    argv = "train llama-2-70b --on 8xa100 --tp 8 --batch 8 --kernels megatron_2022"
+    argv = "train llama-2-7b --on 8xa100 --tp 8 --batch 8 --kernels megatron_2022"
     assert main(argv.split()) == 0
     out = capsys.readouterr().out
-    assert "does not fit: " in out
     [note] = [line for line in out.splitlines() if line.startswith("kernels named for other models' layers: ")]
     assert "AN_M" in note
     assert "PRK" not in note
+
+
+@pytest.mark.parametrize("ways", ["--tp 8 --pp 2", "--tp 4 --pp 4 --microbatch 16"])
+def test_what_does_not_fit_is_refused_with_layouts_that_do(ways: str, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", "llama-2-70b", "--on", "64xa100", "--batch", "64", *ways.split()]
+    assert main(argv) == 3
+    said = capsys.readouterr()
+    assert not said.out
+    found = re.fullmatch(
+        r"weir: llama-2-70b on 64xa100: .* on the fullest device, 80 GB there are; (.*) would do\n", said.err
+    )
+    assert found
+    for one in found[1].split(" or "):
+        assert main([*argv, *one.split()]) == 0
+
+
+def test_where_no_layout_nearby_fits_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "llama-2-70b", "--on", "1xa100", "--batch", "1"]) == 3
+    assert capsys.readouterr().err.endswith(
+        "; twice the --tp or --pp, or recomputing and dividing all, would not do either\n"
+    )
 
 
 @pytest.mark.parametrize(

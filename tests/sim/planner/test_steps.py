@@ -22,7 +22,7 @@ SETTING = Setting(model("gpt2-xl").spec, cluster("5xa100"), 4096)
 
 def test_a_step_takes_what_its_passes_take() -> None:
     made, found = work(SETTING), graph(step(SETTING, 3))
-    passes = 3 * float(made.ahead.seconds + made.behind.seconds)
+    passes = 3 * (made.forward + made.backward)
     assert found.once == pytest.approx(passes + made.classify)
     assert step(SETTING, 3).given == ("x0", "T.loss", "DLOSS.loss")
 
