@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.arch import Tested, Tier, power_tested
+from sim.arch import Device, Tested, Tier, power_tested
 from sim.model.physical import Chip, kernel_class
 from sim.model.step import Step
 from sim.model.timing import Timed
@@ -63,7 +63,7 @@ def band(step: Step, tier: Tier) -> Band:
     spent: dict[str, list[tuple[float, tuple[str, ...]]]] = {}
     for part, timed in step.rows:
         for one in timed:
-            name, beyond = _place(step, one, known)
+            name, beyond = _place(step.cluster.pool(one.task.pool).device, one, known)
             spent.setdefault(name, []).append((part.times * _last(one.seconds), beyond))
     if step.host:
         spent["host"] = [(float(step.host), ())]
@@ -89,18 +89,24 @@ def energy(step: Step, time: Band) -> tuple[str, ...]:
 def _term(name: str, found: list[tuple[float, tuple[str, ...]]], whole: float, facts: Tested | None) -> Term:
     beyond = tuple(dict.fromkeys(flag for _, flags in found for flag in flags))
     share = sum(seconds for seconds, _ in found) / whole
-    if facts is None:
-        return Term(name, share, UNTESTED, 2 * UNTESTED, beyond)
-    return Term(name, share, facts.median, facts.p90, beyond)
+    return Term(name, share, UNTESTED if facts is None else facts.median, _p90(facts), beyond)
+
+
+def band_of(device: Device, one: Timed, known: dict[str, Tested]) -> float:
+    """Relative error of a task that nine in ten are said to stay within, as :func:`band` has it."""
+    return _p90(known.get(_place(device, one, known)[0]))
+
+
+def _p90(facts: Tested | None) -> float:
+    return 2 * UNTESTED if facts is None else facts.p90
 
 
 def _last(value: Any) -> float:
     return float(np.ravel(value)[-1])
 
 
-def _place(step: Step, one: Timed, known: dict[str, Tested]) -> tuple[str, tuple[str, ...]]:
+def _place(device: Device, one: Timed, known: dict[str, Tested]) -> tuple[str, tuple[str, ...]]:
     """The class of a task, and how it leaves what was tested."""
-    device = step.cluster.pool(one.task.pool).device
     if one.task.kind == "transfer":
         return "transfer", ("transfers between pools: no measurements",)
     if Chip.of(device) is None:
@@ -108,7 +114,7 @@ def _place(step: Step, one: Timed, known: dict[str, Tested]) -> tuple[str, tuple
     name = kernel_class(one.task) if one.task.kind == "kernel" else "collective"
     facts = known.get(name)
     if facts is not None and facts.vendors and device.vendor not in facts.vendors:
-        untested = f"{device.vendor}: no device of this vendor was measured; constants of {', '.join(facts.vendors)}'s"
+        untested = f"{device.vendor}: no device of this vendor was measured; constants are {', '.join(facts.vendors)}'s"
         return f"{name} on {device.vendor}", (untested,)
     return name, tuple(_beyond(one, device.name, name, facts)) if facts is not None else (f"{name}: not tested",)
 

@@ -133,7 +133,8 @@ class Deployment:
         """What would hold the weights: these devices, divided further, or more of them."""
         here = self.cluster.pool(pool)
         [whole] = memory.weights(self.model.decode, Layout((Place(pool, 1),))).values()
-        least = ceil(whole / self._left(here.device.capacity, 0.0))
+        usable = here.device.capacity * (1.0 if self.of_free else 1 - self.reserve)
+        least = ceil(whole / usable)
         return "divide further" if least <= here.count else f"the model needs at least {least} of them"
 
     def service(self) -> Service:

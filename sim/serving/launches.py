@@ -10,7 +10,8 @@ from sim.model.step import Work
 from sim.model.work import Task
 
 # Seconds of the host for each operation of eager PyTorch, as measured with inputs of one element on an A100's host:
-# LLMCompass (Zhang et al., ISCA 2024), hardware_model/compute_module.py. Other hosts are not published there.
+# LLMCompass (Zhang et al., ISCA 2024), hardware_model/compute_module.py. Its MI210's (34 us a product, 21 and 28 us
+# passes) and TPU v3's are of other software; the A100's are taken for every device.
 PRODUCT = 21e-6  # matrix product; taken for fused attention and for collectives too, which it does not give
 PASS = 45e-6  # layer normalisation and GeLU; taken for every kernel that goes through values without a product
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from einsum.errors import Infeasible
 from sim.serving.served import Served
 from sim.serving.service import Service
 from sim.serving.simulate import Rules, fitting, serveable, simulate
@@ -22,7 +24,7 @@ class Strain:
 
     what: str
     now: float
-    less: float
+    less: float  # infinite where a request would not fit
     more: float
 
     @property
@@ -38,6 +40,8 @@ class Strain:
     def __str__(self) -> str:
         """A sentence to print below an answer."""
         now, less, more = (fmt(x, "s") for x in (self.now, self.less, self.more))
+        if math.isinf(self.less):
+            return f"near saturation: with {PART:.0%} less {self.what} the longest request would not fit"
         return (
             f"near saturation: with {PART:.0%} less or more {self.what} the mean time to first token, {now}, would be"
             f" {less} or {more} ({self.slope:.1f}% for each per cent)"
@@ -50,28 +54,33 @@ def strained(
 ) -> Strain | None:  # fmt: skip
     """What the load presses on, if first tokens depend on it sharply: served again with a little less and more of it.
 
-    Requests in flight press on the memory that they must find free, arrivals on the pace at which they are served.
+    Requests in flight press on the memory that they must find free, arrivals on the pace at which they are served: at
+    another pace everything takes longer by that much, beside arrivals that come more densely.
     """
     n = len(served.arrival)
     if rate is not None:
         paced = rate
 
-        def again(part: float) -> Served:
-            return simulate(service, load, rate=paced / part, requests=n, rules=rules, seed=seed)
+        def again(part: float) -> float:
+            return (
+                float(simulate(service, load, rate=paced / part, requests=n, rules=rules, seed=seed).ttft.mean()) / part
+            )
 
         return _between("speed", served, again) if rate > BUSY * serveable(service, load, rules) else None
 
-    def tight(part: float) -> Service:
-        return replace(service, capacity=service.capacity * part)
+    def waiting(part: float) -> float:
+        tight = replace(service, capacity=service.capacity * part)
+        found = simulate(tight, load, concurrency=users, requests=n, rules=rules, seed=seed, cold=cold)
+        return float(found.ttft.mean())
 
-    def waiting(part: float) -> Served:
-        return simulate(tight(part), load, concurrency=users, requests=n, rules=rules, seed=seed, cold=cold)
-
-    full = users is not None and fitting(tight(1 - PART), load, rules) < users
+    full = users is not None and users > (1 - PART) * fitting(service, load, rules)
     return _between("memory for requests", served, waiting) if full else None
 
 
-def _between(what: str, served: Served, again: Callable[[float], Served]) -> Strain | None:
-    less, more = (float(again(part).ttft.mean()) for part in (1 - PART, 1 + PART))
-    found = Strain(what, float(served.ttft.mean()), less, more)
+def _between(what: str, served: Served, again: Callable[[float], float]) -> Strain | None:
+    try:
+        less = again(1 - PART)
+    except Infeasible:  # a request that needs nearly all there is
+        less = math.inf
+    found = Strain(what, float(served.ttft.mean()), less, again(1 + PART))
     return found if found.sharp else None

@@ -96,10 +96,10 @@ def read(path: Path, operation: str, adapt: Mapping[str, str] | None = None) -> 
     if not count:
         raise WeirError(f"{path.name}: has no rows below its columns")
     for name in sorted(set(need) & SIZES):
-        _numbers(columns[name], f"{path.name}: {name}")
+        positive(columns[name], f"{path.name}: {name}")
     for name in sorted(n for n in need if n.endswith("dtype")):
         _check_types(columns[name], f"{path.name}: {name}")
-    micro = _numbers(columns["latency_us"], f"{path.name}: latency_us")
+    micro = positive(columns["latency_us"], f"{path.name}: latency_us")
     if (micro < SHORTEST).any():
         line = 2 + int(np.flatnonzero(micro < SHORTEST)[0])
         raise WeirError(f"{path.name}: latency_us: line {line}: shorter than any launch; are they microseconds?")
@@ -129,7 +129,7 @@ def _columns(path: Path) -> dict[str, tuple[str, ...]]:
     return dict(zip(head, zip(*rows, strict=True) if rows else [()] * len(head), strict=True))
 
 
-def _numbers(cells: tuple[str, ...], where: str) -> Array:
+def positive(cells: tuple[str, ...], where: str) -> Array:
     """A column's numbers, positive and finite."""
     found = np.array([_number(cell) for cell in cells])
     wrong = np.flatnonzero(~(np.isfinite(found) & (found > 0)))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.arch import Tier, tier
+from sim.model.tested import band_of
 from sim.silicon import powered, served
 from sim.silicon.cases import Case, cases, predict
 from sim.silicon.fit import Sample, left_out
@@ -124,17 +125,15 @@ def _rows(one: Measured, fitted: bool = True) -> Iterator[Row]:
 
 
 def printed(made: tuple[Case, ...], level: Tier, count: int) -> Array:
-    """The error of every row that nine in ten are said to stay within: that of its kernels, by share of its time.
-
-    Not a number for kernels whose class has no tested error.
-    """
-    band, known = np.full(count, np.nan), {name: facts.p90 for name, facts in level.tested}
+    """The error of every row that an answer says nine in ten stay within: that of its kernels, by share of its time."""
+    band, known = np.full(count, np.nan), dict(level.tested)
     for case in made:
+        device, timed = case.where.pools[0].device, case.timed(level)
         if case.eager:
-            band[case.rows] = known.get("host", np.nan)
+            band[case.rows] = known["host"].p90
             continue
-        spent = [np.broadcast_to(one.seconds, case.rows.shape) for one in case.timed(level)]
-        wide = sum(s * known.get(name, np.nan) for s, name in zip(spent, case.classes, strict=True))
+        spent = [np.broadcast_to(one.seconds, case.rows.shape) for one in timed]
+        wide = sum(s * band_of(device, one, known) for s, one in zip(spent, timed, strict=True))
         band[case.rows] = wide / sum(spent)
     return band
 

@@ -235,7 +235,7 @@ def test_a_vendor_that_was_not_measured_has_an_estimate_and_a_wide_band() -> Non
     """Compute units are dealt tiles as multiprocessors are: one tile more than a wave takes longer."""
     found = sim.estimate(GEMM, device("mi300x"), m=4096, n=4096, k=4096)
     assert float(found.seconds) > 1.1 * 2 * 4096**3 / 1307e12
-    assert "AMD: no device of this vendor was measured; constants of NVIDIA's" in str(found)
+    assert "AMD: no device of this vendor was measured; constants are NVIDIA's" in str(found)
     assert (found.band.median, found.band.p90) == (0.5, 1.0)
     assert [term.name for term in found.band.terms] == ["product on AMD"]
     assert seconds(m=305 * 128, n=128, k=8192, on="mi300x") > 1.1 * seconds(m=304 * 64, n=128, k=8192, on="mi300x")

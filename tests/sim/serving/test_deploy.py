@@ -97,3 +97,13 @@ def test_weights_that_do_not_fit_name_what_is_kept_where_it_is_of_the_whole() ->
     for name, said in (("vllm", "80 GB, of which 10% is kept"), ("trtllm", "80 GB: the model needs at least 2")):
         with pytest.raises(Infeasible, match=said):
             sim.serve("llama-3-70b", "1xh100", engine=name, prompt=64, output=8, sensitive=False)
+
+
+def test_a_share_of_what_weights_leave_asks_for_no_more_devices() -> None:
+    """141 GB of weights: two devices of 75 GB hold them, three where a tenth of each is kept in any case."""
+    import sim
+
+    small = sim.cluster("1xh100").with_("model.hbm.capacity", "75 GB")
+    for name, least in (("vllm", 3), ("trtllm", 2)):
+        with pytest.raises(Infeasible, match=f"needs at least {least} of them"):
+            sim.serve("llama-3-70b", small, engine=name, prompt=64, output=8, sensitive=False)

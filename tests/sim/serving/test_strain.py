@@ -28,6 +28,9 @@ def test_arrivals_press_on_the_pace_only_near_what_can_be_served(machine: Machin
     assert near is not None
     assert near.less > near.now > near.more
     assert "less or more speed" in str(near)
+    rate = serveable(one, LOAD, Rules())
+    slower = machine(fixed=0.01 / 0.95, each=0.001 / 0.95, token=0, prompt=1e-5 / 0.95, capacity=20 * 20)
+    assert near.less == pytest.approx(simulate(slower, LOAD, rate=rate, requests=400).ttft.mean(), rel=1e-6)
 
 
 def test_users_press_on_memory_only_where_it_does_not_hold_them_all(machine: Machine) -> None:
@@ -41,6 +44,14 @@ def test_users_press_on_memory_only_where_it_does_not_hold_them_all(machine: Mac
     tight = machine(fixed=0.01, each=0, token=0, capacity=205 * (1 - PART))
     again = simulate(tight, LOAD, concurrency=10, requests=100, cold=True)
     assert found.less == pytest.approx(float(np.mean(again.ttft)))
+
+
+def test_a_request_that_needs_nearly_all_memory_is_near_saturation_and_served(machine: Machine) -> None:
+    """Requests of 20 tokens reserve 20 bytes: 20.5 hold one, 5 % less none."""
+    one = machine(fixed=0.01, each=0, token=0, capacity=20.5)
+    served = simulate(one, LOAD, concurrency=1, requests=20, cold=True)
+    found = strained(one, LOAD, Rules(), served, users=1, cold=True)
+    assert str(found) == "near saturation: with 5% less memory for requests the longest request would not fit"
 
 
 def test_the_slope_is_in_per_cent_for_each_per_cent() -> None:

@@ -108,6 +108,31 @@ def test_kernels_are_held_against_the_one_most_like_them(tmp_path: Path) -> None
     assert dispersion(rows, LEVEL) == pytest.approx([0.1, 1 - 600 / 660, 1.2])
 
 
+def test_attention_says_whether_it_is_prefill_or_decode(tmp_path: Path) -> None:
+    line = "h200,{}1,4096,8,1,128,bfloat16,9000,300,700"
+    folder = written(tmp_path, line.format("prefil,"), name="power_attention", head=ATTENTION)
+    with pytest.raises(WeirError, match=r"power_attention.csv: op: must be prefill or decode, not 'prefil'"):
+        list(load(folder))
+    written(tmp_path, line.format(""), name="power_attention", head=ATTENTION.replace("op,", ""))
+    with pytest.raises(WeirError, match=r"power_attention.csv: needs columns op"):
+        list(load(folder))
+
+
+def test_watts_are_numbers(tmp_path: Path) -> None:
+    folder = written(tmp_path, "h200,gemm,bf16,8192,8192,8192,3000,N/A,700")
+    with pytest.raises(WeirError, match=r"power_gemm.csv: power_w: line 2: must be positive, not 'N/A'"):
+        list(load(folder))
+
+
+def test_a_board_whose_power_is_not_stated_is_not_compared_and_named(tmp_path: Path) -> None:
+    assert device("tpu_v5e").power is None
+    known, silent = (f"{name},gemm,bf16,8192,8192,8192,3000,600,700" for name in ("h200", "tpu_v5e"))
+    assert {on for _, on, _ in errors(written(tmp_path, known, silent), LEVEL)} == {"h200"}
+    said = ("power of gemm: 1 of 2 rows cannot be compared: tpu_v5e: no power is stated",)
+    assert cannot(tmp_path, LEVEL) == said
+    assert list(errors(written(tmp_path, silent), LEVEL)) == []
+
+
 def test_a_file_without_watts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "power_gemm.csv").write_text(
         "device,op,dtype,m,n,k,latency_us\nh200,gemm,bf16,1,1,1,1", encoding="utf-8"
