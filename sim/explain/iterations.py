@@ -52,6 +52,16 @@ class _Iteration(Iteration):
     plain: Iteration = field(kw_only=True)
 
     @cached_property
+    def stream(self) -> float:
+        """Bytes of a microbatch's stream."""
+        return _bytes(self.plain.stream, "a microbatch's stream")
+
+    @cached_property
+    def table(self) -> float:
+        """Bytes of the gradient of a tied table on a device."""
+        return _bytes(self.plain.table, "a tied table's gradient")
+
+    @cached_property
     def gradients(self) -> tuple[float, float]:
         """Bytes of the gradients on the fullest device: of what all replicas hold, and of experts."""
         names = ("gradients on the fullest device", "experts' gradients on the fullest device")
@@ -79,6 +89,11 @@ class _Iteration(Iteration):
     def held_by(self) -> tuple[float, ...]:
         """Microbatches that each stage holds at most."""
         return self.plain.held_by
+
+
+def _bytes(size: float, of: str) -> float:
+    found: float = leaf(size, f"bytes of {of}", "B", given.COUNTED)
+    return found
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,12 @@ class Iteration:
         """The layers of a stage, all its chunks together."""
         return tuple(part for chunk in self.chunks[number :: self.setting.stages] for part in chunk)
 
+    @property
+    def stream(self) -> float:
+        """Bytes of a microbatch's stream, in bf16."""
+        s = self.setting
+        return 2.0 * s.microbatch * s.sequence * s.spec.model
+
     @cached_property
     def hop(self) -> float:
         """Seconds in which a microbatch's stream gets from one stage to the next: each device sends its part, which are
@@ -94,7 +100,7 @@ class Iteration:
         s = self.setting
         if s.stages == 1:
             return 0.0
-        size = 2.0 * s.microbatch * s.sequence * s.spec.model
+        size = self.stream
         [pool] = s.cluster.pools
         sent: float = pool.link(s.cluster.devices).seconds(size / s.tensor)
         near = pool.link(s.tensor)
@@ -146,6 +152,11 @@ class Iteration:
         found: float = collective(kind, size, ways, link.bandwidth, link.latency)[0]
         return found
 
+    @property
+    def table(self) -> float:
+        """Bytes of the gradient of a tied table on a device, in fp32."""
+        return WHOLE * self.setting.spec.vocabulary * self.setting.spec.model / self.setting.tensor
+
     @cached_property
     def reduction(self) -> float:
         """Seconds to add up gradients over replicas, and those of a tied table over the first and the last stage."""
@@ -158,8 +169,7 @@ class Iteration:
             elif ways > 1:
                 found += self._reduced("all-reduce", size, ways, s.tensor * s.replicas)
         if s.spec.tied and s.stages > 1:
-            table = WHOLE * s.spec.vocabulary * s.spec.model / s.tensor
-            found += self._reduced("all-reduce", table, 2, s.cluster.devices)
+            found += self._reduced("all-reduce", self.table, 2, s.cluster.devices)
         return found
 
     @property
