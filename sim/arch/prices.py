@@ -195,6 +195,23 @@ def prices(
     )
 
 
+def prices_if_any(
+    devices: Iterable[str | Device],
+    book: str | Prices | None = None,
+    overrides: Mapping[str, str | float] | None = None,
+) -> Prices | None:
+    """As :func:`prices`, or those given as such; None where none were asked for and no book has all the devices."""
+    every = list(devices)
+    if isinstance(book, Prices):
+        return book if {_name(one) for one in every} <= {found.device for found in book.prices} else None
+    try:
+        return prices(every, book, overrides)
+    except WeirError:
+        if book is not None or overrides:
+            raise
+        return None
+
+
 def _chosen(names: list[str], rest: list[str], stated: str | None) -> str:
     """The book for ``rest``: as stated, or the one that would price all, so that overriding one moves no other."""
     if stated is not None:

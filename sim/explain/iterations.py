@@ -14,7 +14,7 @@ from sim.explain import given
 from sim.explain.opened import Named, Opened, opened
 from sim.explain.traced import leaf
 from sim.model.estimate import Estimate
-from sim.planner.iteration import Iteration
+from sim.planner.iteration import UNITS, Iteration
 from sim.planner.parallel import Setting
 from sim.planner.pipeline import Schedule
 
@@ -27,7 +27,9 @@ def _opened(result: Iteration, changed: tuple[str, ...] = ()) -> Opened:
     known = {name: getattr(own, name) for name in Setting.__slots__} | {"cluster": given.cluster(own.cluster, changed)}
     setting = _Setting(**known, level=given.tier(tier(own.tier)))
     made = _Iteration(setting, given.prices(result.prices) if result.prices else None, plain=result)
-    units = {f"terms.{name}": "s" for name, _ in made.terms} | {f"memory.{name}": "B" for name, _ in made.memory}
+    units = (
+        UNITS | {f"terms.{name}": "s" for name, _ in made.terms} | {f"memory.{name}": "B" for name, _ in made.memory}
+    )
     return Opened(made.summary(), "seconds", lambda: _parts(made), lambda _: given.COUNTED,
                   sources=(own.kernels.source,), units=units)  # fmt: skip
 
