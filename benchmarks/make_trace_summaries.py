@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from einsum.files import quoted
 from sim.serving.trace import Trace, read
 
 STRATA = 16  # of prompt, and of output within each: 256 cells at most
@@ -31,8 +32,8 @@ def summary(trace: Trace, title: str) -> str:
         f"# {title}: mean prompt {trace.mean_prompt:.2f}, output {trace.mean_output:.2f},"
         f" decode-weighted context {trace.mean_context:.2f} tokens.",
         "# Made by benchmarks/make_trace_summaries.py from the CSV as published.",
-        f'title = "{title}"',
-        f'source = "Azure/AzurePublicDataset, {title} (Splitwise, ISCA 2024)"',
+        f"title = {quoted(title)}",
+        f"source = {quoted(f'Azure/AzurePublicDataset, {title} (Splitwise, ISCA 2024)')}",
         f'licence = "{LICENCE}"',
         f"requests = {len(trace)}",
         f"seconds = {trace.arrival[-1]:.3f}  # first arrival to last",

@@ -96,6 +96,19 @@ def parse_toml(content: str, name: str) -> dict[str, Any]:
         raise WeirError(f"{name}:{_where(str(problem), content)}") from None
 
 
+def quoted(text: str) -> str:
+    """A text as a string of TOML, on one line, which ``parse_toml`` reads back; bytes of a file's name that are no
+    text are shown as ``\\udcff``."""
+    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    dots = "." if _CHAIN.search(shown) else ""  # that the reader would take for a key of too many parts
+    return '"' + re.sub(rf'["\\\x00-\x1f\x7f{dots}]', _escaped, shown) + '"'
+
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    return f"\\{char}" if char in '"\\' else f"\\u{ord(char):04x}"
+
+
 def _where(problem: str, content: str) -> str:
     """What ``tomllib`` says, its place in front; the first line where it gives none."""
     said, place = re.fullmatch(r"(.*?)(?: \(at ([^()]*)\))?", problem, re.DOTALL).groups("")  # type: ignore[union-attr]  # always

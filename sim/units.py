@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
 from einsum.errors import WeirError, hint
 
+Call = TypeVar("Call", bound=Callable[..., Any])
 LONGEST = 64  # characters; no quantity anyone writes by hand needs more
 
 _NUMBER = re.compile(
@@ -67,6 +70,16 @@ def units_of(unit: str) -> tuple[str, ...]:
     tops = tuple(name for name, (kind, _) in _symbols().items() if kind == top)
     bottoms = [name for name, (kind, _) in _symbols().items() if kind == bottom]
     return tuple(f"{a}/{b}" for a in tops for b in bottoms) if slash else tops
+
+
+def in_units(**units: str) -> Callable[[Call], Call]:
+    """Decorates a function that is swept: units of its parameters and figures where their names alone mislead."""
+
+    def stated(function: Call) -> Call:
+        setattr(function, "units", units)  # noqa: B010  no attribute that its type has
+        return function
+
+    return stated
 
 
 def si(text: str | float | int, unit: str, where: str = "") -> float:

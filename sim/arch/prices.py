@@ -108,7 +108,14 @@ def _find(name: str, book_name: str) -> Price:
 def _missing(name: str, book_name: str) -> WeirError:
     having = [other for other in books() if book(other).find(name)]
     other = f", or take one of the books that have it: {', '.join(having)}" if having else ""
-    return WeirError(f"price book {book_name!r} has no price for {name}: add --price {name}=1.50{other}")
+    return WeirError(f"price book {book_name!r} has no price for {name}: add {_own([name])}{other}")
+
+
+def _own(names: Iterable[str]) -> str:
+    """How a user prices devices: on the command line, and in Python."""
+    every = list(names)
+    given = ", ".join(f"'{name}': 1.5" for name in every)
+    return " ".join(f"--price {name}=1.50" for name in every) + f" (in Python: price={{{given}}})"
 
 
 def _name(device: str | Device) -> str:
@@ -131,9 +138,8 @@ def choose_book(devices: Iterable[str | Device]) -> str:
         if all(found.find(name) for name in names):
             return found.name
     alone = [name for name in names if price_range(name) is None]
-    flags = " ".join(f"--price {name}=1.50" for name in alone or names[1:])
     reason = f"no book has a price for {', '.join(alone)}" if alone else f"no one book prices all of {', '.join(names)}"
-    raise WeirError(f"{reason}: add {flags}")
+    raise WeirError(f"{reason}: add {_own(alone or names[1:])}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,7 @@ class Prices:
         for found in self.prices:
             if found.device == name:
                 return found
-        raise WeirError(f"no price for {name}: add --price {name}=1.50")
+        raise WeirError(f"no price for {name}: add {_own([name])}")
 
     def usd_per_hour(self, cluster: Cluster) -> float:
         """USD an hour for all devices of a cluster."""
@@ -193,6 +199,23 @@ def prices(
     return Prices(
         chosen, tuple(given.get(name) or _find(name, chosen) for name in names), tuple(given), book is not None
     )
+
+
+def prices_if_any(
+    devices: Iterable[str | Device],
+    book: str | Prices | None = None,
+    overrides: Mapping[str, str | float] | None = None,
+) -> Prices | None:
+    """As :func:`prices`, or those given as such; None where none were asked for and no book has all the devices."""
+    every = list(devices)
+    if isinstance(book, Prices):
+        return book if {_name(one) for one in every} <= {found.device for found in book.prices} else None
+    try:
+        return prices(every, book, overrides)
+    except WeirError:
+        if book is not None or overrides:
+            raise
+        return None
 
 
 def _chosen(names: list[str], rest: list[str], stated: str | None) -> str:

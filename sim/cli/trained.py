@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from einsum.errors import Infeasible, WeirError
-from sim.arch import Cluster
-from sim.arch.prices import Prices, prices
 from sim.cli import ask
 from sim.cli.ask import tokens
 from sim.cli.data import Form, emit
@@ -94,7 +92,7 @@ def answered(asked: Asked) -> Iteration:
             f"{s.microbatches:,} microbatches through {s.stages * s.chunks} chunks: at most {PASSES // 2:,} together; "
             "fewer show the same but for the pipeline's ends"
         )
-    return replace(made, prices=_priced(asked, s.cluster))
+    return made
 
 
 def _iteration(asked: Asked) -> Iteration:
@@ -106,18 +104,8 @@ def _iteration(asked: Asked) -> Iteration:
         stages=ask.whole(asked.pp, "--pp"), chunks=ask.whole(asked.interleave, "--interleave"),
         recompute=asked.recompute, spread=asked.sequence_parallel, sharded=asked.distributed_optimiser,
         experts=ask.whole(asked.ep, "--ep"), kernels=asked.kernels, tier=asked.tier,
+        prices=asked.book, price=ask.pairs(asked.price, "--price", "h20=1.5"),
     )  # fmt: skip
-
-
-def _priced(asked: Asked, where: Cluster) -> Prices | None:
-    """The prices; none where no book has the device and none was asked for."""
-    own = ask.pairs(asked.price, "--price", "h20=1.5")
-    try:
-        return prices([pool.device for pool in where.pools], asked.book, own)
-    except WeirError:
-        if asked.book is not None or own:
-            raise
-        return None
 
 
 def _text(made: Iteration, advice: list[str]) -> Iterator[Sheet | str]:
@@ -126,7 +114,9 @@ def _text(made: Iteration, advice: list[str]) -> Iterator[Sheet | str]:
     ways += [f"{s.chunks} chunks a stage"] if s.chunks > 1 else []
     ways += [f"experts {s.experts}"] if s.experts > 1 else []
     ways += ["sequence parallel"] if s.spread else []
-    money = "" if made.usd is None else f", {made.usd:.4g} USD a million"
+    money = (
+        "" if made.usd is None else f", {made.usd_per_iteration:.4g} USD an iteration, {made.usd:.4g} a million tokens"
+    )
     yield (
         f"{s.spec.name} on {s.cluster.name}: {s.batch} sequences of {s.sequence:,} tokens in {s.microbatches} "
         f"microbatches of {s.microbatch}\n{', '.join(ways)}; recomputed: {s.recompute}; kernels: {s.kernels.name}\n"

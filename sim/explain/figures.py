@@ -85,6 +85,8 @@ def unit(figure: str) -> str:
     last = figure.rpartition("]")[2].strip(".") or figure
     if last.startswith(("ttft", "tpot", "e2e")):
         return "s"
+    if last.startswith("prices"):
+        return "USD/h"
     return UNITS.get(last, "J" if last.startswith("joules_by") else "B" if last.startswith("bytes") else "")
 
 

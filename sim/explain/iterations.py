@@ -14,7 +14,7 @@ from sim.explain import given
 from sim.explain.opened import Named, Opened, opened
 from sim.explain.traced import leaf
 from sim.model.estimate import Estimate
-from sim.planner.iteration import Iteration
+from sim.planner.iteration import UNITS, Iteration
 from sim.planner.parallel import Setting
 from sim.planner.pipeline import Schedule
 
@@ -27,7 +27,9 @@ def _opened(result: Iteration, changed: tuple[str, ...] = ()) -> Opened:
     known = {name: getattr(own, name) for name in Setting.__slots__} | {"cluster": given.cluster(own.cluster, changed)}
     setting = _Setting(**known, level=given.tier(tier(own.tier)))
     made = _Iteration(setting, given.prices(result.prices) if result.prices else None, plain=result)
-    units = {f"terms.{name}": "s" for name, _ in made.terms} | {f"memory.{name}": "B" for name, _ in made.memory}
+    units = (
+        UNITS | {f"terms.{name}": "s" for name, _ in made.terms} | {f"memory.{name}": "B" for name, _ in made.memory}
+    )
     return Opened(made.summary(), "seconds", lambda: _parts(made), lambda _: given.COUNTED,
                   sources=(own.kernels.source,), units=units)  # fmt: skip
 
@@ -50,6 +52,16 @@ class _Iteration(Iteration):
     """An iteration whose counts are traced; passes begin when those of the ``plain`` one do."""
 
     plain: Iteration = field(kw_only=True)
+
+    @cached_property
+    def stream(self) -> float:
+        """Bytes of a microbatch's stream."""
+        return _bytes(self.plain.stream, "a microbatch's stream")
+
+    @cached_property
+    def table(self) -> float:
+        """Bytes of the gradient of a tied table on a device."""
+        return _bytes(self.plain.table, "a tied table's gradient")
 
     @cached_property
     def gradients(self) -> tuple[float, float]:
@@ -79,6 +91,11 @@ class _Iteration(Iteration):
     def held_by(self) -> tuple[float, ...]:
         """Microbatches that each stage holds at most."""
         return self.plain.held_by
+
+
+def _bytes(size: float, of: str) -> float:
+    found: float = leaf(size, f"bytes of {of}", "B", given.COUNTED)
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sim.serving.answer import Answer, flat
 from sim.space.point import Called, Ran, Stepped
 from sim.space.runs import figures
 from sim.space.steps import money, timed
+from sim.space.sweep import ENDINGS
 
 
 @opened.register
@@ -29,7 +30,7 @@ def _stepped(result: Stepped, changed: tuple[str, ...] = ()) -> Opened:
 def _ran(result: Ran, changed: tuple[str, ...] = ()) -> Opened:
     made = mapped.traced(result.estimate, changed)
     found = {k: _plain(v) for k, v in figures(made, 1).items() if k != "bound"}
-    units = {name: "J" if name.endswith("_joules") else "B" for name in found if name.endswith(("_joules", "_bytes"))}
+    units = {name: ENDINGS[name.rpartition("_")[2]] for name in found if name.rpartition("_")[2] in ENDINGS}
     return Opened(found, "seconds", lambda: mapped.parts(made), units=units)
 
 

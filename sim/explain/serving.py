@@ -11,6 +11,8 @@ import numpy as np
 from sim.explain import given
 from sim.explain.opened import SOUGHT, Beside, Named, Opened, opened
 from sim.explain.traced import leaf
+from sim.model.step import Step
+from sim.model.timing import schedule
 from sim.serving.answer import Answer, Comparison, limited
 from sim.serving.deploy import Choice, Deployment
 from sim.serving.served import Served
@@ -60,7 +62,7 @@ def deployed(own: Deployment, changed: tuple[str, ...] = ()) -> Deployment:
 
 
 def tasks(own: Deployment) -> Iterator[Named]:
-    """Seconds of every task of the steps that a deployment has timed, with their names."""
+    """Seconds and joules of every task of the steps that a deployment has timed, and of the steps, with their names."""
     for key, step in own._steps.items():
         phase = str(key[0])
         for _, timed in step.rows:
@@ -69,6 +71,19 @@ def tasks(own: Deployment) -> Iterator[Named]:
                 for name in ("seconds", "compute", "memory", "link", "launch"):
                     title = at if name == "seconds" else f"{name} alone of {at}"
                     yield getattr(one, name), title, "s"
+                if power := step.cluster.pool(one.task.pool).device.power:
+                    yield one.joules(power), f"energy of {at} beyond idling", "J"
+        yield from _whole(step, phase)
+
+
+def _whole(step: Step, phase: str) -> Iterator[Named]:
+    """What a step's tasks come to together."""
+    for part, timed in step.rows:
+        yield schedule(timed), f"{part.cascade.name} from start to end, {phase}", "s"
+    yield step.latency, f"a batch from start to end, {phase}", "s"
+    yield from ((seconds, f"{name} kept busy by a batch, {phase}", "s") for name, seconds in step.busy.items())
+    yield step.period, f"seconds between steps, {phase}", "s"
+    yield step.joules, f"energy of a step, {phase}", "J"
 
 
 class _Answer:

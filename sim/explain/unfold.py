@@ -105,7 +105,7 @@ class Unfolding:
         """A name for a scalar: its own, that of what was given, or of the function that made it; each once."""
         if id(one) not in self.labels:
             given = one.leaf.name if one.leaf is not None else self.names.get(id(one), ("", ""))[0]
-            base = given or one.function.rpartition(".")[2].strip("_").replace("_", " ") or "value"
+            base = given or _plain(one.function) or "value"
             count = self.used[base] = self.used.get(base, 0) + 1
             self.labels[id(one)] = base if count == 1 or one.leaf is not None else f"{base} #{count}"
         return self.labels[id(one)]
@@ -156,6 +156,12 @@ class Unfolding:
             else:
                 found.append(operand)
         return found
+
+
+def _plain(function: str) -> str:
+    """A function's name in words; of what an operator makes, the class's."""
+    owner, _, own = function.rpartition(".")
+    return (owner.rpartition(".")[2].lower() if own.startswith("__") else own).strip("_").replace("_", " ")
 
 
 def _number(one: Scalar, known: str = "") -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from einsum.errors import WeirError
+from einsum.files import quoted
 from sim.interop.yamls import Item, load, parse
 
 _SIZES = ("depth", "width", "block-size", "block_size", "cluster-size", "n_banks", "sizeKB", "entries", "memory_depth",
@@ -148,7 +149,7 @@ def _memory(name: str, kind: str, stated: dict[str, Any], made: _Made) -> None:
     rows += [f'capacity = "{size:.0f} B"'] if size else []
     rows += [f'line = "{width / 8:g} B"'] if width and not _DRAM.search(kind) else []
     rows += _bandwidths(stated, word, made)
-    made.parts.append(f"[[memory]]  # class {kind:.60}\n" + "\n".join(rows) + "\n")
+    made.parts.append(f"[[memory]]  # class {quoted(kind[:60])}\n" + "\n".join(rows) + "\n")
     made.above, made.memories = name, made.memories + 1
 
 
@@ -169,7 +170,7 @@ def _compute(name: str, kind: str, stated: dict[str, Any], made: _Made) -> None:
         made.missed.append(f"{made.where}: {name}: no width is given; 16 bits are assumed")
     dtype = f"{'fp' if floating else 'int'}{int(width or 16)}"
     made.parts.append(
-        f'[[compute]]  # class {kind:.60}\nname = "{name}"\nunder = "{made.above}"\n'
+        f'[[compute]]  # class {quoted(kind[:60])}\nname = "{name}"\nunder = "{made.above}"\n'
         f'[compute.rate.mac]\n{dtype} = "{2 / _cycle(made):.12g} op/s"  # one multiply-accumulate a cycle\n'
     )
     made.computes += 1
@@ -198,10 +199,9 @@ def _number(stated: dict[str, Any], *keys: str) -> float:
 def _text(made: _Made) -> str:
     """The whole device file."""
     node = re.match(r"\s*(\d+(?:\.\d+)?)\s*nm", str(made.inherited.get("technology", "")))
-    title = re.sub(r"[^\w .-]", " ", made.where).strip() or "architecture"
     head = [
-        f'title = "{title}"', 'vendor = "imported"', 'architecture = "Timeloop v0.4"', "year = 2023",
-        f'source = "read from {title}; what it does not say is not known"\n',
+        f"title = {quoted(made.where)}", 'vendor = "imported"', 'architecture = "Timeloop v0.4"', "year = 2023",
+        f"source = {quoted(f'read from {made.where}; what it does not say is not known')}\n",
     ]  # fmt: skip
     tail = [f'[technology]\nnode = "{node[1]} nm"\n'] if node else []
     if not node:

@@ -14,7 +14,7 @@ from einsum.counts import operations, volume
 from einsum.ops import bits
 from mappings.tree import Nest, Spatial
 from sim.arch import Compute, Device
-from sim.model.actions import IN, KINDS, OUT, Counts
+from sim.model.actions import IN, KINDS, OUT, Action, Counts
 from sim.model.counts import counted
 from sim.model.elapsed import elapsed
 from sim.model.filling import Filling, filling
@@ -116,16 +116,20 @@ class MappedEstimate:
 
         Each tensor's reads fill their lines up, as do its fills, updates and drains, at every instance.
         """
-        memory = next(m for m in self.device.memories if m.name == level)
         total: Any = 0.0
         for action in self.counts.actions:
             if action.level == level and action.kind in (kinds or KINDS) and tensor in ("", action.tensor):
-                size = self._each(action.tensor) * action.count
-                if memory.line:
-                    lines = memory.line * self.device.instances(level)
-                    size = np.ceil(size / lines) * lines
-                total = total + memory.joules(size, written=action.kind in IN)
+                total = total + self.handled(action)
         return total
+
+    def handled(self, action: Action) -> Any:
+        """Joules of one tensor handled in one way at a level, in whole lines if it has any."""
+        memory = next(m for m in self.device.memories if m.name == action.level)
+        size = self._each(action.tensor) * action.count
+        if memory.line:
+            lines = memory.line * self.device.instances(action.level)
+            size = np.ceil(size / lines) * lines
+        return memory.joules(size, written=action.kind in IN)
 
     @cached_property
     def joules_by(self) -> dict[str, Any]:

@@ -125,6 +125,8 @@ def _beyond(one: Timed, device: str, name: str, facts: Tested) -> Iterator[str]:
     types = {p.dtype for p in one.task.products} - set(facts.dtypes) - {"fp16"}
     if types:
         yield f"{name} in {', '.join(sorted(types))}"
+    if one.task.attends and (states := {p.stored for p in one.task.products} - {"fp16"} - set(facts.dtypes)):
+        yield f"{name} with keys and values kept in {', '.join(sorted(states))}, which has no tested error of its own"
     seconds = _last(one.seconds)
     if one.task.kind == "kernel" and seconds > 2 * facts.longest:
         yield f"{name} kernels of {seconds:.2g} s (longest tested {facts.longest:.2g} s)"

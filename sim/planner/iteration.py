@@ -8,6 +8,7 @@ replicas are reduced, and weights updated, after it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,20 +16,21 @@ from typing import Any
 from mappings.layout import Layout, Place
 from mappings.training import Kernels
 from sim.arch import Cluster
-from sim.arch.prices import Prices
+from sim.arch.prices import Prices, prices_if_any
 from sim.model.collectives import collective
 from sim.model.estimate import placed
 from sim.planner.flows import Stages, interleaved_chunks, one_f_one_b
 from sim.planner.parallel import Setting, fusion
 from sim.planner.parts import NOTHING, Part, Pass
 from sim.planner.pipeline import Schedule
-from sim.units import fmt
+from sim.units import fmt, in_units
 from workloads.layers import embedding
 from workloads.pieces import Style, Types, typed
 from workloads.training import forward, loss, optimiser
 from workloads.transformer import Transformer, from_config
 
 WHOLE = 4.0  # bytes of a gradient, which is added up in fp32
+UNITS = {"batch": "sequences", "microbatch": "sequences", "sequence": "tokens", "capacity": "B"}  # of its figures
 STATE = 12.0  # bytes of the optimiser's: a master weight and two moments in fp32
 
 
@@ -87,6 +89,12 @@ class Iteration:
         """The layers of a stage, all its chunks together."""
         return tuple(part for chunk in self.chunks[number :: self.setting.stages] for part in chunk)
 
+    @property
+    def stream(self) -> float:
+        """Bytes of a microbatch's stream, in bf16."""
+        s = self.setting
+        return 2.0 * s.microbatch * s.sequence * s.spec.model
+
     @cached_property
     def hop(self) -> float:
         """Seconds in which a microbatch's stream gets from one stage to the next: each device sends its part, which are
@@ -94,7 +102,7 @@ class Iteration:
         s = self.setting
         if s.stages == 1:
             return 0.0
-        size = 2.0 * s.microbatch * s.sequence * s.spec.model
+        size = self.stream
         [pool] = s.cluster.pools
         sent: float = pool.link(s.cluster.devices).seconds(size / s.tensor)
         near = pool.link(s.tensor)
@@ -146,6 +154,11 @@ class Iteration:
         found: float = collective(kind, size, ways, link.bandwidth, link.latency)[0]
         return found
 
+    @property
+    def table(self) -> float:
+        """Bytes of the gradient of a tied table on a device, in fp32."""
+        return WHOLE * self.setting.spec.vocabulary * self.setting.spec.model / self.setting.tensor
+
     @cached_property
     def reduction(self) -> float:
         """Seconds to add up gradients over replicas, and those of a tied table over the first and the last stage."""
@@ -158,8 +171,7 @@ class Iteration:
             elif ways > 1:
                 found += self._reduced("all-reduce", size, ways, s.tensor * s.replicas)
         if s.spec.tied and s.stages > 1:
-            table = WHOLE * s.spec.vocabulary * s.spec.model / s.tensor
-            found += self._reduced("all-reduce", table, 2, s.cluster.devices)
+            found += self._reduced("all-reduce", self.table, 2, s.cluster.devices)
         return found
 
     @property
@@ -256,11 +268,21 @@ class Iteration:
         return self.setting.batch * self.setting.sequence / self.seconds
 
     @property
+    def usd_per_hour(self) -> float | None:
+        """US dollars for an hour of the cluster; None without prices."""
+        return None if self.prices is None else self.prices.usd_per_hour(self.setting.cluster)
+
+    @property
+    def usd_per_iteration(self) -> float | None:
+        """US dollars for an iteration; None without prices."""
+        hourly = self.usd_per_hour
+        return None if hourly is None else hourly / 3600 * self.seconds
+
+    @property
     def usd(self) -> float | None:
         """US dollars for a million tokens; None without prices."""
-        if self.prices is None:
-            return None
-        return self.prices.usd_per_hour(self.setting.cluster) / 3600 / self.tokens * 1e6
+        hourly = self.usd_per_hour
+        return None if hourly is None else hourly / 3600 / self.tokens * 1e6
 
     @property
     def capacity(self) -> float:
@@ -295,7 +317,8 @@ class Iteration:
             "recompute": s.recompute, "sequence_parallel": s.spread, "kernels": s.kernels.name, "tier": s.tier,
             "seconds": self.seconds, "tokens_per_second": self.tokens, "mfu": self.mfu, "hfu": self.hfu,
             "bound": self.bound, "terms": dict(self.terms), "bytes": self.bytes, "capacity": self.capacity,
-            "memory": dict(self.memory), "held": self.held, "usd_per_million_tokens": self.usd, "fits": not self.reason,
+            "memory": dict(self.memory), "held": self.held, "usd_per_hour": self.usd_per_hour,
+            "usd_per_iteration": self.usd_per_iteration, "usd_per_million_tokens": self.usd, "fits": not self.reason,
             "reason": self.reason,
         }  # fmt: skip
 
@@ -325,10 +348,12 @@ def _weights(part: Part) -> tuple[float, float]:
     return found[0], found[1]
 
 
+@in_units(**UNITS)
 def training_step(
     model: str | Transformer, on: str | Cluster, *, batch: int, sequence: int, microbatch: int = 1, tensor: int = 1,
     stages: int = 1, chunks: int = 1, recompute: str = "none", spread: bool = False, sharded: bool = False,
     experts: int = 1, kernels: str | Kernels = "fused", tier: str = "physical",
+    prices: Prices | str | None = None, price: Mapping[str, str | float] | None = None,
 ) -> Iteration:  # fmt: skip
     """An iteration of a model, by name or as a Transformer, on a cluster: ``batch`` sequences of ``sequence`` tokens.
 
@@ -337,10 +362,17 @@ def training_step(
     makes replicas. ``recompute`` is ``none``, ``selective`` or ``full``; ``spread`` divides positions too
     (``--sequence-parallel``), ``sharded`` the optimiser's states over replicas (``--distributed-optimiser``).
     ``kernels`` are named, in a ``.toml`` file, or a value. The result has ``seconds``, ``mfu``, ``tokens`` a second,
-    ``bytes`` of the fullest device, and ``frame()``, a row a term. Raises :class:`WeirError` for what is unknown or
+    ``bytes`` of the fullest device, and ``frame()``, a row a term. ``prices`` are a book's and ``price`` those of
+    single devices, as for :func:`sim.serve`: then it has ``usd_per_iteration`` and ``usd``, of a million tokens, which
+    are None where no book has the devices and none was asked for. Raises :class:`WeirError` for what is unknown or
     does not go round.
     """
     spec = (model if isinstance(model, Transformer) else from_config(model)).spec
     fused = kernels if isinstance(kernels, Kernels) else fusion(kernels)
     ways = (microbatch, tensor, stages, chunks, recompute, spread, sharded, experts)
-    return Iteration(Setting(spec, placed(on), sequence, batch, *ways, fused, tier))
+    where = placed(on)
+    book = prices_if_any([pool.device for pool in where.pools], prices, price)
+    return Iteration(Setting(spec, where, sequence, batch, *ways, fused, tier), book)
+
+
+training_step.unpriced = True  # type: ignore[attr-defined]  # a sweep goes on where no book has the devices

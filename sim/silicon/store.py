@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from einsum.errors import WeirError
+from einsum.files import quoted, write
 from sim.arch.files import read
 from sim.silicon.fit import CLASSES, Table
 from sim.silicon.measured import Array, Measured, known
@@ -47,7 +47,7 @@ def sample(rows: Measured, columns: tuple[str, ...], each: int) -> str:
     lines = [
         "[" + ", ".join(_cell(rows.text(n)[i]) for n in names[:-1]) + f", {rows.seconds[i] * 1e6:.6g}]" for i in chosen
     ]
-    listed = ", ".join(f'"{name}"' for name in names)
+    listed = ", ".join(map(quoted, names))
     return f"[{rows.operation}]\ncolumns = [{listed}]\nrows = [\n    " + ",\n    ".join(lines) + ",\n]\n"
 
 
@@ -55,7 +55,7 @@ def _cell(text: str) -> str:
     try:
         return f"{float(text):g}"
     except ValueError:
-        return f'"{text}"'
+        return quoted(text)
 
 
 def facts(rows: Measured, errors: Array) -> dict[str, object]:
@@ -82,17 +82,15 @@ def save(path: Path, source: str, table: Table, tested: Mapping[str, Mapping[str
     unknown = set(table) - {name for classes in CLASSES.values() for name in classes}
     if unknown:
         raise WeirError(f"no such classes of kernels: {', '.join(sorted(unknown))}")
-    lines = [_TITLE, f'source = "{source}"', ""]
+    lines = [_TITLE, f"source = {quoted(source)}", ""]
     for name, numbers in table.items():
         lines += [f"[{name}]", *(f"{key} = {value:.4g}" for key, value in numbers.items()), ""]
     for name, facts in tested.items():
         lines += [f"[tested.{name}]", *(f"{key} = {_value(value)}" for key, value in facts.items()), ""]
-    spare = path.with_suffix(".tmp")
-    spare.write_text("\n".join(lines), encoding="utf-8")
-    os.replace(spare, path)
+    write(path, "\n".join(lines).encode(), "calibration")
 
 
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value) if isinstance(value, int) else "[" + ", ".join(f'"{x}"' for x in value) + "]"  # type: ignore[attr-defined]
+    return str(value) if isinstance(value, int) else "[" + ", ".join(quoted(x) for x in value) + "]"  # type: ignore[attr-defined]

@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 BLOCK = 1 << 14  # points of steps worked on, and kept, at once
 SHOWN = 20  # values of an axis, and products of a sweep, that a store notes
 UNITS = {
-    "sequence": "tokens", "capacity": "B",
     "context": "tokens", "prompt": "tokens", "output": "tokens", "batch": "requests", "host": "s", "seconds": "s",
     "tokens_per_second": "tokens/s", "joules_per_token": "J/token", "joules": "J", "usd_per_hour": "USD/h",
-    "usd_per_million_tokens": "USD/Mtoken", "tokens_per_dollar": "tokens/USD", "limit_seconds": "s",
-    "limit_tokens_per_second": "tokens/s", "operations_per_device": "op", "bytes_per_device": "B",
+    "usd_per_million_tokens": "USD/Mtoken", "usd_per_iteration": "USD", "tokens_per_dollar": "tokens/USD",
+    "limit_seconds": "s", "limit_tokens_per_second": "tokens/s", "operations_per_device": "op", "bytes_per_device": "B",
 }  # fmt: skip
 GROUPS = {"ttft": "s", "tpot": "s", "e2e": "s", "terms": "s", "memory": "B"}  # as of ttft_p95
 ENDINGS = {"joules": "J", "bytes": "B", "mm2": "mm^2"}  # as of dram_bytes
@@ -56,7 +55,7 @@ def sweep(
     the name of one (``attention.one_pass``): then each row is one run on a device of ``on`` under a loop nest
     (``mapping``; without one the best is searched for, by ``objective``), with its sizes, ``technology`` and the nest's
     tile sizes (``**{"tile.m.0": [8, 16]}``) as axes. Or it is a function, such as :func:`sim.serve`, whose parameters
-    are the axes: it is called point by point.
+    are the axes: it is called point by point; its attribute ``units``, if it has one, names the units of its columns.
 
     A dotted name reaches into the clusters (``**{"model.hbm.bandwidth": ["2 TB/s", "4 TB/s"]}``) or into the prices
     (``**{"price.h100_sxm": [2, 3]}``). The axes of ``zips`` move together, as :func:`zip` does, and slowest. ``where``
@@ -74,7 +73,7 @@ def sweep(
         frame = _joined([one.make(made, one.only) for one, made in asked])
     else:
         frame = _kept(asked, store, executor)
-    return _finished(frame, rest)
+    return _finished(frame, rest, getattr(what, "units", {}))
 
 
 def state(
@@ -211,7 +210,7 @@ def noted(asked: Sequence[tuple[Sweep, list[Axis]]]) -> Kept:
     return Kept(key, version, started, total([made for _, made in asked]), terms)
 
 
-def _finished(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
+def _finished(frame: pd.DataFrame, where: str | None, own: Mapping[str, str]) -> pd.DataFrame:
     """The table as it is handed over: mistakes told from points that cannot be, units named, conditions kept."""
     if REFUSED in frame:
         refused = frame.pop(REFUSED).fillna(False).astype(bool)
@@ -221,7 +220,7 @@ def _finished(frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
         frame["reason"] = frame.pop("reason").fillna("")
     if where is not None:
         frame = frame[mask(where, {str(c): frame[c].to_numpy() for c in frame.columns})].reset_index(drop=True)
-    frame.attrs["units"] = {str(c): unit for c in frame.columns if (unit := _unit(str(c)))}
+    frame.attrs["units"] = {str(c): unit for c in frame.columns if (unit := own.get(str(c)) or _unit(str(c)))}
     return frame
 
 

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from einsum.errors import WeirError
-from einsum.files import parse_toml, read_text
+from einsum.files import parse_toml, quoted, read_text
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
@@ -67,3 +69,17 @@ def test_toml_that_would_exhaust_its_reader(content: str, message: str) -> None:
 def test_long_words_and_sentences_are_no_keys() -> None:
     said = "a. b. c. " * 5
     assert parse_toml(f'{"k" * 100_000} = 1\nb = "{"w" * 100_000}"\nc = "e.g. {said}"', "x.toml")["b"][0] == "w"
+
+
+@given(st.text(st.characters(codec="utf-8")))
+@example('a "quoted" \\ back\\slash\nand \r, \x00 and \x7f')
+@example("1." * 40)
+def test_any_text_is_a_string_of_one_line_and_read_back(text: str) -> None:
+    line = f"x = {quoted(text)}"
+    assert not {"\n", "\r"} & set(line)
+    assert parse_toml(line, "x.toml") == {"x": text}
+
+
+def test_bytes_of_a_name_that_are_no_text_are_shown() -> None:
+    line = "x = " + quoted(os.fsdecode(b"a\xff"))
+    assert parse_toml(line, "x.toml") == {"x": "a\\udcff"}

@@ -22,7 +22,8 @@ def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tensor 1, pipeline 4, replicas 4; recomputed: full; kernels: attention fused" in out
     for term in ("matrix products", "attention", "elementwise", "pipeline", "replicas", "optimiser", "MFU", "HFU"):
         assert term in out
-    assert "USD a million" in out
+    assert "USD an iteration" in out
+    assert "a million tokens" in out
 
 
 def test_as_json_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +34,8 @@ def test_as_json_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(found["memory"].values()) == pytest.approx(found["bytes"])
     assert found["tokens_per_second"] == pytest.approx(32 * 1024 / found["seconds"])
     assert found["usd_per_million_tokens"] == pytest.approx(16 * 1e-3 * 1e6 / found["tokens_per_second"])
+    assert found["usd_per_hour"] == 16 * 3.6
+    assert found["usd_per_iteration"] == pytest.approx(16 * 1e-3 * found["seconds"])
     assert found["hfu"] > found["mfu"]
     assert main([*GPT.split(), "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -105,6 +105,7 @@ def test_the_description_is_one_line_with_book_date_and_range() -> None:
     ("devices", "name", "overrides", "message"),
     [
         (["xeon_8380"], None, {}, "no book has a price for xeon_8380: add --price xeon_8380=1.50"),
+        (["xeon_8380"], None, {}, "(in Python: price={'xeon_8380': 1.5})"),
         (["h100", "h800"], None, {}, "no one book prices all of h100_sxm, h800: add --price h800=1.50"),
         (
             ["a100"],

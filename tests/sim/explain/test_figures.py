@@ -101,6 +101,9 @@ def test_a_mapped_cascade_is_unfolded_too() -> None:
         got = explained(best, name, slight=0.0, depth=99)
         assert got.value == pytest.approx(found(figures, name), rel=1e-15)
         assert got.rests
+    joules = explained(best, "joules", slight=0.0, depth=99)
+    assert {"energy of dram", "energy of QK on array"} <= {t.name for t in joules.terms if t.unit == "J"}
+    assert "bytes of an element of Q" in {t.name for t in joules.rests}
     seconds = explained(best, "seconds", slight=0.0, depth=99)
     assert {t.name for t in seconds.terms if t.unit == "s"} & {"moving at dram", "QK on array"}
     assert [p.key for p in used(seconds.rests)] == ["fusemax2024"]

@@ -15,11 +15,11 @@ import pytest
 
 from sim.cli import again, main
 from sim.cli.remade import COMMANDS, remade, row
-from sim.explain.figures import explained, found, numbers_of
+from sim.explain.figures import explained, found, numbers_of, unit
 from sim.explain.opened import Opened, opened
 from sim.explain.scalars import Resolver, Scalar
 from sim.explain.traced import Traced
-from sim.explain.units import in_order
+from sim.explain.units import derived, in_order
 
 SMALL = "gpt2-xl --on 1xh100 --prompt 64 --output 16 --batch 8"
 SPARSE = "spgemm uniform:n=60,density=0.05"
@@ -48,6 +48,9 @@ ASKED = {
     "service": "sweep gpt2-xl --on 1xh100 --serve --axis prompt=64,128 --axis output=16 --axis batch=8",
     "run": "sweep attention.one_pass --on fusemax_cloud --axis query=64 --axis context=64,128 --axis head_dim=64",
 }
+SUMS = ("add", "subtract", "maximum", "minimum")
+PLAIN = ("s", "B", "J")
+KERNELS = "sim.model.physical"  # counts bytes by plain numbers, two for a value of 16 bits
 BUFFERS = "id,lower,upper,size\na,0,4,5\nb,2,6,7\nc,4,9,3\n"
 GRAPH = {
     "buffers": [{"name": name, "bytes": 10} for name in ("x", "y", "z")],
@@ -98,6 +101,27 @@ def test_figures_have_names_units_and_sources(asked: tuple[dict[str, Any], Opene
     assert got.rests
     assert all(term.source for term in got.rests)
     assert all(abs(term.influence) < 1000 for term in got.rests)
+
+
+def test_units_multiply_out(asked: tuple[dict[str, Any], Opened]) -> None:
+    """What is added or compared has one unit, and parts and figures of seconds, bytes and joules have theirs."""
+    _, made = asked
+    resolver, known = Resolver(), dict[int, str]()
+    named = {id(resolver.at(value)): unit_ for value, _, unit_ in made.parts() if isinstance(value, Traced)}
+    for name, value in numbers_of(made.figures):
+        if not isinstance(value, Traced):
+            continue
+        root = resolver.at(value)
+        for one in in_order(root):
+            if id(one) not in known and one.module != KERNELS:
+                mixed = {derived(x) for x in one.operands if x.value and (x.operation or x.leaf)}
+                assert one.operation not in SUMS or len(mixed) < 2, (one.module, one.function, mixed)
+            known[id(one)] = derived(one)
+            assert not one.value or named.get(id(one), "") not in PLAIN or known[id(one)] == named[id(one)], (
+                one.function
+            )
+        wanted = made.units.get(name, unit(name))
+        assert not root.value or wanted not in PLAIN or known[id(root)] == wanted, name
 
 
 def test_every_command_with_figures_is_asked() -> None:

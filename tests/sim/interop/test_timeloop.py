@@ -57,6 +57,12 @@ def test_an_array_by_hand(tmp_path: Path) -> None:
     assert timeloop.convert(ARRAY).missed == ()
 
 
+def test_names_with_quotes_and_line_ends_are_text(tmp_path: Path) -> None:
+    text = ARRAY.replace("class: DRAM", r'class: "DRAM\n[x] \\"')
+    (tmp_path / "made.toml").write_text(timeloop.convert(text, 'a "b"\\c\nd').toml, encoding="utf-8")
+    assert device(tmp_path / "made.toml").title == 'a "b"\\c\nd'
+
+
 def test_what_is_imported_runs_a_nest(tmp_path: Path) -> None:
     gemm = parse("Z[m, n] = A[m, k] * B[k, n]", m=8, n=12, k=4)
     nest = "keep A, B, Z in DRAM\nfor m tile 1\n  spatial n tile 3 over PE_X\n    spatial n tile 1 over PE_Y\n"

@@ -41,3 +41,11 @@ def test_nothing_is_said(where: str) -> None:
         [pool] = one.pools
         silent = replace(one, pools=(replace(pool, device=replace(pool.device, power=None)),))
         assert said(silent) == ()
+
+
+@pytest.mark.parametrize(("state", "flagged"), [("fp8", True), ("bf16", False), ("fp16", False)])
+def test_a_narrow_state_is_beyond_what_was_tested(state: str, flagged: bool) -> None:
+    program = model("llama-3-8b").program(dtype_state=state)
+    found = sim.estimate(program, "1xh100", tier="physical", b=8, p=1, c=512).step
+    flag = f"beyond what was tested: decode with keys and values kept in {state}, which has no tested error of its own"
+    assert (flag in band(found, tier("physical")).lines()) == flagged

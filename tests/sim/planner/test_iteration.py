@@ -135,7 +135,29 @@ def test_a_sweep_has_a_row_for_every_layout() -> None:
     alone = sim.training_step("llama-2-7b", "8xa100", batch=8, sequence=2048, tensor=8)
     assert table["seconds"][2] == alone.seconds
     units = table.attrs["units"]
+    assert [units[name] for name in ("batch", "sequence")] == ["sequences", "tokens"]
     assert [units[name] for name in ("terms_pipeline", "memory_activations", "capacity")] == ["s", "B", "B"]
+
+
+def test_dollars_by_hand_and_none_where_nobody_prices_the_device() -> None:
+    terms: dict[str, Any] = {"batch": 8, "sequence": 512}
+    found = sim.training_step("gpt2-xl", "8xa100", **terms, price={"a100": 3.6})
+    assert found.usd_per_iteration == pytest.approx(8 * 1e-3 * found.seconds)
+    assert found.usd == pytest.approx(found.usd_per_iteration / (8 * 512) * 1e6)
+    assert sim.training_step("gpt2-xl", "8xrtx_pro_6000", **terms).usd is None
+    with pytest.raises(WeirError, match="has no price for rtx_pro_6000"):
+        sim.training_step("gpt2-xl", "8xrtx_pro_6000", **terms, prices="lamina_2024")
+
+
+def test_a_sweep_has_dollars_from_one_book_or_none() -> None:
+    terms: dict[str, Any] = {"model": "gpt2-xl", "batch": 8, "sequence": 512}
+    table = sim.sweep(sim.training_step, on=["8xa100", "8xh100"], **terms, **{"price.a100": [1.0, 2.0]})
+    assert list(table["usd_per_hour"][:2]) == [8.0, 16.0]
+    assert table["usd_per_hour"][2] == table["usd_per_hour"][3]
+    assert table.attrs["units"]["usd_per_iteration"] == "USD"
+    bare = sim.sweep(sim.training_step, on=["8xa100", "8xrtx_pro_6000"], **terms)
+    assert bare["fits"].all()
+    assert bare["usd_per_hour"].isna().all()
 
 
 def test_a_sweep_names_an_unknown_axis_and_counts_below_one() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from einsum.files import parse_toml
 from sim.arch import tier
 from sim.cli import main
 from sim.silicon.cases import cases, predict
@@ -68,6 +69,23 @@ def test_saved_constants_are_a_tier_that_gives_the_same_times(tmp_path: Path, fi
     assert level.name == "calibrated"
     assert predict(made, level, len(rows)) == pytest.approx(predict(made, with_constants(table), len(rows)), rel=1e-3)
     assert dict(level.tested)["product"].kernels == len(rows)
+
+
+@pytest.mark.parametrize("name", ['a "b"', "back\\slash", "two\nlines", "tab\t\x00\x7f", "1." * 40, "é\u2028"])
+def test_a_name_with_quotes_or_line_ends_is_saved_and_read_back(name: str, tmp_path: Path) -> None:
+    known = {
+        "devices": [name],
+        "dtypes": ["bf16", name],
+        "vendors": ["NVIDIA"],
+        "kernels": 1,
+        "median": 0.1,
+        "p90": 0.2,
+    }
+    tested = {**known, "bias": 0.0, "shortest": 1e-6, "longest": 1e-3}
+    save(tmp_path / "mine.toml", f"calibrated to {name}", prior(["product"]), {"product": tested})
+    product = dict(tier(str(tmp_path / "mine.toml")).tested)["product"]
+    assert (product.devices, product.dtypes) == ((name,), ("bf16", name))
+    assert parse_toml((tmp_path / "mine.toml").read_text(), "mine.toml")["source"] == f"calibrated to {name}"
 
 
 def test_calibrating_halves_the_error_of_a_slower_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
