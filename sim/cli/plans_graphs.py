@@ -32,15 +32,15 @@ def graphed(asked: Asked, form: Form) -> None:
     answer = scheduled(asked)
     found = answer.plan
     made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
-    if asked.save is not None:
-        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
-    draw(asked.plot, answer.problem, found, asked.seconds)
     helps = list(advice(answer))
     if form is Form.JSON:
         emit(form, {**answer.summary(), "helps": helps}, [], replace(made, times=("solve_seconds",)))
     else:
         head, *rest = _scheduled(answer)
         show(head, "\n".join(map(folded, helps)), *rest)
+    if asked.save is not None:
+        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
+    draw(asked.plot, answer.problem, found, asked.seconds)
 
 
 def _problem(asked: Asked) -> Any:
@@ -76,12 +76,21 @@ def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
         one = device(asked.on[0])
         link = one.link("host")
         own = (Tier("device", one.memory.capacity),)
-        if link is not None and asked.host is not None:
-            rate = si(asked.link, "B/s", "--link") if asked.link else link.bandwidth
+        if asked.host is not None:
+            rate = _rate(one.name, link, asked.link)
             own = (*own, Tier("host", si(asked.host, "B", "--host"), rate, rate))
     if asked.capacity is not None:
         own = (replace(own[0], capacity=ask.bytes_of(asked.capacity, "--budget")), *own[1:])
     return own
+
+
+def _rate(name: str, link: Any, given: str | None) -> float:
+    """Bytes a second to the host: those given, else the device's own."""
+    if given is not None:
+        return si(given, "B/s", "--link")
+    if link is None:
+        raise WeirError(f"{name} states no link to a host; give --link, as 12GB/s")
+    return float(link.bandwidth)
 
 
 def _scheduled(answer: Scheduled) -> tuple[Sheet | str, ...]:

@@ -28,24 +28,20 @@ def placed(asked: Asked, form: Form) -> None:
     ask.writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     made = laid(asked)
     found = made.plan
-    if asked.save is not None:
-        _save(asked, made)
-    if asked.plot is not None:
-        _plot(asked.plot, made.problem, found)
     if form is Form.JSON:
         from sim.planner.advice import laid as laid_out
 
         emit(form, {**made.summary(), "helps": list(laid_out(made))}, [], Made(asked.solver, found.gap, ("seconds",)))
     else:
         show(*_text(made))
+    if asked.save is not None:
+        _save(asked, made)
+    if asked.plot is not None:
+        _plot(asked.plot, made.problem, found)
 
 
 def laid(asked: Asked) -> Laid:
     """The buffers of a CSV at their offsets."""
-    if asked.on:
-        raise WeirError("--on is for a model: a CSV has its capacity from --capacity")
-    if asked.curve:
-        raise WeirError("--curve is for a graph or a model: a CSV says nothing of time")
     if asked.objective not in (None, "peak"):
         raise WeirError(
             f"--objective {asked.objective!r:.40}: only peak can be asked of a CSV, which says nothing of time"

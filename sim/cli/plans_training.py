@@ -29,24 +29,22 @@ def trained(asked: Asked, form: Form) -> None:
     found = best(asked)
     priced = _prices(_settings(asked), asked)  # one book for all clusters that were tried
     cost, made = _cost(found, priced), Made(asked.solver, found.plan.gap)
-    if asked.save is not None:
-        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
-        save(asked.save, "save", held, made)
-    draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
         whole = {"schema": "weir.plan/1", **found.summary(), **cost, "helps": list(advice(found))}
         emit(form, whole, [], made)
     else:
         head, sheet = _step(found, cost, priced)
         show(head, "\n".join(map(folded, advice(found))), sheet)
+    if asked.save is not None:
+        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
+        save(asked.save, "save", held, made)
+    draw(asked.plot, found.problem, found.plan, asked.seconds)
 
 
 def best(asked: Asked) -> Any:
     """The best plan of a model's training step."""
     from sim.cli.patience import patience
 
-    if asked.layers is not None:
-        raise WeirError("--layers is for --curve; a step's plan is of the whole model")
     settings = _settings(asked)
     priced = _prices(settings, asked)
     with patience(f"planning {asked.what}") as advance:

@@ -69,7 +69,7 @@ def test_it_is_saved_and_drawn(table: str, tmp_path: Path) -> None:
         (["--objective", "time"], "only peak"),
         (["--save", "plan.txt"], ".json or .csv"),
         (["--save", "/nowhere/plan.json"], "no folder"),
-        (["--on", "h100"], "--on is for a model"),
+        (["--on", "h100"], "--on is for a JSON of tasks or a model's step"),
     ],
 )
 def test_mistakes_are_one_line(table: str, options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
