@@ -106,6 +106,6 @@ def _scheduled(answer: Scheduled) -> tuple[Sheet | str, ...]:
     )
     rows = tuple((name, str(times)) for name, times in again[:20])
     if not rows:
-        return (f"{head}\nnothing is computed twice",)
+        return ("\n".join((head, "nothing is computed twice", *map(folded, found.notes))),)
     left = (f"and {len(again) - 20} more: --json or --save has all",) if len(again) > 20 else ()
-    return f"{head}\n", Sheet("", ("computed again", "runs"), rows, right=(1,), notes=left)
+    return f"{head}\n", Sheet("", ("computed again", "runs"), rows, right=(1,), notes=(*found.notes, *left))

@@ -76,7 +76,7 @@ def _text(made: Laid) -> tuple[Sheet | str, ...]:
     largest = sorted(problem.buffers, key=lambda b: -b.size)[:SHOWN]
     rows = tuple((b.name, str(where[b.name]), str(b.size), f"{b.live[0][0]:g} to {b.live[-1][1]:g}") for b in largest)
     left = len(problem.buffers) - len(rows)
-    notes = (f"and {left} smaller ones: --json or --save has all",) if left else ()
+    notes = (*found.notes, *(f"and {left} smaller ones: --json or --save has all" for _ in range(bool(left))))
     words = "".join(f"\n{folded(line)}" for line in laid_out(made))
     return f"{head}\n{bound}{words}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
 

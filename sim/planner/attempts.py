@@ -48,6 +48,7 @@ class Work:
     height: int = 1 << 62
     bound: int = field(init=False)
     method: str = ""
+    notes: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

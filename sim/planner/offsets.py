@@ -55,7 +55,7 @@ def plan(
         raise Infeasible(_too_small(work), work.height * packing.unit / max(capacity, 1))
     found = packing.plan(work.best, work.bound, work.method, work.elapsed, proven=work.bound == work.height)
     check(problem, found)
-    return found
+    return replace(found, notes=work.notes)
 
 
 def _until_interrupted(work: Work) -> None:
@@ -118,14 +118,14 @@ def _place(work: Work) -> None:
 
 
 def _solve(work: Work, table: np.ndarray, formulation: str) -> None:
-    """Hand the best placement to the solver; where it has nothing to say, the method says why."""
+    """Hand the best placement to the solver; where it has nothing to say, a note says why."""
     try:
         better, bound = orders.improve(
             work.packing, table, work.best, least=work.bound, seconds=work.seconds - work.elapsed, solver=work.solver,
             formulation=formulation, progress=_scaled(work),
         )  # fmt: skip
     except (Unfinished, Infeasible) as error:  # there is a placement, whatever a solver says
-        work.method += f"; {work.solver}: {error}" if isinstance(error, Infeasible) else f"; {error}"
+        work.notes += (f"{work.solver}: {error}" if isinstance(error, Infeasible) else str(error),)
         return
     work.take(better, f"{work.solver} from {work.method}")
     work.raise_bound(bound)

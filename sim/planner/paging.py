@@ -240,26 +240,31 @@ def page(
     swapped = swap(made) if made.least <= made.budget else None
     if swapped:
         plans.append(timed(problem, swapped, "paging what is used last", made.once))
-    note = ""
+    notes = tuple[str, ...]()
     if made.least <= made.budget and len(made.reads) <= LARGE and not any(p.value <= made.once for p in plans):
-        found, note = _programmed(made, seconds / 2, solver, progress)
+        found, notes = _programmed(made, seconds / 2, solver, progress)
         plans += found
     if not plans:
         raise refusals[0]
     best = min(plans, key=lambda p: p.value)
-    best = replace(best, method=best.method + note)
+    best = replace(best, notes=best.notes + notes)
     floor = min(bound(made, seconds / 6, solver) if best.value > made.once else made.once, best.value)
     best = replace(best, bound=floor, proven=best.value <= floor * (1 + 1e-12), seconds=monotonic() - began)
     check(problem, best)
     return best
 
 
-def _programmed(made: Graph, seconds: float, solver: str, progress: Progress | None) -> tuple[list[Plan], str]:
+def _programmed(
+    made: Graph, seconds: float, solver: str, progress: Progress | None
+) -> tuple[list[Plan], tuple[str, ...]]:  # fmt: skip
     """The programme's schedule, or why there is none: not in time, or whole buffers do not fit where parts would."""
     s = build(made)
     try:
         solved = s.model.solve(seconds=seconds, solver=solver, progress=progress)
-        method = f"paging and recomputation, {solver} ({solved.objective * made.once:.6g} s if transfers were fluid)"
-        return [timed(made.problem, steps_of(s, solved.values), method, made.once)], ""
-    except WeirError as problem:
-        return [], f"; {problem}"
+    except WeirError as why:
+        return [], (str(why),)
+    method = f"paging and recomputation, {solver} ({solved.objective * made.once:.6g} s if transfers were fluid)"
+    try:
+        return [timed(made.problem, steps_of(s, solved.values), method, made.once)], ()
+    except Infeasible as why:
+        return [], (f"{solver} pages parts of buffers, and whole ones do not fit: {why}",)

@@ -32,6 +32,11 @@ class Found:
     method: str
     bound: float  # over schedules in Checkmate's stages
     floor: float = 0.0  # over all whose tasks first run in the order listed
+    notes: tuple[str, ...] = ()  # what came to nothing, and why
+
+    def noted(self, why: object) -> Found:
+        """With one more note."""
+        return replace(self, notes=(*self.notes, str(why)))
 
 
 def rematerialise(
@@ -50,7 +55,7 @@ def rematerialise(
     beyond = spent(made, found.order) < found.bound * (1 - 1e-9)
     plan = timed(problem, steps(made, found.order), found.method, found.floor if beyond else found.bound)
     check(problem, plan)
-    return replace(plan, seconds=monotonic() - began)
+    return replace(plan, seconds=monotonic() - began, notes=found.notes)
 
 
 def quick(made: Graph) -> Found | None:
@@ -139,7 +144,7 @@ def _cut(made: Graph, known: Found | None, count: int, seconds: float, solver: s
     except Infeasible:
         raise _nothing(made, True) from None
     except Unfinished as why:
-        return known and replace(known, method=f"{known.method}; {why}"), made.once
+        return known and known.noted(why), made.once
     rounded = best(made, iter([("", cuts.kept_by(c, solved.values))]))
     what = f"eviction of what {len(c.at)} cuts do not keep, {solver}"
     return _better(made, known, rounded and Found(tuple(rounded[1]), what, made.once)), solved.bound * made.once
@@ -157,9 +162,10 @@ def _solved(made: Graph, at: Sequence[int], known: Found | None, seconds: float,
 
 
 def _better(made: Graph, known: Found | None, other: Found | None) -> Found | None:
-    """The quicker of two schedules; the known one of two alike."""
+    """The quicker of two schedules; the known one of two alike. What was noted of either stands."""
     both = [found for found in (known, other) if found]
-    return min(both, key=lambda found: spent(made, found.order), default=None)
+    best = min(both, key=lambda found: spent(made, found.order), default=None)
+    return best and replace(best, notes=tuple(dict.fromkeys(note for found in both for note in found.notes)))
 
 
 def _staged(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found | None:
@@ -171,7 +177,7 @@ def _staged(made: Graph, known: Found | None, seconds: float, solver: str, progr
     except WeirError as why:  # no better answer in time (or none at all in stages): what is known stands
         if known is None:
             raise _nothing(made, isinstance(why, Infeasible)) from None
-        return replace(known, method=f"{known.method}; {why}")
+        return known.noted(why)
     order, bound = checkmate.order_of(s, solved.values), solved.bound * made.once
     if peak(made, order) > made.budget:  # within our tolerance too, which is none
         return known and replace(known, bound=bound)

@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> str:
 def test_json_has_the_placement_and_its_proof(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", table, "--capacity", "12", "--seconds", "5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["height", "bound", "proven", "method", "seconds", "offsets", "helps", "manifest"]
+    assert list(found) == ["height", "bound", "proven", "method", "seconds", "offsets", "notes", "helps", "manifest"]
     assert (found["height"], found["bound"], found["proven"]) == (12, 12, True)
     rows = list(csv.DictReader(TABLE.splitlines()))
     for one in rows:
