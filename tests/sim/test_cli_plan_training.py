@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sim.cli import main
+from sim.cli import main, plans_training
 from sim.cli.ask import tokens
 
 GRAPH: dict[str, Any] = {
@@ -121,6 +121,21 @@ def test_a_curve_of_a_models_step_with_a_host_and_without(capsys: pytest.Capture
     assert tables[1][0]["overhead"] < tables[0][0]["overhead"]  # copies are cheaper than work
     assert main([*argv, "--csv"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "budget,share,overhead,bound,proven,peak,method"
+
+
+def test_what_the_time_is_too_short_for_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    moments = iter(range(0, 1000, 100))  # s: a hundred between two looks at the clock
+    monkeypatch.setattr(plans_training, "monotonic", lambda: next(moments))
+    argv = ["plan", "opt-6.7b", "--on", "8xa800", "--json", "--seconds", "250", "--sequence"]
+    assert main([*argv, "64K"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["strategy"] == "memo" or found["strategy"] == "recompute"
+    assert found["notes"] == ["not tried in 250 s: keep on 8xa800; give --seconds more"]
+    moments = iter(range(0, 1000, 100))
+    assert main([*argv, "64K", "--budget", "1GB"]) == 3
+    assert "fits; not tried in 250 s: keep on 8xa800" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
