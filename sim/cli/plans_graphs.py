@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from einsum import WeirError
 from sim.cli import ask
 from sim.cli.data import Form, emit, save
-from sim.cli.patience import progressing
+from sim.cli.patience import patience
 from sim.cli.plan_asked import Asked
 from sim.cli.plans_curves import curved, draw, files
 from sim.cli.text import Sheet, folded, show
@@ -56,13 +56,17 @@ def _problem(asked: Asked) -> Any:
 def scheduled(asked: Asked) -> Scheduled:
     """The graph of a JSON file, scheduled: what is computed again, and copied where there is a second tier."""
     from sim.planner.answers import Scheduled
+    from sim.planner.curves import said
     from sim.planner.paging import page
     from sim.planner.rematerialise import rematerialise
 
     problem = _problem(asked)
     make = page if len(problem.tiers) > 1 else rematerialise
-    with progressing("length", "plain passes") as heard:
-        return Scheduled(problem, make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard))
+    with patience(f"planning {asked.what}") as told:
+        return Scheduled(problem, make(
+            problem, seconds=asked.seconds, solver=asked.solver,
+            heard=lambda doing, best, least: told(0, 1, said(doing, best, least)),
+        ))  # fmt: skip
 
 
 def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:

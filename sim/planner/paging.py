@@ -21,7 +21,7 @@ from sim.planner.evict import next_use
 from sim.planner.graph import Graph, graph
 from sim.planner.milp import Model, Progress, Row, Variable, total
 from sim.planner.problem import Plan, Problem
-from sim.planner.rematerialise import LARGE, rematerialise
+from sim.planner.rematerialise import LARGE, Heard, progress, rematerialise
 from sim.planner.timeline import Step, dropping, timed
 from sim.planner.transfers import bound
 
@@ -221,7 +221,7 @@ def _length(problem: Problem, steps: list[Step]) -> float:
 
 
 def page(
-    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", progress: Progress | None = None
+    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", heard: Heard | None = None
 ) -> Plan:  # fmt: skip
     """The shortest schedule found that recomputes, pages to the second tier, or both; never longer than recomputing
     alone or paging alone. The bound is over schedules whose tasks first run in the order listed
@@ -234,7 +234,7 @@ def page(
     began, made = monotonic(), graph(problem)
     plans, refusals = list[Plan](), list[Infeasible]()
     try:
-        plans.append(rematerialise(problem, seconds=seconds / 3, solver=solver))
+        plans.append(rematerialise(problem, seconds=seconds / 3, solver=solver, heard=heard))
     except Infeasible as why:
         refusals.append(why)
     swapped = swap(made) if made.least <= made.budget else None
@@ -242,7 +242,7 @@ def page(
         plans.append(timed(problem, swapped, "paging what is used last", made.once))
     notes = tuple[str, ...]()
     if made.least <= made.budget and len(made.reads) <= LARGE and not any(p.value <= made.once for p in plans):
-        found, notes = _programmed(made, seconds / 2, solver, progress)
+        found, notes = _programmed(made, seconds / 2, solver, progress(heard, "paging and recomputation"))
         plans += found
     if not plans:
         raise refusals[0]
@@ -255,12 +255,12 @@ def page(
 
 
 def _programmed(
-    made: Graph, seconds: float, solver: str, progress: Progress | None
+    made: Graph, seconds: float, solver: str, told: Progress | None
 ) -> tuple[list[Plan], tuple[str, ...]]:  # fmt: skip
     """The programme's schedule, or why there is none: not in time, or whole buffers do not fit where parts would."""
     s = build(made)
     try:
-        solved = s.model.solve(seconds=seconds, solver=solver, progress=progress)
+        solved = s.model.solve(seconds=seconds, solver=solver, progress=told)
     except WeirError as why:
         return [], (str(why),)
     method = f"paging and recomputation, {solver} ({solved.objective * made.once:.6g} s if transfers were fluid)"

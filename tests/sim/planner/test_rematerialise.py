@@ -244,6 +244,34 @@ def test_a_bound_of_more_bytes_holds_for_fewer(monkeypatch: pytest.MonkeyPatch) 
     assert table.bound[0] == table.bound[1] > 0
 
 
+def test_what_meets_a_bound_of_more_bytes_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = chain(4)
+    best = rematerialise(within(graph(problem), 50).problem, seconds=5)
+
+    def unsure(one: Problem, **given_: object) -> Plan:
+        if one.tiers[0].capacity == 30:
+            raise Infeasible("nothing")
+        # The same schedule under both budgets; only the larger one's bound is good, and its own proof is withheld.
+        return replace(best, bound=best.bound if one.tiers[0].capacity == 60 else 12.0, proven=False)
+
+    monkeypatch.setattr("sim.planner.curves.rematerialise", unsure)
+    table = curve(problem, [30, 50, 60])
+    assert table.proven.tolist() == [None, True, True]
+    assert table.overhead[1] == table.bound[1] > 0
+
+
+def test_progress_names_the_method_with_the_best_and_the_bound_so_far() -> None:
+    heard = list[tuple[str, float, float]]()
+    plan = rematerialise(within(graph(chain(6)), 50).problem, seconds=20, heard=lambda *said: heard.append(said))
+    assert [heard[0][0], heard[1][0]] == ["eviction", "one cut"]
+    once = graph(chain(6)).once
+    assert all(least <= plan.bound / once + 1e-9 and best >= plan.value / once - 1e-9 for _, best, least in heard)
+    told = list[str]()
+    curve(chain(6), [50, 60], seconds=20, told=lambda done, count, what: told.append(what))
+    assert told[0] == "budget 1 of 2"
+    assert any(what.startswith("budget 2 of 2: one cut; ") for what in told)
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
