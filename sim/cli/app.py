@@ -287,13 +287,19 @@ def plan(
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="The most that is spent on it.")] = 60.0,
     objective: Annotated[str | None, typer.Option(metavar="peak|time|dollars", help="What to make small.")] = None,
-    solver: Annotated[str, typer.Option(metavar="highs|cbc", help="Of the mixed-integer programme.")] = "highs",
+    solver: Annotated[
+        str | None, typer.Option(metavar="highs|cbc", help="Of the mixed-integer programme; else highs.")
+    ] = None,
     sequence: Annotated[str | None, typer.Option(metavar="N", help="Tokens of a model's sequences: 640K, 1M.")] = None,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, max=65536, help="Sequences of a training step.")] = 1,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=65536, help="Sequences of a training step; else 1.")
+    ] = None,
     strategy: Annotated[
         str | None, typer.Option(metavar="memo|recompute|keep", help="Of activations; else the best that fits.")
     ] = None,
-    split: Annotated[str, typer.Option(metavar="tensor|ulysses", help="How devices share a layer.")] = "tensor",
+    split: Annotated[
+        str | None, typer.Option(metavar="tensor|ulysses", help="How devices share a layer; else tensor.")
+    ] = None,
     host: Annotated[str | None, typer.Option(metavar="BYTES", help="Host memory of all devices, as 2TiB.")] = None,
     link: Annotated[str | None, typer.Option(metavar="RATE", help="Of a device to its host, as 12GB/s.")] = None,
     prices: BookName = None,

@@ -7,13 +7,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 from sim.units import fmt
 
 DELAY = 2.0  # s before it shows
 
-Advance = Callable[[int, int], None]  # told how many steps are done, and of how many
+
+class Advance(Protocol):
+    """Told how many steps are done, of how many, and what is being done."""
+
+    def __call__(self, done: int, total: int, now: str = "") -> None: ...
 
 
 @contextmanager
@@ -23,15 +27,16 @@ def patience(doing: str, delay: float = DELAY) -> Iterator[Advance]:
     A block that knows how far it is says so by calling what it is given; otherwise the bar only moves.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        yield lambda done, total: None
+        yield _silent
         return
     import threading
 
     shown: list[Any] = []
 
-    def advance(done: int, total: int) -> None:
+    def advance(done: int, total: int, now: str = "") -> None:
+        what = f"{doing}, {now}" if now else doing
         for bar in shown:
-            bar.update(bar.task_ids[0], completed=done, total=total)
+            bar.update(bar.task_ids[0], completed=done, total=total, description=what)
 
     timer = threading.Timer(delay, lambda: shown.append(_start(doing)))
     timer.daemon = True
@@ -43,6 +48,10 @@ def patience(doing: str, delay: float = DELAY) -> Iterator[Advance]:
         timer.join()
         for bar in shown:
             bar.stop()
+
+
+def _silent(done: int, total: int, now: str = "") -> None:
+    """Nobody is watching."""
 
 
 def _start(doing: str) -> Any:

@@ -69,8 +69,13 @@ def pipeline(asked: Asked, form: Form) -> None:
     writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     writable(asked.save, (".csv",), "--save")
     cut, batches, answers, left = _answered(asked)
-    _draw(asked.plot, answers)
+    _print(cut, batches, answers, left, form)
     _save(asked.save, answers)
+    _draw(asked.plot, answers)
+
+
+def _print(cut: Cut | None, batches: int, answers: list[Piped], left: list[str], form: Form) -> None:
+    """The schedules, as text or as data."""
     rows = [answer.row for answer in answers]
     if form is Form.TEXT:
         show(*_text(cut, answers, batches, left))

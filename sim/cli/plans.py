@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from einsum import WeirError, hint
 from sim.cli import ask
 from sim.cli.data import Form
-from sim.cli.plan_asked import Asked
+from sim.cli.plan_asked import GRAPH, GRAPH_CURVE, OFFSETS, Asked
 
 SOLVERS = ("highs", "cbc")
 
@@ -19,39 +18,30 @@ def plan(asked: Asked, form: Form) -> None:
     if asked.solver not in SOLVERS:
         raise WeirError(f"no solver {asked.solver!r:.40}{hint(asked.solver, SOLVERS)}")
     ask.limit(asked.seconds)
+    asked.check()
     if form is Form.CSV and not asked.curve:
         raise WeirError("--csv prints the rows of --curve; a CSV's own placement is written by --save placed.csv")
-    _asked_as(kind(asked))[0](asked, form)
+    _asked_as(asked.kind)[0](asked, form)
 
 
 def answered(asked: Asked) -> Any:
     """The plan, with what was asked."""
     if asked.curve:
         raise WeirError("a curve has no formula: each of its plans is searched for")
-    return _asked_as(kind(asked))[1](asked)
-
-
-def kind(asked: Asked) -> str:
-    """What is planned: a ``graph`` of tasks, ``offsets`` of buffers, or a ``model`` in training."""
-    if asked.what.lower().endswith(".json") and Path(asked.what).name != "config.json":
-        return "graph"
-    return "offsets" if _is_file(asked.what) and asked.sequence is None else "model"
+    asked.check()
+    return _asked_as(asked.kind)[1](asked)
 
 
 def _asked_as(kind: str) -> tuple[Callable[[Asked, Form], None], Callable[[Asked], Any]]:
     """What prints a plan of a kind, and what makes it."""
-    if kind == "graph":
+    if kind in (GRAPH, GRAPH_CURVE):
         from sim.cli import plans_graphs
 
         return plans_graphs.graphed, plans_graphs.scheduled
-    if kind == "offsets":
+    if kind == OFFSETS:
         from sim.cli import plans_offsets
 
         return plans_offsets.placed, plans_offsets.laid
     from sim.cli import plans_training
 
     return plans_training.trained, plans_training.best
-
-
-def _is_file(what: str) -> bool:
-    return what.lower().endswith(".csv") or Path(what).is_file()

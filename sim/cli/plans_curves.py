@@ -25,28 +25,19 @@ def curved(problem: Any, asked: Asked, form: Form, notes: tuple[str, ...] = ()) 
     """Print, save and draw what a graph's budget costs in seconds."""
     from sim.planner.curves import curve
 
-    _plain(asked)
+    if asked.objective not in (None, "time"):
+        raise WeirError(f"--objective {asked.objective!r:.40}: a curve is of time against memory")
     with patience(f"planning {asked.what}") as told:
         table = curve(problem, seconds=asked.seconds, solver=asked.solver, told=told)
     figures, made = _figures(problem, table), Made(asked.solver)
-    if asked.save is not None:
-        save(asked.save, "save", figures, made)
-    if asked.plot is not None:
-        _saved(asked.plot, table)
     if form is Form.TEXT:
         show(*_text(problem, figures, notes))
     else:
         emit(form, figures, figures["rows"], made)
-
-
-def _plain(asked: Asked) -> None:
-    """Refuse what a curve does not heed."""
-    if asked.capacity is not None:
-        raise WeirError("--curve goes through budgets by itself; leave --budget out")
-    if asked.strategy is not None:
-        raise WeirError("--strategy is for whole layers; --curve decides kernel by kernel")
-    if asked.objective not in (None, "time"):
-        raise WeirError(f"--objective {asked.objective!r:.40}: a curve is of time against memory")
+    if asked.save is not None:
+        save(asked.save, "save", figures, made)
+    if asked.plot is not None:
+        _saved(asked.plot, table)
 
 
 def _figures(problem: Any, table: Any) -> dict[str, Any]:

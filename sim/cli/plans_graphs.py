@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from einsum import WeirError
 from sim.cli import ask
 from sim.cli.data import Form, emit, save
-from sim.cli.patience import progressing
+from sim.cli.patience import patience
 from sim.cli.plan_asked import Asked
 from sim.cli.plans_curves import curved, draw, files
 from sim.cli.text import Sheet, folded, show
@@ -32,15 +32,15 @@ def graphed(asked: Asked, form: Form) -> None:
     answer = scheduled(asked)
     found = answer.plan
     made = Made(asked.solver, found.gap, ("solve_seconds", "seconds"))
-    if asked.save is not None:
-        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
-    draw(asked.plot, answer.problem, found, asked.seconds)
     helps = list(advice(answer))
     if form is Form.JSON:
         emit(form, {**answer.summary(), "helps": helps}, [], replace(made, times=("solve_seconds",)))
     else:
         head, *rest = _scheduled(answer)
         show(head, "\n".join(map(folded, helps)), *rest)
+    if asked.save is not None:
+        save(asked.save, "save", {"schema": "weir.plan/1", **asdict(found)}, made)
+    draw(asked.plot, answer.problem, found, asked.seconds)
 
 
 def _problem(asked: Asked) -> Any:
@@ -56,13 +56,17 @@ def _problem(asked: Asked) -> Any:
 def scheduled(asked: Asked) -> Scheduled:
     """The graph of a JSON file, scheduled: what is computed again, and copied where there is a second tier."""
     from sim.planner.answers import Scheduled
+    from sim.planner.curves import said
     from sim.planner.paging import page
     from sim.planner.rematerialise import rematerialise
 
     problem = _problem(asked)
     make = page if len(problem.tiers) > 1 else rematerialise
-    with progressing("length", "plain passes") as heard:
-        return Scheduled(problem, make(problem, seconds=asked.seconds, solver=asked.solver, progress=heard))
+    with patience(f"planning {asked.what}") as told:
+        return Scheduled(problem, make(
+            problem, seconds=asked.seconds, solver=asked.solver,
+            heard=lambda doing, best, least: told(0, 1, said(doing, best, least)),
+        ))  # fmt: skip
 
 
 def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -76,12 +80,21 @@ def _tiers(asked: Asked, own: tuple[Any, ...]) -> tuple[Any, ...]:
         one = device(asked.on[0])
         link = one.link("host")
         own = (Tier("device", one.memory.capacity),)
-        if link is not None and asked.host is not None:
-            rate = si(asked.link, "B/s", "--link") if asked.link else link.bandwidth
+        if asked.host is not None:
+            rate = _rate(one.name, link, asked.link)
             own = (*own, Tier("host", si(asked.host, "B", "--host"), rate, rate))
     if asked.capacity is not None:
         own = (replace(own[0], capacity=ask.bytes_of(asked.capacity, "--budget")), *own[1:])
     return own
+
+
+def _rate(name: str, link: Any, given: str | None) -> float:
+    """Bytes a second to the host: those given, else the device's own."""
+    if given is not None:
+        return si(given, "B/s", "--link")
+    if link is None:
+        raise WeirError(f"{name} states no link to a host; give --link, as 12GB/s")
+    return float(link.bandwidth)
 
 
 def _scheduled(answer: Scheduled) -> tuple[Sheet | str, ...]:
@@ -97,6 +110,6 @@ def _scheduled(answer: Scheduled) -> tuple[Sheet | str, ...]:
     )
     rows = tuple((name, str(times)) for name, times in again[:20])
     if not rows:
-        return (f"{head}\nnothing is computed twice",)
+        return ("\n".join((head, "nothing is computed twice", *map(folded, found.notes))),)
     left = (f"and {len(again) - 20} more: --json or --save has all",) if len(again) > 20 else ()
-    return f"{head}\n", Sheet("", ("computed again", "runs"), rows, right=(1,), notes=left)
+    return f"{head}\n", Sheet("", ("computed again", "runs"), rows, right=(1,), notes=(*found.notes, *left))

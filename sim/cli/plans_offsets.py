@@ -28,24 +28,20 @@ def placed(asked: Asked, form: Form) -> None:
     ask.writable(asked.plot, (".png", ".svg", ".pdf"), "--plot")
     made = laid(asked)
     found = made.plan
-    if asked.save is not None:
-        _save(asked, made)
-    if asked.plot is not None:
-        _plot(asked.plot, made.problem, found)
     if form is Form.JSON:
         from sim.planner.advice import laid as laid_out
 
         emit(form, {**made.summary(), "helps": list(laid_out(made))}, [], Made(asked.solver, found.gap, ("seconds",)))
     else:
         show(*_text(made))
+    if asked.save is not None:
+        _save(asked, made)
+    if asked.plot is not None:
+        _plot(asked.plot, made.problem, found)
 
 
 def laid(asked: Asked) -> Laid:
     """The buffers of a CSV at their offsets."""
-    if asked.on:
-        raise WeirError("--on is for a model: a CSV has its capacity from --capacity")
-    if asked.curve:
-        raise WeirError("--curve is for a graph or a model: a CSV says nothing of time")
     if asked.objective not in (None, "peak"):
         raise WeirError(
             f"--objective {asked.objective!r:.40}: only peak can be asked of a CSV, which says nothing of time"
@@ -80,7 +76,7 @@ def _text(made: Laid) -> tuple[Sheet | str, ...]:
     largest = sorted(problem.buffers, key=lambda b: -b.size)[:SHOWN]
     rows = tuple((b.name, str(where[b.name]), str(b.size), f"{b.live[0][0]:g} to {b.live[-1][1]:g}") for b in largest)
     left = len(problem.buffers) - len(rows)
-    notes = (f"and {left} smaller ones: --json or --save has all",) if left else ()
+    notes = (*found.notes, *(f"and {left} smaller ones: --json or --save has all" for _ in range(bool(left))))
     words = "".join(f"\n{folded(line)}" for line in laid_out(made))
     return f"{head}\n{bound}{words}", Sheet("", ("buffer", "offset", "bytes", "live"), rows, right=(1, 2), notes=notes)
 

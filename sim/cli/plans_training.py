@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import inf
+from time import monotonic
 from typing import Any
 
 from einsum import Infeasible, WeirError, hint
@@ -29,24 +30,22 @@ def trained(asked: Asked, form: Form) -> None:
     found = best(asked)
     priced = _prices(_settings(asked), asked)  # one book for all clusters that were tried
     cost, made = _cost(found, priced), Made(asked.solver, found.plan.gap)
-    if asked.save is not None:
-        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
-        save(asked.save, "save", held, made)
-    draw(asked.plot, found.problem, found.plan, asked.seconds)
     if form is Form.JSON:
         whole = {"schema": "weir.plan/1", **found.summary(), **cost, "helps": list(advice(found))}
         emit(form, whole, [], made)
     else:
         head, sheet = _step(found, cost, priced)
         show(head, "\n".join(map(folded, advice(found))), sheet)
+    if asked.save is not None:
+        held = {**asdict(found.plan), "schema": "weir.plan/1", **found.summary(), **cost}
+        save(asked.save, "save", held, made)
+    draw(asked.plot, found.problem, found.plan, asked.seconds)
 
 
 def best(asked: Asked) -> Any:
     """The best plan of a model's training step."""
     from sim.cli.patience import patience
 
-    if asked.layers is not None:
-        raise WeirError("--layers is for --curve; a step's plan is of the whole model")
     settings = _settings(asked)
     priced = _prices(settings, asked)
     with patience(f"planning {asked.what}") as advance:
@@ -74,8 +73,6 @@ def _cost(found: Any, priced: Any) -> dict[str, float | None]:
 
 def _curve(settings: list[Any], asked: Asked, form: Form) -> None:
     """The step of some layers, kernel by kernel, under one budget after another."""
-    from dataclasses import replace
-
     from sim.planner.problem import Tier
     from sim.planner.steps import step
 
@@ -99,25 +96,49 @@ def _curve(settings: list[Any], asked: Asked, form: Form) -> None:
 
 def _best(asked: Asked, settings: list[Any], priced: Any, advance: Any) -> Any:
     """Of the strategy asked for, or of all, on every cluster, the plan that fits with the least of the objective."""
-    from sim.planner.training import STRATEGIES, plan
+    from sim.planner.training import STRATEGIES
 
-    plans, refusals = [], []
     tried = [(s, strategy) for s in settings for strategy in ([asked.strategy] if asked.strategy else STRATEGIES)]
-    for place, (setting, strategy) in enumerate(tried):
-        advance(place, len(tried))
-        try:
-            plans.append(plan(setting, strategy, seconds=asked.seconds))
-        except Infeasible as why:
-            refusals.append(why)
+    plans, refusals = _planned(tried, asked.seconds, advance)
+    untried = _untried(tried[len(plans) + len(refusals) :], asked.seconds)
     if not plans:
-        raise min(refusals, key=lambda why: why.miss)
+        nearest = min(refusals, key=lambda why: why.miss)
+        raise Infeasible("; ".join((str(nearest), *untried)), nearest.miss)
 
     def size(found: Any) -> float:
         if asked.objective == "dollars":
             return float(_cost(found, priced)["usd"] or 0.0)
         return float(found.bytes if asked.objective == "peak" else found.seconds)
 
-    return min(plans, key=size)
+    found = min(plans, key=size)
+    return replace(found, plan=replace(found.plan, notes=untried))
+
+
+def _planned(
+    tried: list[tuple[Any, str]], seconds: float, advance: Any
+) -> tuple[list[Any], list[Infeasible]]:  # fmt: skip
+    """Plans, and why there are no others: one strategy after another, as long as there is time."""
+    from sim.planner.training import plan
+
+    plans, refusals, ends = [], list[Infeasible](), monotonic() + seconds
+    for place, (setting, strategy) in enumerate(tried):
+        advance(place, len(tried), f"{strategy} on {setting.cluster.name}")
+        left = ends - monotonic()
+        if place and left <= 0:
+            break
+        try:
+            plans.append(plan(setting, strategy, seconds=max(left, 0.01) / (len(tried) - place)))
+        except Infeasible as why:
+            refusals.append(why)
+    return plans, refusals
+
+
+def _untried(left: list[tuple[Any, str]], seconds: float) -> tuple[str, ...]:
+    """What the time was too short for, in words."""
+    if not left:
+        return ()
+    names = ", ".join(f"{strategy} on {setting.cluster.name}" for setting, strategy in left)
+    return (f"not tried in {seconds:g} s: {names}; give --seconds more",)
 
 
 def _known(asked: Asked) -> None:
@@ -173,6 +194,7 @@ def _step(found: Any, cost: dict[str, float | None], priced: Any) -> tuple[Sheet
     rows = [(name, fmt(size, "B")) for name, size in found.memory if size]
     rows += [("all together", fmt(found.bytes, "B")), ("device has", fmt(found.capacity, "B"))]
     notes = (
+        *found.plan.notes,
         "what is kept comes from the live ranges of the derived backward pass; weights, gradients and Adam take "
         f"{s.state_bytes:g} bytes a weight",
         f"assumed: tier {s.tier}; host memory {'unlimited' if s.host == inf else fmt(s.host, 'B')}, "

@@ -27,7 +27,7 @@ class Laid:
         found = self.plan
         return {
             "height": int(found.value), "bound": int(found.bound), "proven": found.proven, "method": found.method,
-            "seconds": found.seconds, "offsets": self.offsets,
+            "seconds": found.seconds, "offsets": self.offsets, "notes": list(found.notes),
         }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class Scheduled:
             "overhead": self.seconds / once - 1 if once else 0.0, "bound": found.bound, "proven": found.proven,
             "method": found.method, "solve_seconds": found.seconds, "budget": self.problem.tiers[0].capacity,
             "everything_kept": graph(self.problem).full, "runs": [run.task for run in found.runs],
-            "moves": [[m.buffer, m.source, m.target, m.start] for m in found.moves],
+            "moves": [[m.buffer, m.source, m.target, m.start] for m in found.moves], "notes": list(found.notes),
         }  # fmt: skip
 
 

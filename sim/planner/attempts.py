@@ -6,6 +6,8 @@ Effort is counted in choices, so that the same problem is worked on in the same 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
@@ -48,6 +50,7 @@ class Work:
     height: int = 1 << 62
     bound: int = field(init=False)
     method: str = ""
+    notes: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -56,6 +59,13 @@ class Work:
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self.began
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The clock stands still meanwhile."""
+        began = time.monotonic()
+        yield
+        self.began += time.monotonic() - began
 
     @property
     def room(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ from einsum.errors import Infeasible
 from sim.planner.graph import graph, within
 from sim.planner.paging import page
 from sim.planner.problem import Plan, Problem
-from sim.planner.rematerialise import rematerialise, smallest
+from sim.planner.rematerialise import Heard, rematerialise, smallest
 
 POINTS = 7
 MET = 1 + 1e-9  # seconds that are nearer are the same
-Told = Callable[[int, int], None]  # budgets done, and of how many
+Told = Callable[[int, int, str], None]  # budgets done, of how many, and what is being done
 
 
 def budgets(problem: Problem, points: int = POINTS) -> list[float]:
@@ -48,7 +49,9 @@ def curve(
             raise
     table = pd.DataFrame(rows, columns=["budget", "share", "overhead", "bound", "proven", "peak", "method"])
     table["bound"] = table.bound[::-1].cummax()[::-1].clip(upper=table.overhead)
-    table.loc[1 + table.overhead <= (1 + table.bound) * MET, "proven"] = True
+    # A bound of more bytes may meet what fewer take, which is proven then.
+    met = table.proven.eq(True) | (table.overhead + 1 <= (table.bound + 1) * MET)
+    table["proven"] = met.where(table.overhead.notna(), None)
     table.attrs["wanted"] = len(wanted)
     return table
 
@@ -60,10 +63,9 @@ def _rows(
     made, make = graph(problem), page if len(problem.tiers) > 1 else rematerialise
     known: Plan | None = None
     for place, budget in enumerate(wanted):
-        if told is not None:
-            told(place, len(wanted))
+        heard = _heard(told, place, len(wanted))
         try:
-            found = make(within(made, budget).problem, seconds=seconds, solver=solver)
+            found = make(within(made, budget).problem, seconds=seconds, solver=solver, heard=heard)
         except Infeasible:
             yield {"budget": budget, "share": budget / made.full}
             continue
@@ -71,6 +73,20 @@ def _rows(
         over, floor = known.value / made.once - 1, max(known.bound / made.once - 1, 0.0)
         yield {"budget": budget, "share": budget / made.full, "overhead": over, "bound": min(over, floor),
                "proven": known.proven, "peak": used(problem, known), "method": known.method}  # fmt: skip
+
+
+def _heard(told: Told | None, place: int, count: int) -> Heard | None:
+    """What tells of the work on one budget of so many."""
+    if told is None:
+        return None
+    told(place, count, f"budget {place + 1} of {count}")
+    return lambda doing, best, least: told(place, count, f"budget {place + 1} of {count}: {said(doing, best, least)}")
+
+
+def said(doing: str, best: float, least: float) -> str:
+    """The method at work, the best so far and what is certain (in plain passes) in words."""
+    over = f"{best - 1:.1%} over one pass" if isfinite(best) else "nothing fits yet"
+    return f"{doing}; {over}, at least {max(least - 1, 0.0):.1%}"
 
 
 def _under(known: Plan, bound: float, once: float) -> Plan:

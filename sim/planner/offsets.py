@@ -42,7 +42,7 @@ def plan(
     was found is the answer. Raises :class:`Infeasible`, naming what would do, when nothing fits or none was found.
     """
     _checked(problem, seconds, solver)
-    _compile(packing := pack(problem))
+    _compile_greedy(packing := pack(problem))
     capacity = problem.tiers[0].capacity
     lowest = not isfinite(capacity) if minimise is None else minimise
     work = Work(packing, seconds, lowest, solver, progress)
@@ -55,7 +55,7 @@ def plan(
         raise Infeasible(_too_small(work), work.height * packing.unit / max(capacity, 1))
     found = packing.plan(work.best, work.bound, work.method, work.elapsed, proven=work.bound == work.height)
     check(problem, found)
-    return found
+    return replace(found, notes=work.notes)
 
 
 def _until_interrupted(work: Work) -> None:
@@ -82,11 +82,19 @@ def _checked(problem: Problem, seconds: float, solver: str) -> None:
             raise WeirError(f"buffer {buffer.name!r} may not be in {problem.tiers[0].name!r}, where offsets are sought")
 
 
-def _compile(packing: Packing) -> None:
-    """Have the kernels compiled (or loaded) before the clock starts."""
-    one, go = pack(replace(packing.problem, buffers=packing.problem.buffers[:1])), np.zeros(1, np.int64)
-    for attempt in _tries(one):
-        attempt(go)
+def _compile_greedy(packing: Packing) -> None:
+    """Have the kernels that place without looking back compiled (or loaded) before the clock starts."""
+    for attempt in _tries(_first(packing)):
+        attempt(np.zeros(1, np.int64))
+
+
+def _first(packing: Packing) -> Packing:
+    return pack(replace(packing.problem, buffers=packing.problem.buffers[:1]))
+
+
+def _compile_searches(packing: Packing) -> None:
+    """Have the kernels of the searches compiled, or loaded: a minute of work where that is the first time."""
+    one, go = _first(packing), np.zeros(1, np.int64)
     if one.buffers:
         shape, table, rank = one.shape, overlaps(one.shape), np.zeros(1, np.int64)
         blame = np.zeros(shape.moments, np.int64)
@@ -101,6 +109,8 @@ def _place(work: Work) -> None:
     small = len(work.packing.buffers) <= LARGEST
     _greedy(work)
     if not work.done:
+        with work.aside():
+            _compile_searches(work.packing)
         stacks = partial(stacking.lowest, work.packing.shape, work.packing.live)
         until(stacks, work.seconds - work.elapsed, work.raise_bound)
     if work.done:
@@ -118,14 +128,14 @@ def _place(work: Work) -> None:
 
 
 def _solve(work: Work, table: np.ndarray, formulation: str) -> None:
-    """Hand the best placement to the solver; where it has nothing to say, the method says why."""
+    """Hand the best placement to the solver; where it has nothing to say, a note says why."""
     try:
         better, bound = orders.improve(
             work.packing, table, work.best, least=work.bound, seconds=work.seconds - work.elapsed, solver=work.solver,
             formulation=formulation, progress=_scaled(work),
         )  # fmt: skip
     except (Unfinished, Infeasible) as error:  # there is a placement, whatever a solver says
-        work.method += f"; {work.solver}: {error}" if isinstance(error, Infeasible) else f"; {error}"
+        work.notes += (f"{work.solver}: {error}" if isinstance(error, Infeasible) else str(error),)
         return
     work.take(better, f"{work.solver} from {work.method}")
     work.raise_bound(bound)

@@ -21,7 +21,7 @@ from sim.planner.evict import next_use
 from sim.planner.graph import Graph, graph
 from sim.planner.milp import Model, Progress, Row, Variable, total
 from sim.planner.problem import Plan, Problem
-from sim.planner.rematerialise import LARGE, rematerialise
+from sim.planner.rematerialise import LARGE, Heard, progress, rematerialise
 from sim.planner.timeline import Step, dropping, timed
 from sim.planner.transfers import bound
 
@@ -221,7 +221,7 @@ def _length(problem: Problem, steps: list[Step]) -> float:
 
 
 def page(
-    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", progress: Progress | None = None
+    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", heard: Heard | None = None
 ) -> Plan:  # fmt: skip
     """The shortest schedule found that recomputes, pages to the second tier, or both; never longer than recomputing
     alone or paging alone. The bound is over schedules whose tasks first run in the order listed
@@ -234,32 +234,37 @@ def page(
     began, made = monotonic(), graph(problem)
     plans, refusals = list[Plan](), list[Infeasible]()
     try:
-        plans.append(rematerialise(problem, seconds=seconds / 3, solver=solver))
+        plans.append(rematerialise(problem, seconds=seconds / 3, solver=solver, heard=heard))
     except Infeasible as why:
         refusals.append(why)
     swapped = swap(made) if made.least <= made.budget else None
     if swapped:
         plans.append(timed(problem, swapped, "paging what is used last", made.once))
-    note = ""
+    notes = tuple[str, ...]()
     if made.least <= made.budget and len(made.reads) <= LARGE and not any(p.value <= made.once for p in plans):
-        found, note = _programmed(made, seconds / 2, solver, progress)
+        found, notes = _programmed(made, seconds / 2, solver, progress(heard, "paging and recomputation"))
         plans += found
     if not plans:
         raise refusals[0]
     best = min(plans, key=lambda p: p.value)
-    best = replace(best, method=best.method + note)
+    best = replace(best, notes=best.notes + notes)
     floor = min(bound(made, seconds / 6, solver) if best.value > made.once else made.once, best.value)
     best = replace(best, bound=floor, proven=best.value <= floor * (1 + 1e-12), seconds=monotonic() - began)
     check(problem, best)
     return best
 
 
-def _programmed(made: Graph, seconds: float, solver: str, progress: Progress | None) -> tuple[list[Plan], str]:
+def _programmed(
+    made: Graph, seconds: float, solver: str, told: Progress | None
+) -> tuple[list[Plan], tuple[str, ...]]:  # fmt: skip
     """The programme's schedule, or why there is none: not in time, or whole buffers do not fit where parts would."""
     s = build(made)
     try:
-        solved = s.model.solve(seconds=seconds, solver=solver, progress=progress)
-        method = f"paging and recomputation, {solver} ({solved.objective * made.once:.6g} s if transfers were fluid)"
-        return [timed(made.problem, steps_of(s, solved.values), method, made.once)], ""
-    except WeirError as problem:
-        return [], f"; {problem}"
+        solved = s.model.solve(seconds=seconds, solver=solver, progress=told)
+    except WeirError as why:
+        return [], (str(why),)
+    method = f"paging and recomputation, {solver} ({solved.objective * made.once:.6g} s if transfers were fluid)"
+    try:
+        return [timed(made.problem, steps_of(s, solved.values), method, made.once)], ()
+    except Infeasible as why:
+        return [], (f"{solver} pages parts of buffers, and whole ones do not fit: {why}",)

@@ -103,7 +103,8 @@ class Plan:
 
     ``objective`` is ``peak`` (bytes of the first tier), ``time`` (seconds to the end of the last run or move) or
     ``dollars``. No plan of the kind that ``method`` names is below ``bound``; ``proven`` says that this one is optimal,
-    by a finished search or because it meets the bound, never because a solver said so at its time limit.
+    by a finished search or because it meets the bound, never because a solver said so at its time limit. ``notes`` say
+    what else was tried and why it came to nothing.
     """
 
     problem: str
@@ -116,6 +117,7 @@ class Plan:
     stays: tuple[Stay, ...] = ()
     runs: tuple[Run, ...] = ()
     moves: tuple[Move, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def gap(self) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from time import monotonic
 
 from einsum.errors import Infeasible, WeirError
@@ -17,6 +18,7 @@ from sim.planner.problem import Plan, Problem
 from sim.planner.reordering import anneal
 from sim.planner.timeline import Step, dropping, timed
 
+Heard = Callable[[str, float, float], None]  # the method at work; the best so far and the bound, in plain passes
 LARGE = 200  # tasks beyond which Checkmate's programme is too large
 CUTS = (1, 4, 8)  # of the programmes, one after another
 SQUEEZED = 20_000_000  # runs and operands gone through where eviction finds nothing: a quarter of a second
@@ -32,25 +34,33 @@ class Found:
     method: str
     bound: float  # over schedules in Checkmate's stages
     floor: float = 0.0  # over all whose tasks first run in the order listed
+    notes: tuple[str, ...] = ()  # what came to nothing, and why
+
+    def noted(self, why: object) -> Found:
+        """With one more note."""
+        return replace(self, notes=(*self.notes, str(why)))
 
 
 def rematerialise(
-    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", progress: Progress | None = None
+    problem: Problem, *, seconds: float = 60.0, solver: str = "highs", heard: Heard | None = None
 ) -> Plan:  # fmt: skip
     """The plan of least compute seconds whose bytes fit the first tier, tasks dropped values and computed them anew.
 
     Tasks first run in the order listed, and so bound and proof are over such schedules; where Checkmate's programme is
     what bounds, earlier tasks run again between two of them at most once, in that order too. A quicker schedule that
-    leaves these stages carries the bound that holds without them. Every plan is checked. Raises :class:`Infeasible`
+    leaves these stages carries the bound that holds without them. Every plan is checked. ``heard`` is told which method
+    begins, or goes on, and the least seconds so far and certain, in plain passes. Raises :class:`Infeasible`
     with the least budget found when nothing fits, :class:`WeirError` for a bad problem.
     """
     began = monotonic()
     made = graph(problem)
-    found = improve(made, quick(made), seconds, solver, progress)
+    if heard is not None:
+        heard("eviction", inf, 1.0)
+    found = improve(made, quick(made), seconds, solver, heard)
     beyond = spent(made, found.order) < found.bound * (1 - 1e-9)
     plan = timed(problem, steps(made, found.order), found.method, found.floor if beyond else found.bound)
     check(problem, plan)
-    return replace(plan, seconds=monotonic() - began)
+    return replace(plan, seconds=monotonic() - began, notes=found.notes)
 
 
 def quick(made: Graph) -> Found | None:
@@ -90,7 +100,7 @@ def attempt(made: Graph, budget: float) -> Iterator[bool]:
     yield squeezed(tried) is not None
 
 
-def improve(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found:
+def improve(made: Graph, known: Found | None, seconds: float, solver: str, heard: Heard | None) -> Found:
     """The best that the programmes find in ``seconds``, never worse than what is known.
 
     Raises :class:`Infeasible` where nothing is known and nothing is found.
@@ -102,17 +112,33 @@ def improve(made: Graph, known: Found | None, seconds: float, solver: str, progr
     for count in CUTS:
         if found and monotonic() > ends:
             break
+        _tell(heard, f"{count} cuts" if count > 1 else "one cut", made, found, floor)
         found, bound = _cut(made, found, count, _left(ends) / 3, solver)
         floor = max(floor, bound)
         if found and (least := spent(made, found.order)) <= floor * (1 + TOLERANCE):  # all that a solver proves
             return replace(found, bound=least, floor=least)
         if found and count == CUTS[0]:
+            _tell(heard, "annealing", made, found, floor)
             found = _annealed(made, found, _left(ends) / 3)
     if len(made.reads) <= LARGE and not (found and monotonic() > ends):
-        found = _staged(made, found, _left(ends), solver, progress)
+        found = _staged(made, found, _left(ends), solver, progress(heard, "Checkmate", floor / (made.once or 1.0)))
     if not found:
         raise _nothing(made, False)
     return replace(found, bound=max(found.bound, floor), floor=floor)
+
+
+def _tell(heard: Heard | None, doing: str, made: Graph, found: Found | None, floor: float) -> None:
+    """Tell what begins, and what is known."""
+    if heard is not None:
+        once = made.once or 1.0
+        heard(doing, spent(made, found.order) / once if found else inf, floor / once)
+
+
+def progress(heard: Heard | None, doing: str, floor: float = 1.0) -> Progress | None:
+    """What a solver of plain passes is to tell, for one who hears which method is at work."""
+    if heard is None:
+        return None
+    return lambda _, best, bound: heard(doing, best, max(bound, floor))
 
 
 def _left(ends: float) -> float:
@@ -139,7 +165,7 @@ def _cut(made: Graph, known: Found | None, count: int, seconds: float, solver: s
     except Infeasible:
         raise _nothing(made, True) from None
     except Unfinished as why:
-        return known and replace(known, method=f"{known.method}; {why}"), made.once
+        return known and known.noted(why), made.once
     rounded = best(made, iter([("", cuts.kept_by(c, solved.values))]))
     what = f"eviction of what {len(c.at)} cuts do not keep, {solver}"
     return _better(made, known, rounded and Found(tuple(rounded[1]), what, made.once)), solved.bound * made.once
@@ -157,21 +183,22 @@ def _solved(made: Graph, at: Sequence[int], known: Found | None, seconds: float,
 
 
 def _better(made: Graph, known: Found | None, other: Found | None) -> Found | None:
-    """The quicker of two schedules; the known one of two alike."""
+    """The quicker of two schedules; the known one of two alike. What was noted of either stands."""
     both = [found for found in (known, other) if found]
-    return min(both, key=lambda found: spent(made, found.order), default=None)
+    best = min(both, key=lambda found: spent(made, found.order), default=None)
+    return best and replace(best, notes=tuple(dict.fromkeys(note for found in both for note in found.notes)))
 
 
-def _staged(made: Graph, known: Found | None, seconds: float, solver: str, progress: Progress | None) -> Found | None:
+def _staged(made: Graph, known: Found | None, seconds: float, solver: str, told: Progress | None) -> Found | None:
     """Checkmate's programme from what is known."""
     s = checkmate.build(made)
     start = checkmate.start_of(s, known.order) if known else None
     try:
-        solved = s.model.solve(seconds=seconds, start=start, solver=solver, progress=progress)
+        solved = s.model.solve(seconds=seconds, start=start, solver=solver, progress=told)
     except WeirError as why:  # no better answer in time (or none at all in stages): what is known stands
         if known is None:
             raise _nothing(made, isinstance(why, Infeasible)) from None
-        return replace(known, method=f"{known.method}; {why}")
+        return known.noted(why)
     order, bound = checkmate.order_of(s, solved.values), solved.bound * made.once
     if peak(made, order) > made.budget:  # within our tolerance too, which is none
         return known and replace(known, bound=bound)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import inf
+from time import monotonic
 
 from einsum import Cascade, Infeasible, WeirError, hint
 from mappings.training import gradients
@@ -23,6 +25,7 @@ from sim.planner.timeline import Step, timed
 
 STRATEGIES = ("memo", "recompute", "keep")
 GRAIN = 64 * 1024  # tokens: sequences are tried in multiples of this
+LEAST = 0.5  # seconds for a placement, however little time is left; the first is there after some milliseconds
 
 
 def requests(made: Work, layer: Layer, backward: bool) -> list[Buffer]:
@@ -61,7 +64,7 @@ def height(name: str, buffers: list[Buffer], seconds: float) -> int:
         return 0
     from sim.planner.offsets import plan as placed  # the search is compiled when it is first wanted
 
-    return round(placed(Problem(name, tuple(buffers), (Tier("memory"),)), seconds=seconds).value)
+    return round(placed(Problem(name, tuple(buffers), (Tier("memory"),)), seconds=max(seconds, LEAST)).value)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Training:
             "split": self.setting.split, "sequence": self.setting.sequence, "batch": self.setting.batch,
             "alpha": self.alpha, "seconds": self.seconds, "mfu": self.mfu, "tokens_per_second": self.tokens,
             "bytes": self.bytes, "capacity": self.capacity, "memory": dict(self.memory),
-            "stalled": self.stalled,
+            "stalled": self.stalled, "notes": list(self.plan.notes),
         }  # fmt: skip
 
     @property
@@ -120,16 +123,17 @@ class Training:
 
 
 def plan(setting: Setting, strategy: str = "memo", *, seconds: float = 10.0) -> Training:
-    """The step that a strategy makes of a setting.
+    """The step that a strategy makes of a setting, transient tensors placed in so many seconds at most.
 
     Raises :class:`Infeasible` with the bytes short and the longest sequence that fits, where one device or the host is
     too small.
     """
-    fraction, memory = _memory(setting, strategy, seconds)
+    ends = monotonic() + seconds
+    fraction, memory = _memory(setting, strategy, seconds / 2)
     capacity = float(setting.cluster.pools[0].device.memory.capacity)
     total = sum(size for _, size in memory)
     if total > capacity:
-        raise Infeasible(_short(setting, strategy, total, capacity), total / capacity)
+        raise Infeasible(_short(setting, strategy, total, capacity, ends), total / capacity)
     problem, steps = schedule(setting, strategy, fraction)
     method = f"{strategy}, alpha {fraction:.4f}" if strategy == "memo" else strategy
     found = timed(problem, steps, method, sum(task.seconds for task in problem.tasks))
@@ -166,44 +170,53 @@ def _memory(setting: Setting, strategy: str, seconds: float) -> tuple[float, tup
 
 
 @lru_cache(maxsize=256)
+def _wanted(setting: Setting) -> Mapping[tuple[str, bool], list[Buffer]]:
+    """What each kind of pass requests, by its name and whether it is the backward one."""
+    one = work(setting)
+    parts = {_named(made): (made, made.layer) for made in stack(setting)} | {"loss": (one, one.loss)}
+    return {(name, back): requests(*part, back) for name, part in parts.items() for back in (False, True)}
+
+
+def _named(made: Work) -> str:
+    return f"layer {made.kind}"
+
+
 def _transients(setting: Setting, seconds: float) -> int:
     """Bi-level placement: each kind of pass first, then the step with one request for each pass."""
-    layers, one = stack(setting), work(setting)
-    parts = {f"layer {made.kind}": (made, made.layer) for made in layers} | {"loss": (one, one.loss)}
-    heights = {
-        (name, back): height(name, requests(made, layer, back), seconds / 5)
-        for name, (made, layer) in parts.items()
-        for back in (False, True)
-    }
-    names = [f"layer {made.kind}" for made in layers] + ["loss"]
+    wanted = _wanted(setting)
+    each = seconds / (len(wanted) + 1)
+    heights = {(name, back): height(name, buffers, each) for (name, back), buffers in wanted.items()}
+    names = [*map(_named, stack(setting)), "loss"]
     order = [(name, False) for name in names] + [(name, True) for name in reversed(names)]
     whole = [Buffer(f"{name} {place}", heights[name, back], ((place, place + 1),))
              for place, (name, back) in enumerate(order) if heights[name, back]]  # fmt: skip
-    return height("step", whole, seconds / 5)
+    return height("step", whole, each)
 
 
-def _short(setting: Setting, strategy: str, total: float, capacity: float) -> str:
+def _short(setting: Setting, strategy: str, total: float, capacity: float, ends: float) -> str:
+    """What is lacking, and what would do as far as that is found before a time."""
     where = f"{setting.spec.name} on {setting.cluster.name}, {strategy} at {setting.sequence:,} tokens"
-    most = longest(setting, strategy, top=setting.sequence)
-    would = f"{most:,} tokens would do" if most else "not even the shortest sequence fits"
+    most = longest(setting, strategy, top=setting.sequence, seconds=ends - monotonic())
+    none = "not even the shortest sequence fits" if monotonic() < ends else "what would do was not found in time"
+    would = f"{most:,} tokens would do" if most else none
     return f"{where}: {total:,.0f} bytes a device, {capacity:,.0f} there are; {would}"
 
 
-def fits(setting: Setting, strategy: str) -> bool:
-    """Whether a device and the host are large enough."""
+def fits(setting: Setting, strategy: str, seconds: float = 10.0) -> bool:
+    """Whether a device and the host are large enough, transient tensors placed in so many seconds at most."""
     try:
-        _, memory = _memory(setting, strategy, 10.0)
+        _, memory = _memory(setting, strategy, seconds)
     except Infeasible:
         return False
     return sum(size for _, size in memory) <= setting.cluster.pools[0].device.memory.capacity
 
 
-def longest(setting: Setting, strategy: str, *, top: int = 4096 * 1024) -> int:
-    """The longest sequence that fits, in multiples of 64 K tokens (none: 0)."""
-    low, high = 0, top // GRAIN + 1
-    while high - low > 1:
+def longest(setting: Setting, strategy: str, *, top: int = 4096 * 1024, seconds: float = inf) -> int:
+    """The longest sequence that fits, in multiples of 64 K tokens (none: 0); in too little time a shorter one."""
+    low, high, ends = 0, top // GRAIN + 1, monotonic() + seconds
+    while high - low > 1 and (left := ends - monotonic()) > 0:
         middle = (low + high) // 2
-        good = fits(replace(setting, sequence=middle * GRAIN), strategy)
+        good = fits(replace(setting, sequence=middle * GRAIN), strategy, min(left / (high - low).bit_length(), 10.0))
         low, high = (middle, high) if good else (low, middle)
     return low * GRAIN
 

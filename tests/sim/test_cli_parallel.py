@@ -109,3 +109,13 @@ def test_mistakes_are_one_line(argv: str, code: int, message: str, capsys: pytes
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_picture_of_too_much_leaves_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["pipeline", "--forward", "10ms", "--backward", "20ms", "--stages", "8", "--microbatches", "300"]
+    argv += ["--schedule", "1f1b", "--plot", str(tmp_path / "p.png"), "--save", str(tmp_path / "p.csv")]
+    assert main(argv) == 2
+    said = capsys.readouterr()
+    assert "1f1b" in said.out
+    assert said.err == "weir: 4800 passes; at most 4000 can be seen, schedule fewer microbatches\n"
+    assert (tmp_path / "p.csv").exists()

@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> str:
 def test_json_has_the_placement_and_its_proof(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", table, "--capacity", "12", "--seconds", "5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["height", "bound", "proven", "method", "seconds", "offsets", "helps", "manifest"]
+    assert list(found) == ["height", "bound", "proven", "method", "seconds", "offsets", "notes", "helps", "manifest"]
     assert (found["height"], found["bound"], found["proven"]) == (12, 12, True)
     rows = list(csv.DictReader(TABLE.splitlines()))
     for one in rows:
@@ -69,7 +69,7 @@ def test_it_is_saved_and_drawn(table: str, tmp_path: Path) -> None:
         (["--objective", "time"], "only peak"),
         (["--save", "plan.txt"], ".json or .csv"),
         (["--save", "/nowhere/plan.json"], "no folder"),
-        (["--on", "h100"], "--on is for a model"),
+        (["--on", "h100"], "--on is for a JSON of tasks or a model's step"),
     ],
 )
 def test_mistakes_are_one_line(table: str, options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sim.cli import main
+from sim.cli import main, plans_training
 from sim.cli.ask import tokens
 
 GRAPH: dict[str, Any] = {
@@ -123,16 +123,35 @@ def test_a_curve_of_a_models_step_with_a_host_and_without(capsys: pytest.Capture
     assert capsys.readouterr().out.splitlines()[0] == "budget,share,overhead,bound,proven,peak,method"
 
 
+def test_what_the_time_is_too_short_for_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    moments = iter(range(0, 1000, 100))  # s: a hundred between two looks at the clock
+    monkeypatch.setattr(plans_training, "monotonic", lambda: next(moments))
+    argv = ["plan", "opt-6.7b", "--on", "8xa800", "--json", "--seconds", "250", "--sequence"]
+    assert main([*argv, "64K"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["strategy"] == "memo" or found["strategy"] == "recompute"
+    assert found["notes"] == ["not tried in 250 s: keep on 8xa800; give --seconds more"]
+    moments = iter(range(0, 1000, 100))
+    assert main([*argv, "64K", "--budget", "1GB"]) == 3
+    assert "fits; not tried in 250 s: keep on 8xa800" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
         (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--csv"], 2, "--csv prints the rows of --curve"),
-        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--layers", "2"], 2, "--layers is for --curve"),
-        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--curve", "--budget", "1GB"], 2, "leave --budget out"),
-        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--curve", "--strategy", "keep"], 2, "kernel by kernel"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--layers", "2"], 2, "--layers is for the --curve of"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--curve", "--budget", "1GB"], 2, "this is the --curve"),
+        (
+            ["llama-2-7b", "--on", "8xa800", "--sequence", "4K", "--curve", "--strategy", "keep"],
+            2,
+            "--strategy is for a model's step",
+        ),
         (["gpt2-xl", "--on", "1xa800", "--on", "1xh100", "--sequence", "4K", "--curve"], 2, "--curve is of one --on"),
         (["gpt2-xl", "--on", "1xa800", "--sequence", "4K", "--curve", "--objective", "peak"], 2, "time against memory"),
-        (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--solver", "glpk"], 2, "known: cbc, highs"),
+        (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--curve", "--solver", "glpk"], 2, "known: cbc, highs"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--link", "0B/s"], 2, "more than nothing"),
         (["llama-2-7b", "--on", "8xa800", "--sequence", "64K", "--budget", "1GB"], 3, "not even the shortest"),
         (["llama-2-7b", "--on", "2xmi250x", "--sequence", "64K", "--objective", "dollars"], 2, "--price mi250x=1.50"),

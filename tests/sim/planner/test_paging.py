@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum import Infeasible, WeirError
+from sim.planner import paging
 from sim.planner.check import check
 from sim.planner.graph import graph, within
 from sim.planner.paging import build, page, steps_of, swap
 from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.rematerialise import rematerialise
-from sim.planner.timeline import timed
+from sim.planner.timeline import Step, timed
 
 
 def chain(length: int, budget: float, rate: float, host: float = 1e9) -> Problem:
@@ -102,3 +103,12 @@ def test_one_tier_is_not_enough() -> None:
 def test_too_small_for_one_task() -> None:
     with pytest.raises(Infeasible, match="one task alone needs 30 bytes, 20 are given"):
         page(chain(3, 20, 1.0))
+
+
+def test_why_the_programme_found_nothing_is_a_note_and_no_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = chain(5, 40, 4.0)
+    whole = [Step("run", task.name) for task in problem.tasks]  # nothing is ever dropped, so that this does not fit
+    monkeypatch.setattr(paging, "steps_of", lambda s, values: whole)
+    plan = page(problem, seconds=9)
+    assert "short" not in plan.method
+    assert plan.notes[-1].startswith("highs pages parts of buffers, and whole ones do not fit: hbm: ")

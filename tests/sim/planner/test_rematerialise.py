@@ -269,6 +269,18 @@ def test_a_bound_that_a_quicker_plan_breaks_proves_nothing(monkeypatch: pytest.M
     assert (table.bound[1], table.proven[1]) == (0.0, False)
 
 
+def test_progress_names_the_method_with_the_best_and_the_bound_so_far() -> None:
+    heard = list[tuple[str, float, float]]()
+    plan = rematerialise(within(graph(chain(6)), 50).problem, seconds=20, heard=lambda *said: heard.append(said))
+    assert [heard[0][0], heard[1][0]] == ["eviction", "one cut"]
+    once = graph(chain(6)).once
+    assert all(least <= plan.bound / once + 1e-9 and best >= plan.value / once - 1e-9 for _, best, least in heard)
+    told = list[str]()
+    curve(chain(6), [50, 60], seconds=20, told=lambda done, count, what: told.append(what))
+    assert told[0] == "budget 1 of 2"
+    assert any(what.startswith("budget 2 of 2: one cut; ") for what in told)
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [

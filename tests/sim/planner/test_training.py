@@ -7,6 +7,7 @@ from scipy.optimize import linprog
 
 from einsum import Infeasible, WeirError
 from sim.arch import cluster
+from sim.planner import offsets
 from sim.planner.check import check
 from sim.planner.graph import graph
 from sim.planner.passes import Setting, work
@@ -192,3 +193,20 @@ def test_what_is_not_planned_says_so() -> None:
         plan(SETTING, "swap")
     with pytest.raises(WeirError, match="one pool"):
         replace(SETTING, cluster=cluster("2xh100_4xh20"))
+
+
+def test_too_little_time_finds_no_sequence_and_does_not_say_that_none_fits() -> None:
+    tight = replace(SETTING, cluster=SETTING.cluster.with_("model.hbm.capacity", 1e8), sequence=1024 * 1024)
+    assert longest(tight, "keep", top=tight.sequence, seconds=0) == 0
+    with pytest.raises(Infeasible, match="what would do was not found in time"):
+        plan(tight, "keep", seconds=1e-9)
+    with pytest.raises(Infeasible, match="not even the shortest sequence fits"):
+        plan(tight, "keep")
+
+
+def test_placing_searches_nothing_where_the_first_placement_is_as_low_as_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A minute of compilation, where kernels are called for the first time."""
+    monkeypatch.setattr(offsets, "_compile_searches", lambda packing: pytest.fail("compiled"))
+    assert all(plan(SETTING, strategy).seconds for strategy in STRATEGIES)
