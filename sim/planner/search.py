@@ -28,8 +28,8 @@ from sim.planner.kernel import FAR, FOUND, IMPOSSIBLE, UNDECIDED, Ints, Shape, c
 
 # Columns of a frame. MEMBER, CHOICE, PART: places in the pool, from and to; PART holds the ends of the parts.
 (MEMBER_AT, MEMBER_END, CHOICE_AT, CHOICE_END, CHOICE, PART_AT, PART_END, PART, TRAIL) = range(9)
-(FLOOR, LAST, FRESH, KEY, CHECK) = range(9, 14)  # offset and place in the order of the last one placed; hashes
-FRAME = 14
+(FLOOR, LAST, KEY, CHECK) = range(9, 13)  # offset and place in the order of the last one placed; hashes
+FRAME = 13
 # Rows of ``now``: pool and trail in use; choices made, and of them taken back; start of hashes.
 POOL, TRAILED, NODES, BACK, SALT = range(5)
 ENTER, NEXT, DONE, FAILED = range(4)  # what the machine does next
@@ -39,11 +39,13 @@ class _State(NamedTuple):
     low: Ints  # (n) the lowest offset that those placed leave to each
     offset: Ints  # (n) -1 where not placed yet
     rank: Ints  # (n) place in the ordering
+    at: Ints  # (n + 1): who is live with buffer i is near[at[i]] to near[at[i + 1]], the smallest first
+    near: Ints
     frames: Ints  # (n + 2, FRAME)
     pool: Ints
     trail: Ints  # (pairs, 2) which low was changed, and what it was
     now: Ints
-    keys: Ints  # (n) scratch
+    keys: Ints  # (n) the lowest that each can lie, by the last look at it
     tops: Ints  # (moments) scratch, zero between uses
     total: Ints  # (moments) scratch, zero between uses
     floor: Ints  # (moments) scratch
@@ -62,33 +64,42 @@ def place(
     same ordering and ``salt`` left), ``blame`` counts by moment how often what remained did not fit there.
     UNDECIDED also soon after another thread has set ``stop[0]``.
     """
-    n, moments, pairs = shape.size.size, shape.moments, int(np.count_nonzero(table)) // 2
+    n, moments = shape.size.size, shape.moments
+    at, near = _near(shape, table)
     room = 3 * (n + 2) * (n + 4) // 2 + 8 * n + 2 * moments + 64
     keys, tops, total, floor = (np.zeros(length, np.int64) for length in (n, moments, moments, moments))
     state = _State(
-        np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, np.zeros((n + 2, FRAME), np.int64),
-        np.empty(room, np.int64), np.empty((pairs + n + 1, 2), np.int64), np.zeros(5, np.int64), keys, tops,
+        np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, at, near, np.zeros((n + 2, FRAME), np.int64),
+        np.empty(room, np.int64), np.empty((near.size // 2 + n + 1, 2), np.int64), np.zeros(5, np.int64), keys, tops,
         total, floor, np.zeros(moments + 1, np.int64), memory, blame,
     )  # fmt: skip
     state.pool[rank] = np.arange(n)
     state.now[POOL], state.now[SALT] = n, salt
     state.frames[0, MEMBER_END] = n
     state.frames[0, LAST] = -1
-    state.frames[0, FRESH] = 1
     return _run(shape, table, state, capacity, limit, lowest_first, stop), int(state.now[NODES]), state.offset
+
+
+def _near(shape: Shape, table: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Who is live with each, the smallest first."""
+    order = np.argsort(shape.size, kind="stable")
+    at = np.append(0, np.cumsum(np.count_nonzero(table, 1)))
+    return at.astype(np.int64), order[np.nonzero(table[:, order])[1]]
 
 
 @compiled
 def _run(
     shape: Shape, table: NDArray[np.bool_], state: _State, capacity: int, limit: int, lowest_first: bool, stop: Ints
 ) -> int:
+    if not _bounded(shape, state, state.frames[0], capacity):
+        return IMPOSSIBLE
     depth, doing = 0, ENTER
     while depth >= 0:
         frame = state.frames[depth]
         if doing == ENTER:
             if state.now[BACK] >= limit or stop[0]:
                 return UNDECIDED
-            doing = NEXT if _enter(shape, table, state, frame, capacity, lowest_first) else FAILED
+            doing = NEXT if _enter(shape, state, frame, capacity, lowest_first) else FAILED
             depth -= doing == FAILED
         elif doing == FAILED:
             _undo(state, frame)
@@ -116,79 +127,77 @@ def _open_part(state: _State, depth: int) -> None:
     inner[MEMBER_AT] = frame[CHOICE_END] if part == frame[PART_AT] else state.pool[part - 1]
     inner[MEMBER_END] = state.pool[part]
     inner[FLOOR], inner[LAST] = state.offset[one], state.rank[one]
-    inner[FRESH] = frame[PART_END] - frame[PART_AT] > 1  # else its bound was looked at already
     state.now[POOL] = frame[PART_END]
 
 
 @inside
-def _lowest(state: _State, shape: Shape, i: int, least: int) -> int:
-    """The lowest offset of a buffer that is not below ``least``."""
-    low = max(state.low[i], least)
+def _eligible(low: int, rank: int, floor: int, last: int) -> bool:
+    """Whether a buffer may come next: it was not passed over."""
+    return low > floor or (low == floor and rank > last)
+
+
+@inside
+def _lifted(shape: Shape, state: _State, floor: int, i: int) -> int:
+    """The lowest offset of a buffer that was passed over: on top of something that is yet to be placed below it."""
+    support, size = FAR, shape.size
+    for k in range(state.at[i], state.at[i + 1]):
+        j = state.near[k]
+        if floor + size[j] >= support:
+            break
+        if state.offset[j] < 0:
+            support = min(support, max(state.low[j], floor) + size[j])
+    low = max(state.low[i], support)
     return int(low + (-low) % shape.align[i])
 
 
 @inside
-def _eligible(state: _State, frame: Ints, i: int) -> bool:
-    """Whether a buffer may come next: it was not passed over."""
-    low = state.low[i]
-    return bool(low > frame[FLOOR] or (low == frame[FLOOR] and state.rank[i] > frame[LAST]))
-
-
-@inside
-def _lifted(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, i: int) -> int:
-    """The lowest offset of a buffer that was passed over: on top of something that is yet to be placed below it."""
-    support = FAR
-    for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
-        j = state.pool[k]
-        if table[i, j]:
-            support = min(support, max(state.low[j], frame[FLOOR]) + shape.size[j])
-    return _lowest(state, shape, i, int(support))
-
-
-@inside
-def _bounded(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int) -> bool:
+def _bounded(shape: Shape, state: _State, frame: Ints, capacity: int) -> bool:
     """Whether what remains can be stacked below the capacity at each moment, from each one's lowest offset."""
-    start, stop = frame[MEMBER_AT], frame[MEMBER_END]
+    start, stop, floor, last = frame[MEMBER_AT], frame[MEMBER_END], frame[FLOOR], frame[LAST]
     pool, keys = state.pool, state.keys
     for k in range(start, stop):
         i = pool[k]
-        key = state.low[i] if _eligible(state, frame, i) else _lifted(shape, table, state, frame, i)
+        key = state.low[i]
+        if not _eligible(key, state.rank[i], floor, last):
+            key = _lifted(shape, state, floor, i)
         if key + shape.size[i] > capacity:
             state.blame[shape.begin[shape.at[i]]] += 1
             return False
         keys[i] = key
     for k in range(start + 1, stop):
         i, m = pool[k], k
-        while m > start and keys[pool[m - 1]] > keys[i]:
+        key = keys[i]
+        while m > start and keys[pool[m - 1]] > key:
             pool[m] = pool[m - 1]
             m -= 1
         pool[m] = i
-    fits, last = True, start
-    while fits and last < stop:
-        i = pool[last]
+    return _stacked(shape, state, start, stop, capacity)
+
+
+@inside
+def _stacked(shape: Shape, state: _State, start: int, stop: int, capacity: int) -> bool:
+    """Stack some by their keys, which are in order."""
+    fits, tops, low, high = True, state.tops, shape.moments, 0
+    for k in range(start, stop):
+        i = state.pool[k]
+        key, size = state.keys[i], shape.size[i]
         for interval in range(shape.at[i], shape.at[i + 1]):
             for s in range(shape.begin[interval], shape.end[interval]):
-                top = max(state.tops[s], keys[i]) + shape.size[i]
-                state.tops[s] = top
-                if top > capacity:
+                tops[s] = max(tops[s], key) + size
+                if tops[s] > capacity:
                     fits = False
                     state.blame[s] += 1
-        last += 1
-    for k in range(start, last):
-        i = pool[k]
-        for interval in range(shape.at[i], shape.at[i + 1]):
-            for s in range(shape.begin[interval], shape.end[interval]):
-                state.tops[s] = 0
+        low, high = min(low, shape.begin[shape.at[i]]), max(high, shape.end[shape.at[i + 1] - 1])
+        if not fits:
+            break
+    for s in range(low, high):
+        tops[s] = 0
     return fits
 
 
 @inside
-def _enter(
-    shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, capacity: int, lowest_first: bool
-) -> bool:
+def _enter(shape: Shape, state: _State, frame: Ints, capacity: int, lowest_first: bool) -> bool:
     """Look at a part: False if it cannot be placed, else its choices are listed in the order to try them."""
-    if frame[FRESH] and not _bounded(shape, table, state, frame, capacity):
-        return False
     key, check = _hashes(state, frame)
     frame[KEY], frame[CHECK] = key, check
     if state.memory[key & (state.memory.size - 1)] == check:
@@ -199,12 +208,13 @@ def _enter(
         dominated = int(state.low[i] + shape.size[i] - 1)
         if dominated < most:
             most, rank = dominated, int(FAR)  # the rank was for the offset that is now too high
-    top = state.now[POOL]
+    top, floor, last = state.now[POOL], frame[FLOOR], frame[LAST]
     frame[CHOICE_AT] = frame[CHOICE] = top
     for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
         i = state.pool[k]
-        before = state.low[i] < most or (state.low[i] == most and state.rank[i] <= rank)
-        if before and _eligible(state, frame, i):
+        low, place = state.low[i], state.rank[i]
+        before = low < most or (low == most and place <= rank)
+        if before and _eligible(low, place, floor, last):
             m = top
             while m > frame[CHOICE_AT] and _before(state, i, state.pool[m - 1], lowest_first):
                 state.pool[m] = state.pool[m - 1]
@@ -217,33 +227,33 @@ def _enter(
 
 @inside
 def _no_waste(shape: Shape, state: _State, frame: Ints, capacity: int) -> tuple[int, int]:
-    """The highest offset, and there the last place in the ordering, that the next buffer may have."""
-    total, floor, last = state.total, state.floor, state.tops
-    members = state.pool[frame[MEMBER_AT] : frame[MEMBER_END]]
-    for i in members:
-        key = state.keys[i]
-        rank = state.rank[i] if _eligible(state, frame, i) else FAR
+    """The highest offset, and there the last place in the ordering, that the next buffer may have.
+
+    The members are in order of their keys since the bound was looked at.
+    """
+    total, floor, latest, low, high = state.total, state.floor, state.tops, shape.moments, 0
+    lowest, last = frame[FLOOR], frame[LAST]
+    for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
+        i = state.pool[k]
+        key, size = state.keys[i], shape.size[i]
+        rank = state.rank[i]
+        if not _eligible(state.low[i], rank, lowest, last):
+            rank = FAR
         for interval in range(shape.at[i], shape.at[i + 1]):
             for s in range(shape.begin[interval], shape.end[interval]):
                 if total[s] == 0:
-                    floor[s], last[s] = FAR, -1
-                total[s] += shape.size[i]
-                if key < floor[s]:
-                    floor[s], last[s] = key, rank
-                elif key == floor[s]:
-                    last[s] = max(last[s], rank)
+                    floor[s] = key
+                if key == floor[s]:
+                    latest[s] = max(latest[s], rank)
+                total[s] += size
+        low, high = min(low, shape.begin[shape.at[i]]), max(high, shape.end[shape.at[i + 1] - 1])
     most, rank = FAR, FAR
-    for i in members:
-        for interval in range(shape.at[i], shape.at[i + 1]):
-            for s in range(shape.begin[interval], shape.end[interval]):
-                highest = capacity - total[s]
-                latest = last[s] if floor[s] == highest else FAR
-                if highest < most or (highest == most and latest < rank):
-                    most, rank = highest, latest
-    for i in members:
-        for interval in range(shape.at[i], shape.at[i + 1]):
-            for s in range(shape.begin[interval], shape.end[interval]):
-                total[s] = last[s] = 0
+    for s in range(low, high):
+        highest = capacity - total[s]
+        place = latest[s] if floor[s] == highest else FAR
+        if total[s] > 0 and (highest < most or (highest == most and place < rank)):
+            most, rank = highest, place
+        total[s] = latest[s] = 0
     return int(most), int(rank)
 
 
@@ -266,10 +276,11 @@ def _mixed(value: np.uint64) -> np.uint64:
 def _hashes(state: _State, frame: Ints) -> tuple[int, int]:
     """Two hashes of what decides whether a part can be placed: who, how low, and who was passed over."""
     one = np.uint64(state.now[SALT])
-    two = one
+    two, floor, last = one, frame[FLOOR], frame[LAST]
     for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
         i = state.pool[k]
-        word = np.uint64(2 * state.low[i] + (1 if _eligible(state, frame, i) else 0))
+        low = state.low[i]
+        word = np.uint64(2 * low + (1 if _eligible(low, state.rank[i], floor, last) else 0))
         bits = _mixed(_mixed(np.uint64(i) + np.uint64(0x9E3779B97F4A7C15)) ^ word)
         one += bits
         two += _mixed(bits + np.uint64(0x632BE59BD9B4E019))
@@ -301,7 +312,7 @@ def _choose(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, 
     rest = state.frames[-1]  # what remains as one part, for the bound
     rest[MEMBER_AT], rest[MEMBER_END] = frame[CHOICE_END], left
     rest[FLOOR], rest[LAST] = state.low[one], state.rank[one]
-    if not _bounded(shape, table, state, rest, capacity):
+    if not _bounded(shape, state, rest, capacity):
         _undo_one(state, frame, one)
         return False
     _divide(shape, state, frame, left)
@@ -331,7 +342,8 @@ def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
     start, cross, pool = frame[CHOICE_END], state.cross, state.pool
     low, high = shape.moments, 0
     for k in range(start, left):
-        begin, end = _hull(shape, pool[k])
+        i = pool[k]
+        begin, end = shape.begin[shape.at[i]], shape.end[shape.at[i + 1] - 1]
         cross[begin + 1] += 1
         cross[end] -= 1
         low, high = min(low, begin), max(high, end)
@@ -344,7 +356,7 @@ def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
     for part in range(parts):
         pool[left + part] = 0
     for k in range(start, left):
-        pool[left + cross[_hull(shape, pool[k])[0]]] += 1
+        pool[left + cross[shape.begin[shape.at[pool[k]]]]] += 1
     _sort_by_part(shape, state, start, left, parts)
     end, kept = start, 0
     for part in range(parts):  # moments without a buffer make parts of their own, which are dropped
@@ -355,11 +367,6 @@ def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
     frame[PART_END] = left + kept
     for s in range(low, high + 1):
         cross[s] = 0
-
-
-@inside
-def _hull(shape: Shape, i: int) -> tuple[int, int]:
-    return shape.begin[shape.at[i]], shape.end[shape.at[i + 1] - 1]
 
 
 @inside
@@ -375,6 +382,6 @@ def _sort_by_part(shape: Shape, state: _State, start: int, left: int, parts: int
         pool[copy + k] = pool[start + k]
     for k in range(left - start):
         i = pool[copy + k]
-        part = cross[_hull(shape, i)[0]]
+        part = cross[shape.begin[shape.at[i]]]
         pool[pool[slots + part]] = i
         pool[slots + part] += 1
