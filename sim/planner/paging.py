@@ -161,37 +161,58 @@ def _there(s: Paged, values: Mapping[str, float], t: int, b: int) -> bool:
     return bool((keep if isinstance(keep, float) else values[keep.name]) > 0.5)
 
 
+@dataclass
+class _Swapping:
+    """A schedule that pages alone, while it is made: what is resident, and where a copy of it may go out."""
+
+    made: Graph
+    used: dict[int, int]  # resident buffers: the place in the steps after their last use
+    away: set[int] = field(default_factory=set)  # have a copy in the second tier
+    steps: list[Step] = field(default_factory=list)
+
+    def add(self, kind: str, b: int, place: int) -> None:
+        """Put a copy of a buffer among the steps."""
+        self.steps.insert(place, Step(kind, self.made.problem.buffers[b].name, self.made.problem.tiers[1].name))
+
+    def evict(self, task: int, wanted: set[int]) -> bool:
+        """Whether there is room for what a task wants, once what is used again last has gone out."""
+        made = self.made
+        short = sum(made.sizes[b] for b in self.used.keys() | wanted) - made.budget
+        for b in sorted(self.used.keys() - wanted, key=lambda b: (-next_use(made, b, task), b)):
+            if short <= 0:
+                break
+            place = self.used.pop(b)
+            short -= made.sizes[b]
+            if next_use(made, b, task) < inf and b not in self.away:
+                self.add("out", b, place)
+                self.used = {c: p + (p >= place) for c, p in self.used.items()}
+                self.away.add(b)
+        return short <= 0
+
+    def run(self, task: int, coming: list[int], wanted: set[int]) -> None:
+        """Fetch what is missing, run, and forget what is not used again."""
+        for b in coming:
+            self.add("in", b, len(self.steps))
+        self.steps.append(Step("run", self.made.problem.tasks[task].name))
+        self.used |= dict.fromkeys(wanted, len(self.steps))
+        for b in wanted:
+            if next_use(self.made, b, task + 1) == inf:
+                del self.used[b]
+
+
 def swap(made: Graph) -> list[Step] | None:
     """A schedule that pages alone: what is used again last goes out when bytes run short, and comes back when it is
     wanted, as much earlier as there is room. None where that does not fit one of the tiers."""
-    tier = made.problem.tiers[1].name
-    resident = {b for b, w in enumerate(made.writer) if w < 0 and (made.users[b] or b in made.kept)}
-    used = dict.fromkeys(resident, 0)  # place in the steps after a buffer's last use
-    away: set[int] = set()
-    found: list[Step] = []
+    given = [b for b, w in enumerate(made.writer) if w < 0 and (made.users[b] or b in made.kept)]
+    s = _Swapping(made, dict.fromkeys(given, 0))
     for task, (reads, writes) in enumerate(zip(made.reads, made.writes, strict=True)):
-        wanted = {*reads, *writes}
-        coming = [b for b in reads if b not in resident]
-        short = sum(made.sizes[b] for b in resident | wanted) - made.budget
-        for b in sorted(resident - wanted, key=lambda b: (-next_use(made, b, task), b)):
-            if short <= 0:
-                break
-            if next_use(made, b, task) < inf and b not in away:
-                found.insert(used[b], Step("out", made.problem.buffers[b].name, tier))
-                used = {c: p + (p >= used[b]) for c, p in used.items()}
-                away.add(b)
-            resident.discard(b)
-            short -= made.sizes[b]
-        if short > 0 or any(b not in away for b in coming):
+        wanted, coming = {*reads, *writes}, [b for b in reads if b not in s.used]
+        if not s.evict(task, wanted) or any(b not in s.away for b in coming):
             return None
-        found += [Step("in", made.problem.buffers[b].name, tier) for b in coming]
-        found.append(Step("run", made.problem.tasks[task].name))
-        resident |= wanted
-        used |= dict.fromkeys(wanted, len(found))
-        resident -= {b for b in wanted if next_use(made, b, task + 1) == inf}
-    missing = [b for b in made.kept if b not in resident]
-    found += [Step("in", made.problem.buffers[b].name, tier) for b in missing]
-    return None if _length(made.problem, found) == inf else _earlier(made.problem, found)
+        s.run(task, coming, wanted)
+    for b in (b for b in made.kept if b not in s.used):
+        s.add("in", b, len(s.steps))
+    return None if _length(made.problem, s.steps) == inf else _earlier(made.problem, s.steps)
 
 
 def _earlier(problem: Problem, steps: list[Step]) -> list[Step]:

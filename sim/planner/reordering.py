@@ -328,6 +328,31 @@ def _line(net: Net, room: int) -> _Line:
                  np.zeros(CHAIN, np.int64))  # fmt: skip
 
 
+@inside
+def _tried(
+    net: Net, line: _Line, now: _Line, over: float, cost: float, price: float, heat: float
+) -> tuple[bool, float, float]:  # fmt: skip
+    """A change of an order: whether it is taken, and what it, or else the order as it is, is over and takes."""
+    _copy(line, now)
+    if not _change(net, line, now):
+        return False, over, cost
+    over2 = _weigh(net, line)
+    if over2 < 0:
+        return False, over, cost
+    cost2 = _settle(net, line)
+    rise = cost2 - cost + price * (over2 - over)
+    if rise <= 0 or _draw() < np.exp(-rise / heat):
+        return True, over2, cost2
+    return False, over, cost
+
+
+@inside
+def _priced(price: float, mean: float, over: float) -> float:
+    """The price of bytes over the budget: higher while orders do not fit, lower while they do."""
+    price *= DEARER if over > 0 else CHEAPER
+    return min(max(price, mean * PRICES[0]), mean * PRICES[1])
+
+
 @compiled
 def _anneal(net: Net, order: Ints, tries: int, seed: int, stop: Ints) -> Ints:
     np.random.seed(seed)  # noqa: NPY002  as above
@@ -344,18 +369,10 @@ def _anneal(net: Net, order: Ints, tries: int, seed: int, stop: Ints) -> Ints:
             if stop[0] != 0:
                 break
             heat = mean * HOT * (COLD / HOT) ** (i / tries)
-            price *= DEARER if over > 0 else CHEAPER
-            price = min(max(price, mean * PRICES[0]), mean * PRICES[1])
+            price = _priced(price, mean, over)
         if over == 0 and cost < least - 1e-12:
             best, least = now.runs[: now.now[LENGTH]].copy(), cost
-        _copy(line, now)
-        if not _change(net, line, now):
-            continue
-        over2 = _weigh(net, line)
-        if over2 < 0:
-            continue
-        cost2 = _settle(net, line)
-        rise = cost2 - cost + price * (over2 - over)
-        if rise <= 0 or _draw() < np.exp(-rise / heat):
-            now, line, over, cost = line, now, over2, cost2
+        taken, over, cost = _tried(net, line, now, over, cost, price, heat)
+        if taken:
+            now, line = line, now
     return best

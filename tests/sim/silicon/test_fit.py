@@ -149,7 +149,7 @@ def test_calibrating_says_what_is_wrong_in_one_line(
     assert says in error
     assert error.count("\n") == 1
     assert main(["calibrate", str(tmp_path / "nowhere"), "--device", "h100"]) == 2
-    assert "no such file or folder" in capsys.readouterr().err
+    assert "no such folder or file of measurements" in capsys.readouterr().err
 
 
 def test_many_rows_are_fitted_by_a_sample_and_what_no_fit_improves_is_kept(
