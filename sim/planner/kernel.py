@@ -37,7 +37,8 @@ def compiled(function: F) -> F:
 
 
 def inside(function: F) -> F:
-    """As :func:`compiled`, for what kernels alone call: no way in from Python, which would be most of the work."""
+    """As :func:`compiled`, for what kernels alone call: no way in from Python, which would be most of the work, and no
+    call, for which each array of a state would be handed over with all its strides."""
     return _compiled(function, inside=True)
 
 
@@ -47,6 +48,7 @@ def _compiled(function: F, *, inside: bool) -> F:
         "nogil": True,
         "no_cpython_wrapper": inside,
         "no_cfunc_wrapper": inside,
+        "forceinline": inside,
     }
     try:
         return cast(F, njit(cache=not inside, **options)(function))

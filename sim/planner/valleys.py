@@ -38,7 +38,10 @@ class _State(NamedTuple):
     offset: Ints  # (n) -1 where not placed yet
     rank: Ints  # (n) place in the ordering
     alike: Ints  # (n) the same number for the same live intervals
-    at: Ints  # (moments + 1): what is live at moment s is by[at[s]] to by[at[s + 1]], in any order
+    at: Ints  # (moments + 1): what is live at moment s is by[at[s]] to by[at[s + 1]]
+    first: (
+        Ints  # (moments) before by[first[s]] what is placed, the last one last; from there what remains, in any order
+    )
     by: Ints
     frames: Ints  # (depth, FRAME)
     pool: Ints  # buffers, or a height above FAR that the outline is raised to
@@ -67,7 +70,7 @@ def place(
     words = depth // 64 + 1
     state = _State(
         np.zeros(moments, np.int64), remains, np.full(moments, -1, np.int64), np.zeros(n, np.int64),
-        np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, alike(shape), at, by,
+        np.zeros(n, np.int64), np.full(n, -1, np.int64), rank, alike(shape), at, at[:-1].copy(), by,
         np.zeros((depth, FRAME), np.int64), np.empty(room, np.int64), np.empty((room, 2), np.int64), now, blame,
         np.zeros((moments, words), np.int64), np.zeros((depth, words), np.int64), np.zeros(words, np.int64),
     )  # fmt: skip
@@ -103,29 +106,26 @@ def _bounded(shape: Shape, state: _State, capacity: int) -> bool:
     """Whether what remains can be stacked at each changed moment; else what keeps it so high is to blame."""
     by = state.by
     for s in range(state.now[CHANGED_FROM], state.now[CHANGED_TO]):
-        start, stop = state.at[s], state.at[s + 1]
+        start, stop = state.first[s], state.at[s + 1]
         for k in range(start + 1, stop):
-            i, m = by[k], k
-            while m > start and state.low[by[m - 1]] > state.low[i]:
+            i, m, low = by[k], k, state.low[by[k]]
+            while m > start and state.low[by[m - 1]] > low:
                 by[m] = by[m - 1]
                 m -= 1
             by[m] = i
-        top = least = state.outline[s]
-        first = start
+        top, least, first = state.outline[s], state.outline[s], start
         for k in range(start, stop):
             i = by[k]
-            if state.offset[i] < 0:
-                if state.low[i] > top:
-                    top = least = state.low[i]
-                    first = k
-                top += shape.size[i]
-                if top > capacity:
-                    state.blame[s] += 1
-                    state.failed[:] = 0
-                    for j in by[first : k + 1]:
-                        if state.offset[j] < 0:
-                            _because(shape, state, j, least - (top - capacity - 1))
-                    return False
+            if state.low[i] > top:
+                top = least = state.low[i]
+                first = k
+            top += shape.size[i]
+            if top > capacity:
+                state.blame[s] += 1
+                state.failed[:] = 0
+                for m in range(first, k + 1):
+                    _because(shape, state, by[m], least - (top - capacity - 1))
+                return False
     return True
 
 
@@ -153,12 +153,9 @@ def _because(shape: Shape, state: _State, i: int, height: int) -> None:
 def _failed(shape: Shape, state: _State, s: int) -> None:
     """Who may lie on the floor at a moment: blame what is placed then, and what keeps others higher."""
     floor = state.outline[s]
-    state.failed[:] = 0
-    for w in range(state.now[DEPTH] // 64 + 1):
-        state.failed[w] = state.column[s, w]
-    for k in range(state.at[s], state.at[s + 1]):
-        i = state.by[k]
-        if state.offset[i] < 0 and state.low[i] > floor:
+    state.failed[:] = state.column[s]
+    for i in state.by[state.first[s] : state.at[s + 1]]:
+        if state.low[i] > floor:
             _because(shape, state, i, floor + 1)
 
 
@@ -192,9 +189,8 @@ def _pick(shape: Shape, state: _State, capacity: int) -> int:
 def _choices(shape: Shape, state: _State, s: int, capacity: int) -> int:
     """How many may come next on the floor at a moment, or that nobody does; FAR where that is not yet to be asked."""
     floor, count = state.outline[s], 0
-    for k in range(state.at[s], state.at[s + 1]):
-        i = state.by[k]
-        if state.offset[i] < 0 and state.low[i] == floor:
+    for i in state.by[state.first[s] : state.at[s + 1]]:
+        if state.low[i] == floor:
             count += 1
             if shape.at[i + 1] - shape.at[i] > 1 and not _flat(shape, state, i, floor):
                 return int(FAR - 1)
@@ -205,9 +201,8 @@ def _choices(shape: Shape, state: _State, s: int, capacity: int) -> int:
 def _flat(shape: Shape, state: _State, i: int, floor: int) -> bool:
     """Whether a buffer with gaps would leave nothing below it."""
     for interval in range(shape.at[i], shape.at[i + 1]):
-        for s in range(shape.begin[interval], shape.end[interval]):
-            if state.outline[s] < floor:
-                return False
+        if (state.outline[shape.begin[interval] : shape.end[interval]] < floor).any():
+            return False
     return True
 
 
@@ -217,9 +212,8 @@ def _list(shape: Shape, table: NDArray[np.bool_], state: _State, depth: int, s: 
     frame, pool, floor = state.frames[depth], state.pool, state.outline[s]
     start = state.frames[depth - 1, CHOICE_END] if depth > 0 else 0
     stop, spare = start, capacity - floor - state.remains[s]
-    for k in range(state.at[s], state.at[s + 1]):
-        i = state.by[k]
-        if state.offset[i] < 0 and state.low[i] == floor and not _redundant(shape, state, s, i, start, stop):
+    for i in state.by[state.first[s] : state.at[s + 1]]:
+        if state.low[i] == floor and not _redundant(shape, state, s, i, start, stop):
             m = stop
             while m > start and state.rank[pool[m - 1]] > state.rank[i]:
                 pool[m] = pool[m - 1]
@@ -248,8 +242,7 @@ def _redundant(shape: Shape, state: _State, s: int, i: int, start: int, stop: in
         touches = state.offset[j] + shape.size[j] == state.low[i]
         if touches and (size < shape.size[j] or (size == shape.size[j] and i < j)):
             return True
-    for k in range(start, stop):
-        j = state.pool[k]
+    for j in state.pool[start:stop]:
         if state.alike[j] == state.alike[i] and shape.size[j] == size and shape.align[j] == shape.align[i]:
             return True
     return False
@@ -259,10 +252,7 @@ def _redundant(shape: Shape, state: _State, s: int, i: int, start: int, stop: in
 def _next_floor(shape: Shape, table: NDArray[np.bool_], state: _State, s: int) -> int:
     """The lowest that anything can lie at a moment if not on its floor; what that depends on may be to blame."""
     floor, level = state.outline[s], FAR
-    for k in range(state.at[s], state.at[s + 1]):
-        i = state.by[k]
-        if state.offset[i] >= 0:
-            continue
+    for i in state.by[state.first[s] : state.at[s + 1]]:
         if state.low[i] > floor:
             level = min(level, state.low[i])
             continue
@@ -284,10 +274,7 @@ def _why(shape: Shape, table: NDArray[np.bool_], state: _State, s: int, capacity
     if spare <= 0:
         return
     level = min(_next_floor(shape, table, state, s), floor + spare + 1)
-    for k in range(state.at[s], state.at[s + 1]):
-        i = state.by[k]
-        if state.offset[i] >= 0:
-            continue
+    for i in state.by[state.first[s] : state.at[s + 1]]:
         if state.low[i] > floor:
             _because(shape, state, i, level)
             continue
@@ -350,6 +337,7 @@ def _undo(shape: Shape, state: _State, frame: Ints, chosen: int, depth: int) -> 
         for interval in range(shape.at[chosen], shape.at[chosen + 1]):
             for s in range(shape.begin[interval], shape.end[interval]):
                 state.remains[s] += shape.size[chosen]
+                state.first[s] -= 1
                 state.column[s, word] &= ~bit
 
 
@@ -365,7 +353,7 @@ def _take(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints) ->
         _change(state, shape.size.size + s, state.outline, s, chosen - FAR)
         _change(state, shape.size.size + shape.moments + s, state.under, s, now[DEPTH])
         state.column[s, word] |= bit
-        for k in range(state.at[s], state.at[s + 1]):
+        for k in range(state.first[s], state.at[s + 1]):
             _lift(shape, state, state.by[k], chosen - FAR)
         return
     end = state.low[chosen] + shape.size[chosen]
@@ -376,10 +364,22 @@ def _take(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints) ->
             _change(state, shape.size.size + m, state.outline, m, end)
             _change(state, shape.size.size + shape.moments + m, state.under, m, now[DEPTH])
             state.remains[m] -= shape.size[chosen]
+            _withdraw(state.by, state.first, m, chosen)
             state.column[m, word] |= bit
     for j in range(shape.size.size):
         if table[chosen, j]:
             _lift(shape, state, j, end)
+
+
+@inside
+def _withdraw(by: Ints, first: Ints, s: int, i: int) -> None:
+    """Put one that remains at a moment behind those placed; taking it back is one step of ``first``."""
+    k, held = first[s], i
+    while by[k] != i:
+        by[k], held = held, by[k]
+        k += 1
+    by[k] = held
+    first[s] += 1
 
 
 @inside
