@@ -39,7 +39,9 @@ SLOW = (  # more than some three seconds of a core, or what the other pages or t
 
 
 def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page].read_text(encoding="utf-8"), re.M | re.S)
+    """The blocks of a page in a language."""
+    every = re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page].read_text(encoding="utf-8"), re.M | re.S)
+    return [text for name, text in every if name == language]
 
 
 def shown(page: str) -> Iterator[list[str]]:

@@ -292,8 +292,8 @@ def test_patience_shows_only_to_a_person_who_waits(monkeypatch: pytest.MonkeyPat
     class Bar:
         task_ids = (7,)
 
-        def update(self, task: int, *, completed: int, total: int) -> None:
-            shown.append(f"{task}: {completed} of {total}")
+        def update(self, task: int, *, completed: int, total: int, description: str) -> None:
+            shown.append(f"{task}: {description}, {completed} of {total}")
 
         def stop(self) -> None:
             shown.append("stopped")
@@ -314,7 +314,7 @@ def test_patience_shows_only_to_a_person_who_waits(monkeypatch: pytest.MonkeyPat
     with module.patience("slow", delay=0.0) as advance:
         time.sleep(0.2)
         advance(1, 3)
-    assert shown == ["slow", "7: 1 of 3", "stopped"]
+    assert shown == ["slow", "7: slow, 1 of 3", "stopped"]
 
 
 @pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])

@@ -96,7 +96,7 @@ def test_memory_for_keys_and_values(capsys: pytest.CaptureFixture[str]) -> None:
         (f"{RENT} --seconds nan", 2, "--seconds must be more than 0"),
         (f"{RENT} --price h101=2", 2, "h101"),
         (f"{RENT} --stock h200=x", 2, "--stock h200 must be a whole number"),
-        (f"{RENT} --stock h100=1 --rate 500", 3, "21 of h100_sxm instead of 1 would do"),
+        (f"{RENT} --stock h100=1 --rate 500", 3, "20 of h100_sxm instead of 1 would do"),
         ("cache llama-2-70b --on a100 --trace azure_conv", 3, "divide the model, as in --ways 2"),
         ("cache llama-3-8b --on a100 --trace azure_conv --group 1B", 2, "at least one must fit"),
     ],

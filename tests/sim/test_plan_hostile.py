@@ -168,14 +168,14 @@ ENDS = {
 
 @pytest.mark.parametrize(("end", "why"), ENDS.items())
 def test_a_solver_that_fails_leaves_the_placement_and_says_so(tmp_path: Path, end: str, why: str) -> None:
-    """A CBC that fails, is killed, does not end or lies: the method tells, and the plan is the search's."""
+    """A CBC that fails, is killed, does not end or lies: a note tells, and the plan is the search's."""
     command = tmp_path / "cbc"
     command.write_text(f"#!/bin/sh\n{end}\n")
     command.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    method = left_with_its_placement(hard(tmp_path / "hard.csv"), "--solver", "cbc", PATH=path)
-    assert "cbc" in method
-    assert why in method
+    note = left_with_its_placement(hard(tmp_path / "hard.csv"), "--solver", "cbc", PATH=path)
+    assert "cbc" in note
+    assert why in note
 
 
 @pytest.mark.parametrize(
@@ -184,17 +184,17 @@ def test_a_solver_that_fails_leaves_the_placement_and_says_so(tmp_path: Path, en
 )
 def test_a_solver_that_is_not_there_leaves_the_placement_and_says_so(tmp_path: Path, solver: str, hidden: str) -> None:
     weir = (sys.executable, "-c", f"import sys; {hidden}; {SOLVING[2]}", "plan")
-    method = left_with_its_placement(hard(tmp_path / "hard.csv"), "--solver", solver, weir=weir, PATH="")
-    assert "on this machine: install" in method
+    note = left_with_its_placement(hard(tmp_path / "hard.csv"), "--solver", solver, weir=weir, PATH="")
+    assert "on this machine: install" in note
 
 
 def left_with_its_placement(table: Path, *words: str, weir: tuple[str, ...] = SOLVING, **more: str) -> str:
-    """What is said after the method that found it, of a plan whose solver failed; and it is in one line."""
+    """The note of a plan whose solver failed: one, in one line."""
     done = asked(table, *words, "--seconds", "5", "--json", weir=weir, **more)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found["bound"] < found["height"]
     assert not found["proven"]
-    _, said = found["method"].split("; ", 1)
-    assert "\n" not in said
-    return str(said)
+    [note] = found["notes"]
+    assert "\n" not in note
+    return str(note)
