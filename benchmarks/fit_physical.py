@@ -14,7 +14,7 @@ import numpy as np
 
 from sim.arch.files import DATA
 from sim.silicon.cases import cases, predict, running
-from sim.silicon.fit import CLASSES, Array, Sample, Table, fit, left_out, with_constants
+from sim.silicon.fit import CLASSES, Array, Sample, Table, fit, left_out, prior, priors, with_constants
 from sim.silicon.measured import FILES, load
 from sim.silicon.store import SHIPPED, facts, sample, save
 
@@ -34,7 +34,7 @@ def from_one(data: Sample) -> Array:
 
 
 def main(folder: str, write: bool) -> None:
-    table: Table = {}
+    table: Table = prior([name for name in priors() if not any(name in found for found in CLASSES.values())])
     tested: dict[str, dict[str, object]] = {}
     text = [f'source = "{SOURCE}; one in so many, evenly through their latencies"\n']
     for rows in load(Path(folder)):

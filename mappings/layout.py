@@ -56,6 +56,8 @@ class Layout:
     apart: tuple[str, ...] = ()  # Einsums that start a kernel of their own, so that what they make can leave early
     joined: tuple[str, ...] = ()  # Einsums that belong to the kernel before them, whatever they are
     anew: tuple[str, ...] = ()  # Einsums before which gathered copies are dropped, to be gathered anew
+    held: tuple[str, ...] = ()  # Einsums with which kernels begin that keep rows in registers, and move them in vectors
+    together: int = 0  # devices that wait for one another; 0: those of each place
     name: str = ""
 
     def place(self, einsum: str) -> Place:

@@ -25,7 +25,8 @@ class Kernels:
     ``eager`` attention makes each product and each pass over scores a kernel; Einsums that ``begin`` a kernel do so
     beside products; tensors are computed ``anew`` with selective recomputation; weights' gradients are ``added`` to
     earlier ones in the kernel that makes them; losses are ``scaled``, for fp16. Collectives run ``beside`` kernels that
-    do not wait for them, and take ``channels`` multiprocessors meanwhile. ``dropout`` is a fraction.
+    do not wait for them, and take ``channels`` multiprocessors meanwhile. ``dropout`` is a fraction. Kernels that begin
+    with an Einsum ``held`` keep rows in registers.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Kernels:
     dropout: float = 0.0
     begin: tuple[str, ...] = ()
     anew: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     added: bool = False
     beside: bool = False
     channels: float = 0.0
@@ -50,7 +52,7 @@ def layout(step: Cascade, kernels: Kernels, division: Division, turn: str = "") 
     found = tuple(_Cuts(step, kernels, place).found(turn))
     apart, joined = (tuple(name for name, how in found if how == one) for one in ("apart", "joined"))
     drops = turn and (division.sequence or division.ulysses or division.context > 1)
-    return Layout((place,), apart=apart, joined=joined, anew=(turn,) if drops else ())
+    return Layout((place,), apart=apart, joined=joined, anew=(turn,) if drops else (), held=_twice(kernels.held))
 
 
 def gradients(step: Cascade) -> Callable[[str], bool]:
@@ -75,7 +77,7 @@ class _Cuts:
     def found(self, turn: str) -> Iterator[tuple[str, str]]:
         """Einsums that begin a kernel (``apart``), and those that belong to the one before them (``joined``)."""
         run: list[Einsum] = []  # the kernel of products that is being put together
-        begin = {turn, *(f"{name}{tail}" for name in self.kernels.begin for tail in ("", "_R"))}
+        begin = {turn, *_twice(self.kernels.begin)}
         for before, einsum in zip((None, *self.step.einsums), self.step.einsums, strict=False):
             heavy, own = self.heavy(einsum), einsum.name in begin
             if run and not own and (self.merges(run[0], einsum) if heavy else self.ends(run, einsum)):
@@ -136,6 +138,11 @@ class _Cuts:
         own = set(einsum.inputs) - self.weights
         made = own <= {e.output.tensor for e in run} and len(own) == 1
         return whole and made and weighted(self.step, run[0]) and not einsum.reduced and _adds(einsum.expr)
+
+
+def _twice(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Einsums of these names, and those that compute them anew."""
+    return tuple(f"{name}{tail}" for name in names for tail in ("", "_R"))
 
 
 def _adds(expr: object) -> bool:

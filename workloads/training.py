@@ -6,7 +6,7 @@ gradient, since it cancels; which experts are chosen has none either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from einsum.adjoint import adjoint, renamed
@@ -78,7 +78,7 @@ def step(ahead: Cascade, recompute: Iterable[str] = (), rerun: Iterable[str] = (
     computed anew with those to recompute though nothing reads them, as frameworks do that run a function once more.
     """
     again = tuple(recompute)
-    behind = _grouped(backward(ahead, again))
+    behind = _grouped(backward(ahead, again), {f"D{e.output.tensor}" for e in ahead.einsums if e.adds})
     weights = tuple(t.name for t in ahead.tensors if t.kind == "weight")
     einsums, tensors = [*ahead.einsums, *_delayed(behind, weights)], {t.name: t for t in behind.tensors}
     tensors |= {t.name: t for t in ahead.tensors}
@@ -115,24 +115,33 @@ def _rerun(einsums: list[Einsum], tensors: dict[str, Tensor], again: tuple[str, 
         tensors[f"{name}_R"] = replace(tensors[name], name=f"{name}_R", kind="state")
 
 
-def _grouped(behind: Cascade) -> Cascade:
-    """The backward pass with products with weights added to each other before anything else is added to them, as
-    frameworks do that reduce them over devices."""
-    makers = {e.output.tensor: e for e in behind.einsums}
-    weights = {t.name for t in behind.tensors if t.kind == "weight"}
+def _grouped(behind: Cascade, passed: Collection[str]) -> Cascade:
+    """The backward pass with some gradients added to each other before what else comes is added to them: products with
+    weights, as frameworks do that reduce them over devices; else what is no gradient ``passed`` on by a sum.
+    """
     einsums, tensors = list[Einsum](), list(behind.tensors)
     for einsum in behind.einsums:
-        made = [makers.get(term.tensor) for term in einsum.reads] if einsum.adds else []
-        heavy = [e is not None and e.matrix and bool(weights & set(e.inputs)) for e in made]
-        if not 1 < sum(heavy) < len(heavy):
+        own = _before(behind, einsum, passed)
+        if not 1 < sum(own) < len(own):
             einsums.append(einsum)
             continue
         total = replace(einsum.output, tensor=f"{einsum.output.tensor}_P")
-        own = [term for term, one in zip(einsum.reads, heavy, strict=True) if one]
-        rest = [term for term, one in zip(einsum.reads, heavy, strict=True) if not one]
-        einsums += [Einsum(total.tensor, total, _total(own)), replace(einsum, expr=_total([total, *rest]))]
+        first = [term for term, one in zip(einsum.reads, own, strict=True) if one]
+        rest = [term for term, one in zip(einsum.reads, own, strict=True) if not one]
+        einsums += [Einsum(total.tensor, total, _total(first)), replace(einsum, expr=_total([total, *rest]))]
         tensors.append(replace(behind.tensor(einsum.output.tensor), name=total.tensor))
     return replace(behind, einsums=tuple(einsums), tensors=tuple(tensors))
+
+
+def _before(behind: Cascade, einsum: Einsum, passed: Collection[str]) -> list[bool]:
+    """Which of the terms that an Einsum adds up are added to each other first."""
+    weights = {t.name for t in behind.tensors if t.kind == "weight"}
+    makers = {e.output.tensor: e for e in behind.einsums}
+    made = [makers.get(term.tensor) for term in einsum.reads] if einsum.adds else []
+    heavy = [e is not None and e.matrix and bool(weights & set(e.inputs)) for e in made]
+    if any(heavy):
+        return heavy
+    return [e is not None and not set(e.inputs) & set(passed) for e in made]
 
 
 def _total(terms: list[Access]) -> Expr:

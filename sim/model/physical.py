@@ -10,7 +10,8 @@ in sequence is added. Tile and split are chosen as a library chooses: the fastes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,14 @@ class Chip:
             asynchronous=any(unit.asynchronous for unit in device.computes),
             apart=any(unit.apart for unit in device.computes),
         )  # fmt: skip
+
+    def slowest(self, count: int, spread: float) -> Chip:
+        """The slowest of so many boards, whose power limits leave clocks that differ by a ``spread`` (deviation).
+
+        The largest of normal deviates is Blom's estimate (1958).
+        """
+        deviates = NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
+        return replace(self, sustained=self.sustained * (1 - spread * deviates))
 
     def rate(self, dtype: str) -> float:
         """Operations per second of one multiprocessor's matrix unit at the highest clock."""

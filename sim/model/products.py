@@ -45,7 +45,7 @@ def product(
     if not einsum.contraction or len(reads) < 2:
         return None
     kept = _kept(cascade, reads)
-    if not einsum.matrix and cascade.tensor(kept.tensor).kind == "stream":
+    if not einsum.matrix and (cascade.tensor(kept.tensor).kind == "stream" or _rows(cascade, einsum) > 1):
         return None  # a sum along rows
     others = {r for a in reads if a is not kept for r in a.ranks}
     out, here = set(einsum.output.ranks), set(kept.ranks)
@@ -65,6 +65,12 @@ def product(
     copies, rows = _extent(here & out & others, local), _extent(out - here, local)
     macs = operations(cascade, einsum, sizes, local).get("mac", 0.0) / 2
     return Product(dtype, copies, rows, cols, depth, macs / (copies * rows * cols * depth), *what)
+
+
+def _rows(cascade: Cascade, einsum: Einsum) -> int:
+    """Activations that are added up along a rank of theirs."""
+    streams = {a.tensor for a in einsum.reads if cascade.tensor(a.tensor).kind == "stream"}
+    return sum(bool(set(cascade.tensor(n).ranks) & set(einsum.reduced)) for n in streams)
 
 
 def merged(group: Sequence[Einsum], found: Sequence[tuple[Einsum, Product]]) -> tuple[Product, ...]:

@@ -44,7 +44,7 @@ class Work:
 
         No more than ``flying`` batches are in flight at once, whatever the layout has room for.
         """
-        clock = Clock(cluster, tier)
+        clock = Clock(cluster, tier, self.layout)
         rows = tuple((part, tuple(clock.time(t) for t in found)) for part, found in self.parts)
         return Step(self, cluster, rows, host, flying)
 

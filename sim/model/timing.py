@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mappings.layout import Layout
 from sim.arch import Cluster, Tier, bits
 from sim.arch.components import Power
 from sim.model import physical
@@ -73,10 +74,13 @@ class Timed:
 
 
 class Clock:
-    """Times tasks on one cluster at one tier; rates are looked up once per pool, class and type."""
+    """Times tasks on one cluster at one tier; rates are looked up once per pool, class and type.
 
-    def __init__(self, cluster: Cluster, tier: Tier) -> None:
-        self.cluster, self.tier = cluster, tier
+    Of devices that wait for one another, as many as the ``layout`` says, the slowest is timed.
+    """
+
+    def __init__(self, cluster: Cluster, tier: Tier, layout: Layout | None = None) -> None:
+        self.cluster, self.tier, self.layout = cluster, tier, layout
         self._rates: dict[tuple[str, str, str], tuple[str, float]] = {}
         self._constants = tier.constants.table() if tier.constants is not None else None
         self._chips: dict[str, Chip | None] = {}
@@ -123,8 +127,15 @@ class Clock:
         if self._constants is None:
             return None
         if pool not in self._chips:
-            self._chips[pool] = Chip.of(self.cluster.pool(pool).device)
+            chip, among = Chip.of(self.cluster.pool(pool).device), self._together(pool)
+            self._chips[pool] = chip and chip.slowest(among, self._constants["boards"]["spread"])
         return self._chips[pool]
+
+    def _together(self, pool: str) -> int:
+        """Devices that wait for one another at a pool."""
+        if self.layout is None:
+            return 1
+        return self.layout.together or self.layout.at(pool).count
 
     def _collective(self, task: Task) -> Timed:
         link = self.cluster.pool(task.pool).link(task.ways)

@@ -195,6 +195,8 @@ class _Builder:
         read = {a.tensor for e in group for a in e.reads} - {e.output.tensor for e in group}
         if len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
             return "narrow"
+        if group[0].name in self.layout.held:
+            return "map"
         if any(e.reduced for e in group):
             return "reduce"
         if any("exp" in operations(self.cascade, e, self.sizes, self.local(e)) for e in group):
@@ -248,11 +250,27 @@ class _Builder:
         return sum(read.values())
 
     def outputs(self, group: tuple[Einsum, ...], inside: set[str]) -> Any:
-        """Bytes that a fused group writes to memory: what others read, results and state."""
+        """Bytes that a fused group writes to memory: what others read, results and state; of plain copies only one."""
         needed = set(self.cascade.outputs)
         needed |= {n for e in self.cascade.einsums if e not in group for n in e.inputs}
         writers = [e for e in group if e.output.tensor in inside & needed and not constants(e)]
-        return sum((self.bytes_of(e.output, e) for e in writers), start=0)
+        roots = [(self.original(e, group), e) for e in writers]
+        written = [e for root, e in roots if root == e.output.tensor]
+        there = {e.output.tensor for e in written}
+        copied = {root: e for root, e in roots if root in inside - there}
+        return sum((self.bytes_of(e.output, e) for e in (*written, *copied.values())), start=0)
+
+    def original(self, einsum: Einsum, group: tuple[Einsum, ...]) -> str:
+        """The tensor that the result of an Einsum is, place by place and bit by bit; the result itself if it is new."""
+        own, term = einsum.output, einsum.expr
+        kind, types = (
+            self.cascade.tensor(own.tensor).kind,
+            {self.cascade.tensor(n).dtype for n in (own.tensor, *einsum.inputs)},
+        )
+        if kind == "state" or len(types) > 1 or not isinstance(term, Access) or term.indices != own.indices:
+            return own.tensor
+        maker = next((e for e in group[: group.index(einsum)] if e.output.tensor == term.tensor), None)
+        return self.original(maker, group) if maker else term.tensor
 
     def fetch(self, access: Access, einsum: Einsum) -> int:
         """The task after which an Einsum has the slice it reads; adds what must travel, once for all who need it."""

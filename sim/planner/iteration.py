@@ -300,7 +300,7 @@ class Iteration:
         """Names of the kernels that no line of the layer has."""
         s = self.setting
         there = {e.name for part in self.layers for e in part.step.einsums}
-        return tuple(name for name in (*s.kernels.begin, *s.kernels.anew) if name not in there)
+        return tuple(name for name in (*s.kernels.begin, *s.kernels.anew, *s.kernels.held) if name not in there)
 
     @property
     def bound(self) -> str:

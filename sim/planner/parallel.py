@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from workloads.spec import Experts, Spec
 RECOMPUTE = ("none", "selective", "full")
 FOLDER = Path(__file__).parents[2] / "mappings" / "data" / "training"
 _NUMBERS = {"dropout": Quantity("1"), "channels": Quantity("1")}
-_LISTS = ("begin", "anew")
+_LISTS = ("begin", "anew", "held")
 _FLAGS = ("eager", "added", "beside", "scaled")
 
 
@@ -178,8 +178,9 @@ class Setting:
         return self.cluster.devices // (self.tensor * self.stages)
 
     def timed(self, cascade: Cascade, layout: Layout) -> Estimate:
-        """A cascade on the cluster, kernel by kernel."""
-        return estimate(cascade, self.cluster, layout=layout, tier=self.tier)
+        """A cascade on the cluster, kernel by kernel, on the slowest of all devices: each waits for the others."""
+        together = replace(layout, together=self.cluster.devices)
+        return estimate(cascade, self.cluster, layout=together, tier=self.tier)
 
     @property
     def microbatches(self) -> int:

@@ -134,3 +134,11 @@ def test_the_optimiser_is_adam_on_clipped_gradients() -> None:
     first, second = 0.9 * given["M"] + 0.1 * grad, 0.95 * given["V"] + 0.05 * grad**2
     np.testing.assert_allclose(out["W"], given["P"] - 1e-4 * first / np.sqrt(second + 1e-16))
     assert not out["GZ"].any()
+
+
+@pytest.mark.parametrize(("name", "added"), [("gpt2-xl", ["DA_1", "DA_P"]), ("llama-3-8b", ["DA_1", "DA_P"])])
+def test_what_a_residual_hands_on_is_added_after_what_the_norm_makes(name: str, added: list[str]) -> None:
+    ahead = forward(small(name), sequence=3)
+    whole = step(ahead)
+    [last] = [e for e in whole.einsums if e.output.tensor == "DA"]
+    assert sorted(last.inputs) == added

@@ -205,3 +205,37 @@ def test_copies_are_gathered_anew_where_the_layout_says_so() -> None:
     for anew, count in (((), 1), (("Z",), 2)):
         how = Layout((Place("model", 2, loops),), apart=("Z",), anew=anew)
         assert sum(t.kind == "all-gather" and t.name.endswith(" X") for t in tasks(made, how, made.bind())) == count
+
+
+PLAIN = "X[p, d] = R[p, d] * R[p, d]\n{copy}\nY[p, d] = {own}[p, d] + R[p, d]\nZ[p, d] = {own}[p, d] * Y[p, d]"
+
+
+@pytest.mark.parametrize(
+    ("copy", "own", "written"),
+    [
+        ("", "X", 1),
+        ("W[p, d] = X[p, d]", "W", 1),  # two names of one tensor
+        ("W[p, d] = R[p, d]", "W", 1),  # it is there
+        ("W[d, p] = R[p, d]", "W", 2),  # in another order
+        ("W[p, d]: fp32\nW[p, d] = R[p, d]", "W", 3),  # of another type, twice as wide
+    ],
+)
+def test_a_plain_copy_is_not_written(copy: str, own: str, written: int) -> None:
+    """X is written, in 16 bits, and so is what is no copy of it, nor of what it is made from."""
+    made = parse(PLAIN.format(copy=copy, own=own), p=8, d=8)
+    first, *_ = tasks(made, Layout((Place("model", 1),), apart=("Y", "Z")), made.bind())
+    assert first.size == 8 * 8 * 2 * (1 + written)
+
+
+def test_rows_kept_in_registers_are_one_pass() -> None:
+    made = parse("S[p] = square(X[p, d])\nY[p, d] = X[p, d] * rsqrt(S[p])", p=8, d=8)
+    for held, work in (((), "reduce"), (("S",), "map"), (("Y",), "reduce")):
+        [one] = tasks(made, Layout((Place("model", 1),), held=held), made.bind())
+        assert one.work == work
+
+
+def test_activations_added_up_along_rows_are_no_product_whatever_scales_them() -> None:
+    made = parse("G[d]: weight\nS[p] = X[p, d] * Y[p, d] * G[d]\nT[p] = X[p, d] * G[d]", p=8, d=8)
+    rows, weighted = tasks(made, Layout((Place("model", 1),), apart=("T",)), made.bind())
+    assert not rows.products
+    assert weighted.products

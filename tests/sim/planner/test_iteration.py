@@ -88,7 +88,7 @@ def test_replicas_share_the_batch_and_the_optimiser(gpt: Gpt) -> None:
     alone = Iteration(Setting(gpt(), cluster("8xa100"), 512, 4, tensor=8))
     plain = Iteration(Setting(gpt(), cluster("32xa100"), 512, 16, tensor=8))
     shared = Iteration(replace(plain.setting, sharded=True))
-    assert plain.schedule.seconds == pytest.approx(alone.schedule.seconds)
+    assert alone.schedule.seconds < plain.schedule.seconds < 1.01 * alone.schedule.seconds  # the slowest of more boards
     assert dict(shared.memory)["optimiser"] == pytest.approx(dict(plain.memory)["optimiser"] / 4)
     assert shared.update < plain.update
     link = plain.setting.cluster.network
