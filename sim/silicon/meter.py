@@ -4,7 +4,7 @@ The meter gives the mean of the last second (NVML reference, ``nvmlDeviceGetPowe
 AIConfigurator (``collector/helper.py``, ``benchmark_with_power``) times a few calls, repeats the call for a second by
 that time (0.3 s where a call takes less than 0.1 ms; 3000 times at most), and writes down the mean of readings at the
 start and every 0.1 s after. So only a share of what is written down is of the kernel: the rest is of the second before.
-Three calls, replayed from the graph, come right before the first reading.
+Three calls more come right before the first reading.
 """
 
 from __future__ import annotations
