@@ -4,6 +4,7 @@ The meter gives the mean of the last second (NVML reference, ``nvmlDeviceGetPowe
 AIConfigurator (``collector/helper.py``, ``benchmark_with_power``) times a few calls, repeats the call for a second by
 that time (0.3 s where a call takes less than 0.1 ms; 3000 times at most), and writes down the mean of readings at the
 start and every 0.1 s after. So only a share of what is written down is of the kernel: the rest is of the second before.
+Three calls more come right before the first reading.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ EVERY = 0.1  # s, from one reading to the next
 LONG, BRIEF = 1.0, 0.3  # s, for which a call is repeated, and where it takes less than QUICK
 QUICK = 1e-4  # s
 LEAST, MOST = 6, 3000  # calls
+WARM = 3  # calls before the first reading
 LAYERS = 6  # products in a call, one after another (``collector/vllm/collect_gemm.py``); one of block-scaled values
 SCALED = ("bfp8", "fp4")
 
@@ -47,3 +49,22 @@ def share(lasting: Array) -> Array:
 def shares(rows: Measured) -> Array:
     """That part of every row, at the most."""
     return share(run(rows.seconds * kernels(rows)))
+
+
+def readings(lasting: Array, drawn: Array) -> Array:
+    """Mean reading of every run, in W: seconds and watts of what ran, (rows, parts), the run first and then backwards.
+
+    The last part goes on for ever before.
+    """
+    return np.array([_reading(seconds, watts) for seconds, watts in zip(lasting, drawn, strict=True)])
+
+
+def _reading(lasting: Array, drawn: Array) -> float:
+    ago = np.concatenate(([0.0], np.cumsum(lasting)))  # s before the run's end, where parts begin
+    joules = np.concatenate(([0.0], np.cumsum(lasting * drawn)))
+    taken = lasting[0] - EVERY * np.arange(np.floor(lasting[0] / EVERY + 1e-9) + 1)  # s before the run's end
+
+    def since(when: Array) -> Array:
+        return np.asarray(np.interp(when, ago, joules) + np.maximum(when - ago[-1], 0) * drawn[-1])
+
+    return float(np.mean(since(taken + WINDOW) - since(taken)) / WINDOW)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sim.arch import Tier, tier
 from sim.model.tested import band_of
-from sim.silicon import powered, served
+from sim.silicon import powered, replayed, served
 from sim.silicon.cases import Case, cases, predict
 from sim.silicon.fit import Sample, left_out
 from sim.silicon.measured import Measured, column, load
@@ -90,8 +90,13 @@ def evaluate(folder: Path | None, progress: Callable[[int, int], None] | None = 
             progress(done, len(found))
     rows += _beside(folder) if folder else ()
     where = f"{folder.name}/" if folder else "the sample that comes with weir"
-    notes = (FORMS, *((*served.cannot(folder), *powered.cannot(folder, tier("physical"))) if folder else ()))
+    notes = (FORMS, *(_said(folder) if folder else ()))
     return Report(tuple(rows), f"{sum(map(len, found))} kernels of {where}", notes)
+
+
+def _said(folder: Path) -> tuple[str, ...]:
+    level = tier("physical")
+    return (*served.cannot(folder), *powered.cannot(folder, level), *replayed.told(folder, level))
 
 
 def _beside(folder: Path) -> Iterator[Row]:
@@ -99,10 +104,11 @@ def _beside(folder: Path) -> Iterator[Row]:
     levels = {name: tier(name) for name in TIERS}
     for operation, device, errors in served.errors(folder, levels):
         yield from (row(operation, device, name, error) for name, error in errors.items())
-    for operation, device, errors in powered.errors(folder, levels["physical"]):
-        yield from (row(operation, device, name, error) for name, error in errors.items())
-    for one in powered.load(folder):
-        yield from (replace(r, operation=f"{r.operation}, of power") for r in _rows(one, fitted=False))
+    for one in (powered, replayed):
+        for operation, device, errors in one.errors(folder, levels["physical"]):
+            yield from (row(operation, device, name, error) for name, error in errors.items())
+    for measured in powered.load(folder):
+        yield from (replace(r, operation=f"{r.operation}, of power") for r in _rows(measured, fitted=False))
 
 
 def _rows(one: Measured, fitted: bool = True) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.silicon.measured import Measured
-from sim.silicon.meter import kernels, run, share, shares
+from sim.silicon.meter import kernels, readings, run, share, shares
 
 
 def played(lasting: float, before: float, during: float) -> float:
@@ -26,6 +26,33 @@ def test_a_reading_is_the_shares_of_what_ran_before_and_of_the_run(
     own = float(share(np.array([hundredths / 100]))[0])
     expected = (1 - own) * before + own * during
     assert played(hundredths / 100, before, during) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 250), st.integers(0, 700)), min_size=1, max_size=6),
+    st.integers(1, 200),
+    st.integers(0, 700),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_reading_is_the_mean_of_every_second_before_one_played_step_by_step(
+    parts: list[tuple[int, int]], lasting: int, during: int
+) -> None:
+    """Parts backwards in time, hundredths of a second long; the last of them goes on before."""
+    oldest = [float(parts[-1][1])] * 100
+    power = oldest + [float(watt) for steps, watt in reversed(parts) for _ in range(steps)]
+    start = len(power)
+    power += [float(during)] * lasting
+    played_back = [np.mean(power[at - 100 : at]) for at in range(start, len(power) + 1, 10)]
+    ours = readings(np.array([[lasting / 100, *(steps / 100 for steps, _ in parts)]]), _watts(during, parts))
+    assert ours[0] == pytest.approx(np.mean(played_back), rel=1e-9, abs=1e-6)
+
+
+def _watts(during: int, parts: list[tuple[int, int]]) -> np.ndarray:
+    return np.array([[during, *(watt for _, watt in parts)]], float)
+
+
+def test_what_always_drew_the_same_reads_the_same_however_it_is_divided() -> None:
+    assert readings(np.array([[0.03, 0.2, 0.01]]), np.full((1, 3), 400.0)) == pytest.approx([400])
 
 
 @pytest.mark.parametrize(
