@@ -187,7 +187,7 @@ def serve(
     ``layout`` is given (``tp=4,pp=2``), the best of those worth trying. ``rate`` is Poisson arrivals a second; without
     it the batch is a closed loop. ``prefill`` may be ``elsewhere``: then prompts cost nothing here.
     ``engine`` (``vllm``) schedules prompts and keeps memory as that engine does by default; without it prompts are
-    filled whole, between decode steps.
+    filled whole, between decode steps. ``host`` seconds are added to every step, beside the engine's own.
     Raises :class:`WeirError` for what is not understood and :class:`Infeasible` for what does not fit.
     """
     resolved = _model(model)
@@ -195,9 +195,9 @@ def serve(
     load, note = _load(trace, prompt, output)
     book = prices if isinstance(prices, Prices) else _prices([where], prices, price)
     limits = {k: _seconds(v, k) for k, v in (("tpot", tpot), ("ttft", ttft))}
-    chosen, rules, keeps = _engine(engine, prefill)
+    chosen, rules, keeps = _engine(engine, prefill, _seconds(host, "host") or 0.0)
     terms = (tier if isinstance(tier, Tier) else _tier(tier), book.usd_per_hour(where))
-    options = deployments(resolved, where, *terms, layout=layout, host=_seconds(host, "host") or 0.0, **keeps)
+    options = deployments(resolved, where, *terms, layout=layout, **keeps)
     span = lengths(load.prompt, load.output, load.weight)
     choice = best(options, span, prefill=prefill, batch=batch, limits=limits)
     rules, raised = holding(rules, load, choice.batch)
@@ -212,12 +212,12 @@ def serve(
     return Answer(resolved.name, choice, load, served, prefill, book, bound, limit, found, notes, binds)
 
 
-def _engine(name: str | None, prefill: Prefill) -> tuple[Software | None, Rules, dict[str, Any]]:
-    """An engine, its rules and the memory it keeps; without one prompts are filled whole."""
+def _engine(name: str | None, prefill: Prefill, host: float) -> tuple[Software | None, Rules, dict[str, Any]]:
+    """An engine, its rules, the memory it keeps and the host's seconds; without one prompts are filled whole."""
     if name is None:
-        return None, Rules(prefill=prefill, reserve="mean"), {}
+        return None, Rules(prefill=prefill, reserve="mean"), {"host": host}
     found = software(name)
-    return found, replace(found.rules, prefill=prefill), {"reserve": found.kept, "of_free": found.of_free}
+    return found, replace(found.rules, prefill=prefill), found.terms | {"host": found.host + host}
 
 
 def limited(choice: Choice, load: Lengths, prefill: Prefill) -> Any:

@@ -2,10 +2,14 @@
 
 Requests in flight count one token each against the budget where they share the iteration; prompts already begun come
 next, then those that wait, in order. The iteration that ends a prompt gives its first token.
+
+Host and devices work side by side. The host schedules an iteration when the one before has ended, or (``ahead``) has
+begun; who comes to it by then takes part. It launches the iteration's kernels, which cannot end before they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappush
@@ -29,28 +33,28 @@ class Chunked(Engine):
 
     mixed: bool = True  # whether those in flight decode in the same iterations
     ahead: int = 0  # iterations that are scheduled already while one runs
+    front: float = 0.0  # seconds from sending a request until the scheduler knows of it
     divided: bool = True  # whether a prompt may end in a later iteration than it began in
     filling: deque[tuple[int, float]] = field(default_factory=deque)  # requests and their tokens cached so far
-    rounds: int = 0  # iterations so far
-    ready: dict[int, int] = field(default_factory=dict)  # by request: the iterations after which it can be admitted
+    looked: float = 0.0  # when the host schedules the next iteration
+    due: dict[int, float] = field(default_factory=dict)  # by request: when the scheduler knows of it
 
     @property
     def in_flight(self) -> int:
         """Requests that hold memory, half filled ones included."""
         return len(self.ending) + len(self.filling)
 
-    def join(self, request: int, later: int = 0) -> None:
-        """Wait for the first iteration that is not scheduled yet, ``later`` ones from now; an idle engine begins."""
+    def join(self, request: int, sent: float) -> None:
+        """Wait for the first iteration that is scheduled after the request came; an idle engine begins."""
         self.queue.append(request)
-        self.ready[request] = self.rounds + later + self.ahead
+        self.due[request] = sent + self.front
 
     def step(self, until: float) -> list[int]:
         """One iteration over chunks of prompts if there are any, or else decoding; returns who finished."""
         chunks = self._chunks()
         if not chunks:
             return self.decode(until)
-        self.rounds += 1
-        self._spend(*self._cost(chunks))
+        self._iterate(*self._cost(chunks))
         if self.mixed:
             self._decoded()
         for _ in chunks:
@@ -62,17 +66,32 @@ class Chunked(Engine):
                 self._begin(request)
         return self._finished()
 
+    def decode(self, until: float) -> list[int]:
+        """As the engine does; recorded graphs launch themselves, so that the host has been waiting for their ends."""
+        began, before = self.now, self.iteration
+        done = Engine.decode(self, until)
+        self.looked = self.now - self.ahead * (self.now - began) / (self.iteration - before)
+        return done
+
+    def _iterate(self, device: float, launch: float, watts: float) -> None:
+        """One iteration with prompts, from the end of the one before until devices and host are through."""
+        began, launched = self.now, self.looked + launch
+        seconds = max(device, launched - began)
+        self._spend(seconds, seconds * watts)
+        self.looked = max(launched, began) if self.ahead else self.now
+
     def _steps(self, batch: int, context: float, until: float) -> int:
         """As many as the engine would take, but none beyond the moment at which a request can be admitted."""
         steps = Engine._steps(self, batch, context, until)
-        if self.queue and self._early(self.queue[0]):
-            steps = min(steps, self.ready[self.queue[0]] - self.rounds)
-        self.rounds += steps
-        return steps
+        if not self.queue or not self._early(self.queue[0]):
+            return steps
+        wait, once = self.due[self.queue[0]] - self.now, self.tables.decode.at(batch, context)
+        more = self.ahead + math.floor(wait / once) if wait >= 0 and once else 0  # it came during the last one: none
+        return min(steps, 1 + more)
 
     def _early(self, request: int) -> bool:
-        """Whether the next iteration was scheduled before a request came."""
-        return self.in_flight > 0 and self.ready[request] > self.rounds
+        """Whether the next iteration is scheduled before a request comes."""
+        return self.in_flight > 0 and self.due[request] >= self.looked
 
     def _chunks(self) -> list[Chunk]:
         """What the budget holds: the rest of the prompt begun, then of those that wait and fit in memory."""
@@ -91,18 +110,20 @@ class Chunked(Engine):
         if not self.divided and self.prompt[self.queue[0]] > room:
             return False
         request = self.queue.popleft()
+        if not self.in_flight:
+            self.now = self.looked = max(self.now, self.due[request])
         self._hold(request)
         self.admitted[request] = self.now
         self.filling.append((request, 0.0))
         return True
 
-    def _cost(self, chunks: list[Chunk]) -> tuple[float, float]:
-        """Seconds of the iteration, and joules at the power of a prefill of as many tokens."""
+    def _cost(self, chunks: list[Chunk]) -> tuple[float, float, float]:
+        """Seconds of the iteration's devices and of its host, and the watts of a prefill of as many tokens."""
         costs, n = cast(Mixed, self.tables.mixed), len(chunks)
         cached, new = (sum(chunk[i] for chunk in chunks) / n for i in (1, 2))
         requests = len(self.ending) if self.mixed else 0
-        seconds = costs.seconds(n, cached, new, requests, self.context / max(requests, 1))
-        return seconds, seconds * costs.watts.at(n, new)
+        device, launch = costs.seconds(n, cached, new, requests, self.context / max(requests, 1))
+        return device, launch, costs.watts.at(n, new)
 
     def _decoded(self) -> None:
         """A token more for each in flight."""
@@ -119,7 +140,7 @@ class Chunked(Engine):
 
 
 def mixed_tables(
-    service: Service, most: int, longest: float, context: Array, budget: float, recorded: float
+    service: Service, most: int, longest: float, context: Array, budget: float, recorded: float, launches: float
 ) -> Mixed:  # fmt: skip
     """The parts of an iteration over grids up to the batch, the longest prompt and context, and the token budget."""
     if service.mixing is None:
@@ -138,7 +159,7 @@ def mixed_tables(
         grid(service.mixing.decoding, counts(most, 1.25), context, what="seconds of decoding attention"),
         grid(service.mixing.filling, prompts, cached, chunk, what="seconds of prompts' attention"),
         grid(watts, prompts, chunk, what="watts of a prefill", unknown=True),
-        service.mixing.launching,
+        service.mixing.launching * launches,
         recorded,
     )
 

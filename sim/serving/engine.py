@@ -29,14 +29,16 @@ class Mixed:
     launching: float = 0.0  # seconds of the host for an iteration's kernels, one by one
     recorded: float = math.inf  # tokens of an iteration up to which a graph replays them instead
 
-    def seconds(self, prompts: int, cached: float, new: float, requests: int, context: float) -> float:
-        """An iteration over ``prompts`` chunks of ``new`` tokens after ``cached`` ones (means), and the requests."""
+    def seconds(self, prompts: int, cached: float, new: float, requests: int, context: float) -> tuple[float, float]:
+        """An iteration over ``prompts`` chunks of ``new`` tokens after ``cached`` ones (means), and the requests.
+
+        Seconds of the devices, and of the host that launches its kernels.
+        """
         attention = self.filling.at(prompts, cached, new)
         if requests:
             attention += self.decoding.at(requests, context)
         tokens = prompts * new + requests
-        device = self.shared.at(tokens) + attention
-        return device if tokens <= self.recorded else max(device, self.launching)
+        return self.shared.at(tokens) + attention, 0.0 if tokens <= self.recorded else self.launching
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,8 @@ class Engine:
         """Whether anybody is in flight or waits."""
         return bool(self.in_flight or self.queue)
 
-    def join(self, request: int, later: int = 0) -> None:
-        """Wait at the end of the queue; ``later`` is for engines that know iterations."""
+    def join(self, request: int, sent: float) -> None:
+        """Wait at the end of the queue, from the moment ``sent`` on."""
         self.queue.append(request)
 
     def step(self, until: float) -> list[int]:

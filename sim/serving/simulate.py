@@ -43,6 +43,8 @@ class Rules:
     ahead: int = 0  # iterations scheduled while one runs, which later requests are not in (overlapped scheduling)
     divided: bool = True  # whether a prompt is cut where the budget ends, or waits for an iteration that holds it whole
     recorded: float = math.inf  # tokens up to which an iteration with prompts is replayed from a recorded graph
+    launches: float = 1.0  # times what eager PyTorch's launches take of the host (sim/serving/launches.py)
+    front: float = 0.0  # seconds of server and client for a first token, outside the scheduler and what it runs
 
     def __post_init__(self) -> None:
         """Refuse words and budgets that mean nothing."""
@@ -53,6 +55,10 @@ class Rules:
             raise WeirError(f"schedule {self.schedule!r} is of prompts filled here; with prefill elsewhere none are")
         if self.token_budget < 1:
             raise WeirError(f"token_budget is {self.token_budget}; a prefill iteration takes at least one token")
+        if self.schedule == "whole" and self.front:
+            raise WeirError("front is of engines that share iterations; with schedule 'whole' first tokens have none")
+        if self.ahead not in (0, 1):
+            raise WeirError(f"ahead is {self.ahead}; none or one iteration is scheduled while another runs")
 
     def bytes(self, service: Service, trace: Trace) -> Array:
         """What each request reserves; refused if one of them can never be admitted."""
@@ -182,7 +188,7 @@ def tables(service: Service, load: Trace, most: int, rules: Rules) -> Tables:
     mixed = (
         None
         if rules.schedule == "whole"
-        else mixed_tables(service, top, longest, context, rules.token_budget, rules.recorded)
+        else mixed_tables(service, top, longest, context, rules.token_budget, rules.recorded, rules.launches)
     )
     return Tables(decode, decode_joules, filling, joules, mixed)
 
@@ -230,7 +236,7 @@ def _submit_until_empty(engine: Engine, n: int, users: int, done: Array) -> tupl
         if len(arrival) < n:
             if len(arrival) in (users, n - 1):
                 marks.append(engine.totals())
-            engine.join(len(arrival), later=1)  # the engine does not wait for its users' next requests
+            engine.join(len(arrival), engine.now)  # the engine does not wait for its users' next requests
             arrival.append(engine.now)
 
     for k in range(users):
@@ -256,7 +262,7 @@ def _open(service: Service, load: Trace, rules: Rules, title: str) -> Served:
     seen = waiting = 0
     while seen < n or engine.busy:
         while seen < n and arrival[seen] <= engine.now:
-            engine.join(seen)
+            engine.join(seen, arrival[seen])
             seen += 1
             waiting = len(engine.queue)
         upcoming = arrival[seen] if seen < n else math.inf
@@ -273,11 +279,10 @@ def _engine(service: Service, load: Trace, size: Array, begun: Array, rules: Rul
     every = np.concatenate([np.arange(len(load)), begun]).astype(int)
     known = (load.prompt[every].tolist(), load.output[every].tolist(), size[every].tolist())
     terms = (costs, service.capacity, service.max_batch, rules.token_budget, *known)
-    return (
-        Engine(*terms)
-        if rules.schedule == "whole"
-        else Chunked(*terms, mixed=rules.schedule == "mixed", ahead=rules.ahead, divided=rules.divided)
-    )
+    if rules.schedule == "whole":
+        return Engine(*terms)
+    mixed = rules.schedule == "mixed"
+    return Chunked(*terms, mixed=mixed, ahead=rules.ahead, divided=rules.divided, front=rules.front)
 
 
 def _midway(load: Trace, users: int, seed: int) -> tuple[Array, Array]:

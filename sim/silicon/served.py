@@ -186,7 +186,7 @@ def _deployed(row: Mapping[str, str], engine: Software, level: Tier) -> Deployme
     laid = layout(decode, {"model": ways}, tp=ways, ep=max(int(row["moe_ep_size"] or 1), 1) if whole else 1)
     where = cluster(f"{ways}x{known(row['system']).name}")
     typed = _Typed(name, prefill, decode)
-    return Deployment(typed, where, laid, level, 0.0, reserve=engine.kept, of_free=engine.of_free)
+    return Deployment(typed, where, laid, level, 0.0, **engine.terms)
 
 
 def _types(row: Mapping[str, str], engine: Software) -> dict[str, str]:

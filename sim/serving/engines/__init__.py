@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from einsum.errors import WeirError, hint, raise_all, refuse_unknown
 from sim.arch.files import read
 from sim.serving.simulate import Rules
 from sim.serving.steady import Reserve, Schedule
+from sim.units import fmt
 
 FOLDER = Path(__file__).parent
 KEYS = (
@@ -19,6 +21,9 @@ KEYS = (
     "ahead",
     "divided",
     "recorded",
+    "launches",
+    "host",
+    "front",
     "reserve",
     "kept",
     "of_free",
@@ -60,6 +65,9 @@ class Software:
     ahead: int  # iterations scheduled while one runs
     divided: bool  # whether a prompt is cut where the budget ends
     recorded: float  # tokens up to which an iteration with prompts is replayed from a recorded graph
+    launches: float  # times what eager PyTorch's launches take of the host
+    host: float  # seconds between two iterations in which the devices wait for it
+    front: float  # seconds of server and client for a first token, outside the scheduler and what it runs
     reserve: Reserve  # the state that a request must find free to be admitted
     kept: float  # share of a device's memory that holds neither weights nor state
     of_free: bool  # whether that is a share of what weights leave free
@@ -73,13 +81,19 @@ class Software:
         way = "beside those that decode" if self.schedule == "mixed" else "before anybody decodes"
         how = "in chunks" if self.divided else "undivided, in iterations"
         told = f"engine {self.title}: prompts {how} of up to {self.token_budget} tokens {way} ({self.source})"
+        own = f"{fmt(self.front, 's')} of server and client" if self.front else "nothing of server and client: unknown"
         doubt = (f"{self.name}: unverified: {self.unverified}",) if self.unverified else ()
-        return (told, *self.tested.lines(self.name, devices), *doubt)
+        return (told, f"first tokens with {self.name} hold {own}", *self.tested.lines(self.name, devices), *doubt)
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What a deployment with it takes of memory and, in every step, of time."""
+        return {"reserve": self.kept, "of_free": self.of_free, "host": self.host}
 
     @property
     def rules(self) -> Rules:
         """How it admits and schedules requests."""
-        names = ("reserve", "token_budget", "schedule", "ahead", "divided", "recorded")
+        names = ("reserve", "token_budget", "schedule", "ahead", "divided", "recorded", "launches", "front")
         return Rules(**{name: getattr(self, name) for name in names})
 
 

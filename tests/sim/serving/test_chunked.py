@@ -97,6 +97,38 @@ def test_the_host_launches_what_no_graph_replays(machine: Machine) -> None:
     assert times[1] == pytest.approx([50e-4] * 4)
 
 
+def test_a_host_that_is_ahead_launches_while_the_devices_run(machine: Machine) -> None:
+    """Prompts of 50 tokens, one an iteration: 40 ms of the host; decode steps of 10 ms are replayed.
+
+    The first user's second request comes at 0.21 s. Scheduled ahead, it is taken in a step later, but its kernels are
+    launched during that step.
+    """
+    slow = replace(service(machine), mixing=replace(mixing(), launching=0.04))
+    rules = Rules(schedule="mixed", token_budget=60, divided=False, recorded=0)
+    for ahead, admitted in ((0, 0.22), (1, 0.23)):
+        told = replace(rules, ahead=ahead)
+        served = simulate(slow, constant(50, 9), concurrency=4, requests=16, rules=told, cold=True)
+        assert served.first_token[:4] == pytest.approx([0.04, 0.08, 0.12, 0.16])
+        assert served.arrival[4] == pytest.approx(0.21)
+        assert served.admitted[4] == pytest.approx(admitted)
+        assert served.first_token[4] == pytest.approx(0.26)
+
+
+def test_a_first_token_waits_for_server_and_client_and_then_for_an_iteration(machine: Machine) -> None:
+    alone, fronted = (
+        simulate(service(machine), constant(50, 3), concurrency=1, requests=4, rules=replace(FIRST, front=f), cold=True)
+        for f in (0.0, 0.007)
+    )
+    assert fronted.ttft - alone.ttft == pytest.approx([0.007] * 4)
+    assert fronted.tpot == pytest.approx(alone.tpot)
+    late = simulate(
+        service(machine), constant(50, 9), concurrency=2, requests=8, rules=replace(FIRST, front=0.013), cold=True
+    )
+    assert (late.admitted - late.arrival).min() == pytest.approx(0.013)
+    open_loop = simulate(service(machine), constant(50, 3), rate=0.01, requests=20, rules=replace(FIRST, front=0.007))
+    assert open_loop.ttft == pytest.approx(50 * 1e-4 + 0.007)
+
+
 def test_iterations_grow_for_prompts_that_are_not_divided_and_say_so() -> None:
     rules = replace(FIRST, divided=False)
     assert holding(rules, constant(80, 2), 20) == (rules, ())
@@ -114,32 +146,36 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
 
     n, now, sent = len(load), 0.0, min(users, len(load))
     arrival, first, finish = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
-    cached, made, ready, rounds = np.zeros(n), np.zeros(n), np.full(n, 1 + rules.ahead), 0
+    cached, made, due, looked = np.zeros(n), np.zeros(n), np.full(n, rules.front), 0.0
     rest = np.array(load.prompt, float) if not rules.divided else np.ones(n)  # tokens that must find room at once
     inside: list[int] = []
     waiting = list(range(sent))
     while np.isnan(finish).any():
+        if not inside and waiting:
+            now = looked = max(now, due[waiting[0]])
         decoding = [i for i in inside if cached[i] >= load.prompt[i]]
         left = rules.token_budget - (len(decoding) if rules.schedule == "mixed" else 0)
         chunks = []
         for i in [j for j in inside if cached[j] < load.prompt[j]] + waiting:
             taken = sum(load.prompt[j] + load.output[j] for j in inside)
-            late = (inside and ready[i] > rounds) or taken + load.prompt[i] + load.output[i] > room
+            late = (inside and due[i] >= looked) or taken + load.prompt[i] + load.output[i] > room
             if left <= 0 or (i in waiting and (late or left < rest[i])):
                 break
             inside += [i] * (i in waiting)
             chunks.append((i, cached[i], min(left, load.prompt[i] - cached[i])))
             left -= chunks[-1][2]
         waiting = [i for i in waiting if i not in inside]
-        rounds += 1
+        began, launch = now, 0.0
         beside = decoding if rules.schedule == "mixed" or not chunks else []
         if chunks:
             count, kept, new = len(chunks), np.mean([c for _, c, _ in chunks]), np.mean([t for *_, t in chunks])
             spent = cost(parts.shared, count * new + len(beside)) + cost(parts.filling, count, kept, new)
             spent += cost(parts.decoding, len(beside), 0)
-            now += max(spent, parts.launching * (count * new + len(beside) > rules.recorded))
+            launch = parts.launching * rules.launches * (count * new + len(beside) > rules.recorded)
+            now = max(now + spent, looked + launch)
         else:
             now += 0.01
+        looked = max(looked + launch, began) if rules.ahead else now
         for i, _, new in chunks:
             cached[i] += new
         for i in beside + [i for i, *_ in chunks if cached[i] >= load.prompt[i]]:
@@ -149,7 +185,7 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
         for i in [i for i in inside if made[i] == load.output[i]]:
             inside.remove(i)
             if sent < n:
-                arrival[sent], ready[sent] = now, rounds + 1 + rules.ahead
+                arrival[sent], due[sent] = now, now + rules.front
                 waiting.append(sent)
                 sent += 1
     return first - arrival, finish - arrival
@@ -159,16 +195,19 @@ def plainly(load: Trace, users: int, rules: Rules, room: float, parts: Mixing) -
 @given(
     users=st.integers(1, 9), seed=st.integers(0, 50), budget=st.integers(20, 400), room=st.integers(700, 3000),
     schedule=st.sampled_from(["first", "mixed"]), ahead=st.integers(0, 1), divided=st.booleans(),
-    recorded=st.sampled_from([0, 200, math.inf]),
+    recorded=st.sampled_from([0, 200, math.inf]), front=st.sampled_from([0.0, 0.0234]),
 )  # fmt: skip
 def test_jumping_equals_one_iteration_at_a_time(
     machine: Machine, users: int, seed: int, budget: int, room: int, schedule: str, ahead: int, divided: bool,
-    recorded: float,
+    recorded: float, front: float,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     n = 4 * users
     load = Trace("some", np.empty(0), rng.integers(1, 500, n), rng.integers(1, 20, n), np.ones(n), "a test", True)
-    rules = Rules(schedule=schedule, token_budget=budget, ahead=ahead, divided=divided, recorded=recorded)
+    rules = Rules(
+        schedule=schedule, token_budget=budget, ahead=ahead, divided=divided, recorded=recorded, launches=2.0,
+        front=front,
+    )  # fmt: skip
     rules, _ = holding(rules, load, users)
     parts = replace(mixing(), launching=0.03)
     own = replace(service(machine, capacity=room), mixing=parts)
@@ -200,5 +239,9 @@ def test_what_cannot_be_scheduled_so_is_refused(machine: Machine) -> None:
         simulate(service(machine), constant(101, 2), concurrency=1, rules=replace(FIRST, divided=False), cold=True)
     with pytest.raises(WeirError, match="prefill elsewhere"):
         Rules(schedule="mixed", prefill="elsewhere")
+    with pytest.raises(WeirError, match="front is of engines"):
+        Rules(front=0.01)
+    with pytest.raises(WeirError, match="ahead is 2"):
+        Rules(schedule="mixed", ahead=2)
     with pytest.raises(WeirError, match="schedule 'mixt'"):
         Rules(schedule="mixt")  # type: ignore[arg-type]

@@ -35,6 +35,20 @@ def test_an_answer_names_the_engine_and_the_tested_error_of_its_first_tokens(nam
     assert answer.choice.deployment.reserve == one.kept
 
 
+def test_hosts_and_front_ends_of_engines_are_added() -> None:
+    import sim
+
+    own = software("trtllm")
+    lone, slower = (
+        sim.serve("llama-3-8b", "1xh100", host=host, engine="trtllm", prompt=512, output=32, batch=1, sensitive=False)
+        for host in (0.0, 1e-3)
+    )
+    assert lone.choice.deployment.host == own.host
+    assert slower.choice.deployment.host == pytest.approx(own.host + 1e-3)
+    assert lone.served.ttft.min() > own.front
+    assert any(note.startswith("first tokens with trtllm hold 9.97 ms of server and client") for note in lone.notes)
+
+
 def test_prompts_in_chunks_need_one_pool_without_stages() -> None:
     import sim
 

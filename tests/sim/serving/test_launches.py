@@ -6,12 +6,13 @@ import pytest
 
 from mappings.parallel import layout
 from sim.model.step import Work
+from sim.serving.engines import software
 from sim.serving.launches import PASS, PRODUCT, launching
 from workloads.transformer import model
 
 
-def work(phase: str, ways: int = 1, **sizes: float) -> Work:
-    program = model("llama-3-8b").program(phase)
+def work(phase: str, ways: int = 1, name: str = "llama-3-8b", **sizes: float) -> Work:
+    program = model(name).program(phase)
     return Work.of(program, layout(program, {"model": ways}, tp=ways), **sizes)
 
 
@@ -29,3 +30,9 @@ def test_collectives_are_launched_too() -> None:
 def test_sizes_do_not_matter() -> None:
     small, large = (launching(work("prefill", b=b, c=0.0, p=p)) for b, p in ((1.0, 2.0), (64.0, 4096.0)))
     assert small == large
+
+
+def test_tensorrt_llm_launches_take_what_was_measured() -> None:
+    """30 ms for gpt-oss-120b on two devices, 886 tokens of a prompt (ai-dynamo/aisimulate issue 277)."""
+    eager = launching(work("prefill", 2, "gpt-oss-120b", b=1.0, c=0.0, p=886.0))
+    assert software("trtllm").rules.launches * eager == pytest.approx(0.030, rel=0.02)
