@@ -15,13 +15,7 @@ import numpy as np
 
 from sim.arch.components import Link
 
-# How NCCL estimates its own protocols on NVLink to choose one, of words with a flag (LL), of lines (LL128), and simple:
-# src/graph/tuning.cc and topo.h (2.27).  Bandwidths are what they state over the link's, alike from Ampere on.
-BEGIN, STEP = (6.6, 14.0, 8.4), (0.6, 1.9, 3.4)  # us: baseLatencies and hwLatencies of a ring
-RATED = 0.81  # SM80_NVLINK_BW: 240 of 300 GB/s; SM90: 371 of 450, SM100: 722 of 900
-WORDS = 0.3  # llMaxBws in one node: 87.7 of 300 GB/s, 141 of 450, 282 of 900
-LINES = 0.92 * RATED  # 120 of 128 bytes are data
-CHANNELS = 24  # of a ring over NVSwitch ("24 coll channels" in NCCL's own logs of A100 and H100 nodes)
+CHANNELS = 24  # of a ring over NVSwitch: NCCL's own logs of A100 and H100 nodes
 SHARE = 512 * 8  # bytes, times the devices, that NCCL gives a channel before it opens another: threads, 8 bytes each
 PAIRED = 16384  # bytes to one peer up to which NCCL sends flags in every word (NCCL_P2P_LL_THRESHOLD)
 
@@ -92,10 +86,9 @@ def collective(kind: str, size: Any, ways: int, bandwidth: float, latency: float
 def achieved(
     kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], clock: float, shot: bool = True
 ) -> tuple[Any, str]:
-    """Seconds of what libraries run, and its name; ``k`` are the physical tier's constants.
+    """Seconds of the cheapest algorithm as libraries run them, and its name; ``k`` are the physical tier's constants.
 
-    Over NVLink NCCL takes its protocol for small messages (a flag in every word), or one with all channels, by its own
-    estimate of both (``tuned``), right or wrong. A serving engine's own all-reduce (``shot``) runs where it is faster.
+    A serving engine's own all-reduce is open to it where ``shot`` is true.
     """
     if ways < 2:
         return size * 0.0, "none"
@@ -107,41 +100,32 @@ def achieved(
 
 
 def _nccl(kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], clock: float) -> dict[str, Any]:
-    """Seconds of each of NCCL's algorithms and protocols; those that it would not take are infinite.
+    """Seconds of each of NCCL's algorithms.
 
-    A link to the host is a tree of bridges: a ring over it crosses half as many bridges as there are devices, each of
-    them shared by as many flows. What a device keeps of the result its few channels copy besides.
+    Rings start in a protocol for small messages (a flag in every word) and change to one with all channels for large
+    ones; what a device keeps of the result, its few channels copy besides. A link to the host is a tree of bridges: a
+    ring over it crosses half as many bridges as there are devices, each of them shared by as many flows.
     """
     rounds, paired, node = 2 if kind == "all-reduce" else 1, kind == "all-to-all", link.scope == "node"
-    wire, hops = rounds * size * (ways - 1) / ways, rounds * (ways - 1)  # bytes out of each device
+    wire, steps = rounds * size * (ways - 1) / ways, (1 if paired else rounds * (ways - 1)) * link.latency
     rate = link.bandwidth * (k["peak"] if node else k["host"] / (ways / 2) ** 2)
     flagged = link.bandwidth * k["words"] if node else rate / 2  # half of each word is a flag
-    begun = k["start"] / clock + (1 if paired else hops) * link.latency
-    more = k["pairs" if paired else "ramp"] / clock
-    few = filled(size, ways) if node and not paired else 1.0
+    start, more = k["start"] / clock, k["pairs" if paired else "ramp"] / clock
+    words = start + steps + wire * (1.0 if paired or not node else filled(size, ways)) / flagged
     options = {
-        "ring, small": begun + wire * few / flagged,
-        "ring": begun + more + wire / rate + size / ways / (clock * k["copy"]),
+        "ring, small": np.where(size / ways <= PAIRED, words, np.inf) if paired else words,
+        "ring": start + more + steps + wire / rate + size / ways / (clock * k["copy"]),
     }
     if kind == "all-reduce" and link.reduces:
-        summed = size * (ways + 1) / ways / (link.bandwidth * k["switch"])
-        options["switch"] = (k["start"] + k["ramp"]) / clock + summed
-    if not paired and not node:
-        return options
-    small = size / ways <= PAIRED if paired else tuned(wire, hops, link)
-    return {name: np.where(small == (name == "ring, small"), took, np.inf) for name, took in options.items()}
-
-
-def tuned(wire: Any, hops: int, link: Link) -> Any:
-    """Whether NCCL takes its protocol for small messages, of ``wire`` bytes out of each device in so many steps."""
-    rates = WORDS * link.bandwidth, LINES * link.bandwidth, RATED * link.bandwidth
-    words, lines, simple = (
-        (begin + step * hops) * 1e-6 + wire / rate for begin, step, rate in zip(BEGIN, STEP, rates, strict=True)
-    )
-    return words <= np.minimum(lines, simple)
+        options["switch"] = start + more + size * (ways + 1) / ways / (link.bandwidth * k["switch"])
+    return options
 
 
 def filled(size: Any, ways: int) -> Any:
-    """Times as long as with all channels takes a small message, which opens as few as give each its share."""
+    """Times as long as with all channels takes a small message, which opens as few as give each its share.
+
+    NCCL's ``ncclGetAlgoInfo``: channels are taken away while there are fewer bytes than threads times their threshold,
+    which is of every device in this protocol.
+    """
     share = SHARE * ways
     return np.maximum(CHANNELS * np.minimum(size, share) / size, 1.0)

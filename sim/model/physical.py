@@ -261,7 +261,7 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     narrow = bits(scores.stored) <= 8
     group = np.ceil(scores.rows / GROUP)
     slow = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context
-    alone = group > WIDEST
+    alone = (group > WIDEST) & (not chip.apart)  # kernels for tcgen05 take any (trtllm-gen: xqaDispatcher.cpp)
     [parts] = _stacked(tuple((p,) for p in PARTS[: 1 if slow else None]), scores.copies * scores.cols * group)
     tiles = scores.copies * parts * np.where(alone, scores.rows, 1.0)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
