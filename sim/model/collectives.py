@@ -94,7 +94,9 @@ def achieved(
         return size * 0.0, "none"
     options = _nccl(kind, size, ways, link, k, clock)
     if kind == "all-reduce" and shot and link.scope == "node":
-        options["one-shot"] = k["shot"] / clock + link.latency + (ways - 1) * size / (link.bandwidth * k["direct"])
+        options["one-shot"] = (
+            k["shot"] / clock + link.latency + (ways - 1) * size / (link.bandwidth * link.payload * k["direct"])
+        )
     stack = np.stack(np.broadcast_arrays(*options.values()))
     return stack.min(axis=0), list(options)[int(np.ravel(stack.argmin(axis=0))[-1])]
 
@@ -108,8 +110,9 @@ def _nccl(kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], c
     """
     rounds, paired, node = 2 if kind == "all-reduce" else 1, kind == "all-to-all", link.scope == "node"
     wire, steps = rounds * size * (ways - 1) / ways, (1 if paired else rounds * (ways - 1)) * link.latency
-    rate = link.bandwidth * (k["peak"] if node else k["host"] / (ways / 2) ** 2)
-    flagged = link.bandwidth * k["words"] if node else rate / 2  # half of each word is a flag
+    carried = link.bandwidth * link.payload
+    rate = carried * k["peak"] if node else link.bandwidth * k["host"] / (ways / 2) ** 2
+    flagged = carried * k["words"] if node else rate / 2  # half of each word is a flag
     start, more = k["start"] / clock, k["pairs" if paired else "ramp"] / clock
     words = start + steps + wire * (1.0 if paired or not node else filled(size, ways)) / flagged
     options = {
@@ -117,7 +120,7 @@ def _nccl(kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], c
         "ring": start + more + steps + wire / rate + size / ways / (clock * k["copy"]),
     }
     if kind == "all-reduce" and link.reduces:
-        options["switch"] = start + more + size * (ways + 1) / ways / (link.bandwidth * k["switch"])
+        options["switch"] = start + more + size * (ways + 1) / ways / (carried * k["switch"])
     return options
 
 
