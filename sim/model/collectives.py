@@ -94,9 +94,8 @@ def achieved(
         return size * 0.0, "none"
     options = _nccl(kind, size, ways, link, k, clock)
     if kind == "all-reduce" and shot and link.scope == "node":
-        options["one-shot"] = (
-            k["shot"] / clock + link.latency + (ways - 1) * size / (link.bandwidth * link.payload * k["direct"])
-        )
+        rate = link.bandwidth * link.payload * k["direct"]
+        options["one-shot"] = k["shot"] / clock + link.latency + (ways - 1) * size / rate
     stack = np.stack(np.broadcast_arrays(*options.values()))
     return stack.min(axis=0), list(options)[int(np.ravel(stack.argmin(axis=0))[-1])]
 
@@ -104,23 +103,24 @@ def achieved(
 def _nccl(kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], clock: float) -> dict[str, Any]:
     """Seconds of each of NCCL's algorithms.
 
-    Rings start in a protocol for small messages (a flag in every word) and change to one with all channels for large
-    ones; what a device keeps of the result, its few channels copy besides. A link to the host is a tree of bridges: a
-    ring over it crosses half as many bridges as there are devices, each of them shared by as many flows.
+    Rings start in a protocol for small messages (a flag in every word) and change to one with all channels and longer
+    steps for large ones; what a device keeps of the result, its few channels copy besides. A link to the host is a tree
+    of bridges: a ring over it crosses half as many as there are devices, each of them shared by as many flows.
     """
     rounds, paired, node = 2 if kind == "all-reduce" else 1, kind == "all-to-all", link.scope == "node"
     wire, steps = rounds * size * (ways - 1) / ways, (1 if paired else rounds * (ways - 1)) * link.latency
     carried = link.bandwidth * link.payload
     rate = carried * k["peak"] if node else link.bandwidth * k["host"] / (ways / 2) ** 2
     flagged = carried * k["words"] if node else rate / 2  # half of each word is a flag
-    start, more = k["start"] / clock, k["pairs" if paired else "ramp"] / clock
+    start = k["start"] / clock
+    more = (k["pairs"] if paired else k["ramp"] + k["step"] * rounds * (ways - 1)) / clock
     words = start + steps + wire * (1.0 if paired or not node else filled(size, ways)) / flagged
     options = {
         "ring, small": np.where(size / ways <= PAIRED, words, np.inf) if paired else words,
         "ring": start + more + steps + wire / rate + size / ways / (clock * k["copy"]),
     }
     if kind == "all-reduce" and link.reduces:
-        options["switch"] = start + more + size * (ways + 1) / ways / (carried * k["switch"])
+        options["switch"] = start + k["ramp"] / clock + size * (ways + 1) / ways / (carried * k["switch"])
     return options
 
 

@@ -97,14 +97,19 @@ class Chip:
 def seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
     """Seconds of a kernel, its launch included."""
     name = kernel_class(task)
-    if name not in _FLASH or task.flash is False:
-        return _TIMES[name](task, chip, constants[name])
-    alone = task.flash or np.any(task.products[0].rows > WIDEST * GROUP)
-    flash = _FLASH[name](task, chip, constants["decode"], constants["prefill"]) if alone else 0.0
-    if task.flash:
-        return flash
-    chosen = (name == "decode") & (task.products[0].rows > WIDEST * GROUP)
-    return np.where(chosen, flash, _TIMES[name](task, chip, constants[name]))
+    if task.flash and name in _FLASH:
+        return _FLASH[name](task, chip, constants["decode"], constants["prefill"])
+    own = _TIMES[name](task, chip, constants[name])
+    many = name == "decode" and task.flash is None and _alone(task, chip)
+    if not np.any(many):
+        return own
+    flash = _flash_decode(task, chip, constants["decode"], constants["prefill"])
+    return np.where(many, np.minimum(own, flash), own)
+
+
+def _alone(task: Task, chip: Chip) -> Any:
+    """Whether a key head has more queries than the vendor's kernel takes; kernels for tcgen05 take any (trtllm-gen)."""
+    return (task.products[0].rows > WIDEST * GROUP) & (not chip.apart)
 
 
 def launched(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> float:
@@ -261,12 +266,13 @@ def _decode(task: Task, chip: Chip, k: Constants) -> Any:
     narrow = bits(scores.stored) <= 8
     group = np.ceil(scores.rows / GROUP)
     slow = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context
-    alone = (group > WIDEST) & (not chip.apart)  # kernels for tcgen05 take any (trtllm-gen: xqaDispatcher.cpp)
+    alone = _alone(task, chip)
     [parts] = _stacked(tuple((p,) for p in PARTS[: 1 if slow else None]), scores.copies * scores.cols * group)
     tiles = scores.copies * parts * np.where(alone, scores.rows, 1.0)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
     memory = _drawn(task, chip, k, tiles)
-    each = np.where(alone, k["convert"], k["row"] * group) + (k["convert"] if slow else 0.0)
+    row = np.maximum(k["row"], 2 * GROUP * 256 * chip.clock / chip.rate(scores.dtype))  # no less than its products
+    each = np.where(alone, k["convert"], row * group) + (k["convert"] if slow else 0.0)
     begun = k["block"] * (k["narrow"] if narrow and chip.asynchronous else 1.0)
     block = np.where((scores.rows > 1) & ~alone, begun, 0.0)
     work = np.maximum(tiles / chip.sms, 1.0) * (block + each * keys * width / 256) / chip.clock

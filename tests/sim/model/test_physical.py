@@ -167,7 +167,7 @@ def test_attention_reaches_the_measured_fraction_of_the_peak(on: str, short: flo
 
 
 def attended(on: str, flash: bool | None, new: float = 1, **sizes: float) -> float:
-    """Seconds of causal attention, heads of 128, each of ``b`` requests with ``r`` queries for each of ``g`` key heads."""
+    """Seconds of causal attention of ``b`` requests, each with ``r`` queries for each of ``g`` key heads of 128."""
     work = parse(CAUSAL, name="causal", b=1, g=1, r=1, p=1, c=0, e=128, m="C + P")
     sizes = {"b": 1.0, "g": 1.0, "c": 0.0} | sizes
     [(_, [task])] = Work.of(Program("causal", (Part(work),)), ONE, p=new, **sizes).parts
@@ -206,7 +206,7 @@ def test_flash_attention_packs_the_queries_of_a_key_head_into_rows() -> None:
 
 
 def test_flash_attention_hides_softmax_only_behind_asynchronous_units() -> None:
-    """FlashAttention-3 reaches at most 0.75 of H100's peak (its paper's abstract); vLLM on H200 0.60 to 0.67 if causal."""
+    """FlashAttention-3 reaches at most 0.75 of H100's peak (its paper's abstract), 0.60 to 0.67 in vLLM on H200."""
     size = {"new": 2.0**14, "r": 1, "g": 16}
     work = 2 * 16 * 2.0**28 * 128
     assert 0.57 < work / attended("h100", True, **size) / 989e12 < 0.75
