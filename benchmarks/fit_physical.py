@@ -20,7 +20,9 @@ from sim.silicon.store import SHIPPED, facts, sample, save
 
 SOURCE = "measured kernels on A100, H100 and L40S: ai-dynamo/aiconfigurator (Apache-2.0), microsoft/vidur (MIT)"
 
-MORE = {"mla_attention": ("source",), "moe_layer": ("distribution",)}  # columns that a file may lack
+MORE = {  # columns that a file may lack
+    "attention_decode": ("source",), "mla_attention": ("source",), "moe_layer": ("distribution",),
+}  # fmt: skip
 
 
 def from_one(data: Sample) -> Array:

@@ -211,12 +211,14 @@ class Link:
     latency: float = 0.0  # s, one way
     peers: int = 0  # devices in its largest domain; 0 is unbounded
     reduces: bool = False  # its switch adds up what passes and sends the sum to everyone
+    payload: float = 0.8  # fraction of the bandwidth that is left for data; NCCL's of most NVLinks if none is stated
 
     SCOPES: ClassVar[tuple[str, ...]] = ("node", "network", "host")
     QUANTITIES: ClassVar[dict[str, Quantity]] = {
         "bandwidth": Quantity("B/s", positive=True),
         "latency": Quantity("s"),
         "peers": Quantity("1", whole=True),
+        "payload": Quantity("1", positive=True),
     }
 
     def seconds(self, size: Amount) -> Amount:

@@ -132,7 +132,7 @@ def _count(value: Any, name: str, unit: str) -> Any:
     return leaf(value, name, unit, COUNTED)
 
 
-UNITS = {"cache": "B"}  # a clock, which is counted by a rate in Hz
+UNITS = {"cache": "B", "copy": "B"}  # a clock, which is counted by a rate in Hz
 
 
 class Constants:

@@ -15,6 +15,8 @@ import numpy as np
 
 from sim.arch.components import Link
 
+CHANNELS = 24  # of a ring over NVSwitch: from memory of NCCL's logs of A100 and H100 nodes, not re-checked
+SHARE = 512 * 8  # bytes, times the devices, that NCCL gives a channel before it opens another: threads, 8 bytes each
 PAIRED = 16384  # bytes to one peer up to which NCCL sends flags in every word (NCCL_P2P_LL_THRESHOLD)
 
 Algorithm = Callable[[Any, int, float, float], Any]  # (size, ways, bandwidth, latency) -> seconds
@@ -86,27 +88,47 @@ def achieved(
 ) -> tuple[Any, str]:
     """Seconds of the cheapest algorithm as libraries run them, and its name; ``k`` are the physical tier's constants.
 
-    Rings start in a protocol for small messages (a flag in every word) and change to one with all channels for large
-    ones. A serving engine's own all-reduce is open to it where ``shot`` is true.
-    A link to the host is a tree of bridges: a ring over it crosses half as many bridges as there are devices, each of
-    them shared by as many flows.
+    A serving engine's own all-reduce is open to it where ``shot`` is true.
     """
     if ways < 2:
         return size * 0.0, "none"
-    rounds = 2 if kind == "all-reduce" else 1
-    wire = rounds * size * (ways - 1) / ways  # bytes out of each device
-    steps = rounds * (ways - 1) * link.latency
-    rate = link.bandwidth * (k["host"] / (ways / 2) ** 2 if link.scope == "host" else k["peak"])
-    steps = steps if kind != "all-to-all" else link.latency
-    paired = kind == "all-to-all"
-    words = k["start"] / clock + steps + wire / (rate * k["words"])
-    options = {
-        "ring, small": np.where(size / ways <= PAIRED, words, np.inf) if paired else words,
-        "ring": (k["start"] + k["pairs" if paired else "ramp"]) / clock + steps + wire / rate,
-    }
-    if kind == "all-reduce" and link.reduces:
-        options["switch"] = (k["start"] + k["ramp"]) / clock + size * (ways + 1) / ways / (link.bandwidth * k["switch"])
+    options = _nccl(kind, size, ways, link, k, clock)
     if kind == "all-reduce" and shot and link.scope == "node":
-        options["one-shot"] = k["shot"] / clock + link.latency + (ways - 1) * size / (link.bandwidth * k["direct"])
+        rate = link.bandwidth * link.payload * k["direct"]
+        options["one-shot"] = k["shot"] / clock + link.latency + (ways - 1) * size / rate
     stack = np.stack(np.broadcast_arrays(*options.values()))
     return stack.min(axis=0), list(options)[int(np.ravel(stack.argmin(axis=0))[-1])]
+
+
+def _nccl(kind: str, size: Any, ways: int, link: Link, k: Mapping[str, float], clock: float) -> dict[str, Any]:
+    """Seconds of each of NCCL's algorithms.
+
+    Rings start in a protocol for small messages (a flag in every word) and change to one with all channels and longer
+    steps for large ones; what a device keeps of the result, its few channels copy besides. A link to the host is a tree
+    of bridges: a ring over it crosses half as many as there are devices, each of them shared by as many flows.
+    """
+    rounds, paired, node = 2 if kind == "all-reduce" else 1, kind == "all-to-all", link.scope == "node"
+    wire, steps = rounds * size * (ways - 1) / ways, (1 if paired else rounds * (ways - 1)) * link.latency
+    carried = link.bandwidth * link.payload
+    rate = carried * k["peak"] if node else link.bandwidth * k["host"] / (ways / 2) ** 2
+    flagged = carried * k["words"] if node else rate / 2  # half of each word is a flag
+    start = k["start"] / clock
+    more = (k["pairs"] if paired else k["ramp"] + k["step"] * rounds * (ways - 1)) / clock
+    words = start + steps + wire * (1.0 if paired or not node else filled(size, ways)) / flagged
+    options = {
+        "ring, small": np.where(size / ways <= PAIRED, words, np.inf) if paired else words,
+        "ring": start + more + steps + wire / rate + size / ways / (clock * k["copy"]),
+    }
+    if kind == "all-reduce" and link.reduces:
+        options["switch"] = start + k["ramp"] / clock + size * (ways + 1) / ways / (carried * k["switch"])
+    return options
+
+
+def filled(size: Any, ways: int) -> Any:
+    """Times as long as with all channels takes a small message, which opens as few as give each its share.
+
+    NCCL's ``ncclGetAlgoInfo``: channels are taken away while there are fewer bytes than threads times their threshold,
+    which is of every device in this protocol.
+    """
+    share = SHARE * ways
+    return np.maximum(CHANNELS * np.minimum(size, share) / size, 1.0)

@@ -31,7 +31,7 @@ GONE = 1.6  # times the cache's size, of what passes in a round, at which nothin
 PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decoding
 BLOCK = 64  # keys that decoding takes at once
 GROUP = 16  # queries of one key head that a matrix instruction takes at once (mma: PTX ISA)
-WIDEST = 2  # of such groups that kernels take which divide the context
+WIDEST = 2  # of such groups that the vendor's kernel takes (supportConfigHMMA, decoderXQAImplJIT/kernelUtils.cpp)
 ROWS = 64  # rows of a latent's heads, likewise; of queries, where matrix units work by themselves (wgmma: PTX ISA)
 MOST = 0.9  # of what passes that a cache may have kept
 LOOPS = {"reduce": 1024, "curve": 1024, "turn": 512}  # threads of a block that goes through a row
@@ -106,12 +106,25 @@ class Chip:
 def seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
     """Seconds of a kernel, its launch included."""
     name = kernel_class(task)
-    return _TIMES[name](task, chip, constants[name])
+    if task.flash and name in _FLASH:
+        return _FLASH[name](task, chip, constants["decode"], constants["prefill"])
+    own = _TIMES[name](task, chip, constants[name])
+    many = name == "decode" and task.flash is None and _alone(task, chip)
+    if not np.any(many):
+        return own
+    flash = _flash_decode(task, chip, constants["decode"], constants["prefill"])
+    return np.where(many, np.minimum(own, flash), own)
+
+
+def _alone(task: Task, chip: Chip) -> Any:
+    """Whether a key head has more queries than the vendor's kernel takes; kernels for tcgen05 take any (trtllm-gen)."""
+    return (task.products[0].rows > WIDEST * GROUP) & (not chip.apart)
 
 
 def launched(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> float:
     """Seconds of a kernel's launch and epilogue, however small it is."""
-    return _launched(chip, constants[kernel_class(task)])
+    name = kernel_class(task)
+    return _launched(chip, constants["decode" if task.flash and name == "prefill" else name])
 
 
 def filled(task: Task, chip: Chip) -> Any:
@@ -164,6 +177,8 @@ def _tiled(task: Task, chip: Chip, k: Constants, choices: tuple[tuple[int, ...],
     depth = np.ceil(first.depth / split / 64) * 64
     busy = np.minimum(tiles, chip.sms)
     compute = 2 * high * wide * depth / (chip.rate(first.dtype) * chip.kept(k["compute"]) * k["compute"])
+    if first.dtype.startswith("bfp") and not chip.apart:  # tcgen05 scales by itself
+        compute = compute + high * wide * depth / SCALED / LANES / chip.clock  # one more of fp32 for each partial sum
     compute = chip.waves(tiles) * (compute + k["tile"] / chip.clock)
     size = task.size * np.where(task.again > 0, chip.missed(task.size, k), 1.0)
     memory = size / (chip.bandwidth * k["memory"]) / np.minimum(1.0, busy / chip.sms * k["draw"])
@@ -217,56 +232,109 @@ def _grouped(first: Product, cols: Any, chip: Chip, k: Constants, widened: float
 def _prefill(task: Task, chip: Chip, k: Constants) -> Any:
     """Blocks of queries against the keys before them, after a pass that turns positions and writes the cache."""
     scores, average = task.products[0], task.products[-1]
-    fresh, width = task.fresh, scores.depth + average.cols
-    heads = scores.copies * scores.rows / fresh  # of all requests
-    share = np.clip(scores.share, 0, 1)
-    size, wide = _stacked(((64, 64), (128, 128)), heads * width)
-    blocks, keys = np.ceil(fresh / size), np.ceil(scores.cols / wide)
-    tiles = np.maximum(blocks * keys * share, (blocks + 1) / 2)  # of one head; a band's edge is whole tiles
-    macs: Any = sum(p.copies * p.rows * p.cols * p.depth for p in task.products)  # two products, five on the way back
-    matrix = (
-        2 * size * wide * macs / (scores.copies * scores.rows * scores.cols) / (chip.rate(scores.dtype) * k["compute"])
-    )
-    softmax = k["softmax"] * size * wide / chip.clock
+    width = scores.depth + average.cols
     overlap = 1.0 if chip.apart else k["overlap"] if chip.asynchronous else 0.0
-    hidden = overlap * np.minimum(matrix, softmax) * (size > 64)  # smaller blocks have nobody to take turns with
-    tile = matrix + softmax - hidden
-    tile = tile / chip.kept(matrix / tile)
-    start = k["block"] / chip.clock
-    busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
-    work = np.maximum(busy, tile * keys * np.minimum(1.0, 2 * share) + start).min(axis=0)
-    queries = 2 * heads * fresh * scores.depth
+    heads, [size] = scores.copies * scores.rows / task.fresh, _stacked(((ROWS,), (2 * ROWS,)), scores.cols * task.fresh)
+    work = _blocks(task, chip, {**k, "overlap": overlap}, (heads, task.fresh, size)).min(axis=0)
+    queries = 2 * scores.copies * scores.rows * scores.depth
     context = bits(scores.stored) / 8 * scores.copies * scores.cols * width
     passed = 3 * queries + 2 * context + 2 * scores.copies * scores.cols * width
     planned = k["plan"] / chip.clock if chip.asynchronous else 0.0
     return _launched(chip, k) + planned + work + k["passes"] * passed * chip.missed(passed, k) / chip.bandwidth
 
 
+def _blocks(task: Task, chip: Chip, k: Constants, dealt: tuple[Any, Any, Any]) -> Any:
+    """Seconds of blocks of queries that are dealt to the multiprocessors.
+
+    ``dealt``: how often, so many rows of queries, and how many of them are in a block, which is as wide in keys.
+    """
+    scores, (heads, rows, size) = task.products[0], dealt
+    share = np.clip(scores.share, 0, 1)
+    blocks, keys = np.ceil(rows / size), np.ceil(scores.cols / size)
+    tiles = blocks * np.minimum(keys, keys * share + 0.5)  # those that a mask cuts are done whole
+    macs: Any = sum(p.copies * p.rows * p.cols * p.depth for p in task.products)  # two products, five on the way back
+    each = macs / (scores.copies * scores.rows * scores.cols)
+    matrix = 2 * size * size * each / (chip.rate(scores.dtype) * k["compute"])
+    softmax = k["softmax"] * size * size / chip.clock
+    hidden = k["overlap"] * np.minimum(matrix, softmax) * (size > ROWS)  # smaller blocks have nobody to take turns with
+    tile = matrix + softmax - hidden
+    tile = tile / chip.kept(matrix / tile)
+    start = k["block"] / chip.clock
+    busy = chip.waves(heads * blocks) * (tile * tiles / blocks + start)
+    return np.maximum(busy, tile * keys * np.minimum(1.0, 2 * share) + start)
+
+
 def _decode(task: Task, chip: Chip, k: Constants) -> Any:
-    """Few queries against a long context, divided among multiprocessors where that is faster."""
+    """Few queries against a long context, divided among multiprocessors where that is faster.
+
+    More queries of one key head than the kernel takes run each by itself on the vector unit, which converts 8 values a
+    clock (TensorRT-LLM's masked multi-head attention: a block of threads a head and request).
+    """
     scores, average = task.products[0], task.products[-1]
     width = scores.depth + average.cols
     narrow = bits(scores.stored) <= 8
     group = np.ceil(scores.rows / GROUP)
-    slow = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context,
-    whole = slow | (group > WIDEST)  # nor do any for very many queries of one head
-    [parts] = _stacked(tuple((p,) for p in PARTS), scores.copies * scores.cols * group)
-    parts = np.where(whole, 1.0, parts)
-    tiles = scores.copies * parts
-    busy = np.minimum(tiles, chip.sms)
+    slow = narrow and not chip.asynchronous  # its kernels for narrow caches do not divide the context
+    alone = _alone(task, chip)
+    [parts] = _stacked(tuple((p,) for p in PARTS[: 1 if slow else None]), scores.copies * scores.cols * group)
+    tiles = scores.copies * parts * np.where(alone, scores.rows, 1.0)
     keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
-    cache = task.size
-    missed = np.where(task.again > 0, 1 - np.clip(3 * (1 - cache / max(chip.cache, 1.0)), 0, 1), 1.0)
-    memory = cache * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
-    memory = memory + cache * (1 - missed) / (busy * chip.clock * k["cache"])
-    each = k["row"] * group + (k["convert"] if slow else 0.0)
+    memory = _drawn(task, chip, k, tiles)
+    row = np.maximum(k["row"], 2 * GROUP * 256 * chip.clock / chip.rate(scores.dtype))  # no less than its products
+    each = np.where(alone, k["convert"], row * group) + (k["convert"] if slow else 0.0)
     begun = k["block"] * (k["narrow"] if narrow and chip.asynchronous else 1.0)
-    block = np.where(scores.rows > 1, begun, 0.0)
+    block = np.where((scores.rows > 1) & ~alone, begun, 0.0)
     work = np.maximum(tiles / chip.sms, 1.0) * (block + each * keys * width / 256) / chip.clock
     joined = np.where(parts > 1, k["split"] / chip.clock, 0.0)
     longest = (_blend(memory, work, 2.0) + joined).min(axis=0)
     passed = 2 * scores.copies * (2 * scores.rows + 4) * width / 2
     return _launched(chip, k) + longest + k["passes"] * passed / chip.bandwidth
+
+
+def _flash_prefill(task: Task, chip: Chip, one: Constants, k: Constants) -> Any:
+    """FlashAttention's blocks: a key head's queries packed into rows, softmax hidden behind asynchronous products.
+
+    Shah et al., FlashAttention-3 (arXiv 2407.08608), 3.1 and 3.2; ``should_pack_gqa`` of its heuristics.h. It is the
+    kernel that decodes, too, and is launched and begins a block like it; positions and the cache are others' work.
+    """
+    scores, overlap = task.products[0], 1.0 if chip.apart or chip.asynchronous else 0.0
+    k = {**k, "overlap": overlap, "block": one["block"]}
+    return _launched(chip, one) + _blocks(task, chip, k, (scores.copies, scores.rows, _high(scores.rows)))
+
+
+def _high(rows: Any) -> Any:
+    """Rows of a block of FlashAttention's, however few queries there are.
+
+    ``use_one_mma_wg`` and ``tile_size_fwd_sm90`` of its hopper folder; ``run_mha_fwd_splitkv_dispatch`` has as many.
+    """
+    return np.where(np.asarray(rows) > ROWS, 2 * ROWS, ROWS)
+
+
+def _flash_decode(task: Task, chip: Chip, one: Constants, k: Constants) -> Any:
+    """The same kernel for one position of each request, its context divided where that is faster.
+
+    What loads by itself (a producer warp) keeps ahead of the products.
+    """
+    scores, average = task.products[0], task.products[-1]
+    width = scores.depth + average.cols
+    [parts] = _stacked(tuple((p,) for p in PARTS), scores.copies * scores.cols * scores.rows)
+    high = _high(scores.rows)
+    tiles = scores.copies * np.ceil(scores.rows / high) * parts
+    keys = np.ceil(scores.cols / parts / BLOCK) * BLOCK
+    each = 2 * high * width / (chip.rate(scores.dtype) * k["compute"]) + k["softmax"] * high / chip.clock
+    work = np.maximum(tiles / chip.sms, 1.0) * (one["block"] / chip.clock + each * keys)
+    memory = _drawn(task, chip, one, tiles)
+    longest = np.maximum(memory, work) if chip.asynchronous else _blend(memory, work, 2.0)
+    joined = np.where(parts > 1, one["split"] / chip.clock, 0.0)
+    return _launched(chip, one) + (longest + joined).min(axis=0)
+
+
+def _drawn(task: Task, chip: Chip, k: Constants, tiles: Any) -> Any:
+    """Seconds in which so many tiles of a decoding kernel draw the context, from memory and from the last cache."""
+    busy = np.minimum(tiles, chip.sms)
+    missed = np.where(task.again > 0, 1 - np.clip(3 * (1 - task.size / max(chip.cache, 1.0)), 0, 1), 1.0)
+    memory = task.size * missed / np.minimum(chip.bandwidth * k["memory"], busy * chip.clock * k["draw"])
+    return memory + task.size * (1 - missed) / (busy * chip.clock * k["cache"])
 
 
 def _latent_decode(task: Task, chip: Chip, k: Constants) -> Any:
@@ -313,6 +381,9 @@ def _elementwise(task: Task, chip: Chip, k: Constants) -> Any:
     return _launched(chip, k) + _blend(moved * (k["turned"] if task.work == "turn" else 1.0), loops, k["blend"])
 
 
+_FLASH: dict[str, Callable[[Task, Chip, Constants, Constants], Any]] = {
+    "prefill": _flash_prefill, "decode": _flash_decode,
+}  # fmt: skip
 _TIMES: dict[str, Callable[[Task, Chip, Constants], Any]] = {
     "product": _product, "experts": _experts, "prefill": _prefill, "decode": _decode,
     "latent_prefill": _prefill, "latent_decode": _latent_decode,

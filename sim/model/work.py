@@ -48,6 +48,7 @@ class Task:
     einsums: tuple[str, ...] = ()
     shot: bool = True  # of an all-reduce: a serving engine's own, in one step, is open to it
     divided: bool = False  # of latent attention: its engine divides the context on every device
+    flash: bool | None = None  # of attention: FlashAttention's kernel alone; None: where it is the better one
     products: tuple[Product, ...] = ()  # the matrix products in a kernel
     again: Any = 0.0  # bytes that pass until it runs again on the same operands, as in benchmarks; 0: it never does
     attends: bool = False  # its products are between activations or with state: attention

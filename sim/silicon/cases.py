@@ -23,6 +23,7 @@ from sim.model.products import Product
 from sim.model.step import Work
 from sim.model.timing import Clock, Timed
 from sim.model.work import Task
+from sim.serving.launches import launching
 from sim.silicon.measured import Measured, column, known
 
 Array = NDArray[np.float64]
@@ -98,9 +99,31 @@ _COLLECTIVES = {
     "all_reduce": "all-reduce", "custom_all_reduce": "all-reduce", "all_gather": "all-gather",
     "reduce_scatter": "reduce-scatter", "alltoall": "all-to-all",
 }  # fmt: skip
-_ENGINES = {  # latent attention, by how a row's source begins: what its kernels do that the vendor's engine does not
-    "aiconfigurator:vllm": {"eager": True, "divided": True},
-}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an engine's kernels do that others do not, and how its benchmark runs them."""
+
+    eager: bool = False  # latent attention is launched kernel by kernel
+    divided: bool = False  # and its context is divided
+    flash: bool | None = None  # other attention is FlashAttention's kernel alone, or never
+    unrecorded: tuple[str, ...] = ()  # types whose products the host launches one by one
+
+
+# By how a row's source begins.  The last two take FlashAttention 3 on Hopper and turn positions in other kernels (vLLM:
+# v1/attention/backends/flash_attn.py, whose forward writes no cache since pull request 25954; SGLang: its docs on
+# attention backends).  What is recorded as a graph: ai-dynamo/aiconfigurator, collector/vllm/collect_gemm.py.
+_ENGINES = {
+    "aiconfigurator:trtllm": Engine(flash=False),
+    "aiconfigurator:vllm": Engine(eager=True, divided=True, flash=True, unrecorded=("bfp8",)),
+    "aiconfigurator:sglang": Engine(flash=True),
+}
+
+
+def _engines(rows: Measured) -> tuple[str, ...]:
+    """Each row's engine, by its key; nothing where the source names none."""
+    return tuple(next((e for e in _ENGINES if cell.startswith(e)), "") for cell in column(rows, "source"))
 
 
 @dataclass(frozen=True)
@@ -111,6 +134,7 @@ class Case:
     rows: Places
     tasks: tuple[Task, ...]
     eager: bool = False  # launched kernel by kernel, not from a recorded graph
+    launching: float = 0.0  # s in which the host launches single kernels, likewise
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -128,6 +152,7 @@ class Case:
         total: Any = sum(one.seconds for one in self.timed(tier))
         if self.eager and tier.constants is not None:
             total = np.maximum(total, tier.constants.table()["host"]["eager"])  # the host launches ahead
+        total = np.maximum(total, self.launching if tier.constants is not None else 0.0)
         return np.broadcast_to(np.asarray(total, float), self.rows.shape)
 
 
@@ -146,8 +171,8 @@ def joined(found: tuple[Case, ...]) -> tuple[Case, ...]:
     """Cases whose kernels are alike on like devices as one, their amounts end to end: fewer and longer arrays."""
     alike: dict[tuple[object, ...], list[Case]] = {}
     for case in found:
-        kernels = tuple((t.kind, t.work, t.attends, t.ways, t.shot, t.divided, _types(t)) for t in case.tasks)
-        alike.setdefault((case.where.pools[0].device.name, case.eager, kernels), []).append(case)
+        kernels = tuple((t.kind, t.work, t.attends, t.ways, t.shot, t.divided, t.flash, _types(t)) for t in case.tasks)
+        alike.setdefault((case.where.pools[0].device.name, case.eager, case.launching, kernels), []).append(case)
     return tuple(_chained(same) for same in alike.values())
 
 
@@ -207,13 +232,16 @@ def running(found: tuple[Case, ...], name: str, count: int) -> NDArray[np.bool_]
     return rows
 
 
-def _case(name: str, at: Places, cascade: Cascade, layout: Layout = ONE, **sizes: Any) -> Case:
+def _case(
+    name: str, at: Places, cascade: Cascade, layout: Layout = ONE, unrecorded: bool = False, **sizes: Any
+) -> Case:
+    """Rows of one cascade; ``unrecorded``: no graph replays it, so that the host launches its kernels one by one."""
     program = Program(cascade.name, (Part(cascade),))
     work = Work.of(program, layout, **sizes)
     kernels = tuple(t for _, found in work.parts for t in found if t.kind == "kernel")
     round_ = sum(t.size for t in kernels)  # bytes
     kernels = tuple(replace(t, again=round_) for t in kernels)
-    return Case(_cluster(name, layout.places[0].count), at, kernels)
+    return Case(_cluster(name, layout.places[0].count), at, kernels, launching=launching(work) if unrecorded else 0.0)
 
 
 def _cluster(name: str, count: int) -> Cluster:
@@ -222,28 +250,31 @@ def _cluster(name: str, count: int) -> Cluster:
 
 def _gemm(rows: Measured) -> Iterator[Case]:
     m, n, k = (rows.numbers(name) for name in "mnk")
-    for (name, dtype), at in rows.split(rows.text("device"), rows.dtypes("dtype")):
+    for (name, dtype, engine), at in rows.split(rows.text("device"), rows.dtypes("dtype"), _engines(rows)):
         narrow = dtype in {"fp8", "bfp8", "fp4"}
         text = _GEMM.format(dtype=dtype, out="bf16" if narrow else dtype, quantise=_QUANTISE if narrow else "")
-        yield _case(name, at, parse(text, name="gemm", m=1, n=1, k=1), m=m[at], n=n[at], k=k[at])
+        alone = dtype in _ENGINES.get(engine, Engine()).unrecorded
+        cascade = parse(text, name="gemm", m=1, n=1, k=1)
+        yield _case(name, at, cascade, unrecorded=alone, m=m[at], n=n[at], k=k[at])
 
 
 def _attention(rows: Measured) -> Iterator[Case]:
     b, s, h, kv, e = (rows.numbers(name) for name in ("batch", "seq", "heads", "kv_heads", "head_dim"))
     fresh = rows.operation == "attention_prefill"
-    keys = rows.text("device"), rows.dtypes("attn_dtype"), rows.dtypes("kv_dtype")
-    for (name, dtype, cache), at in rows.split(*keys):
+    keys = rows.text("device"), rows.dtypes("attn_dtype"), rows.dtypes("kv_dtype"), _engines(rows)
+    for (name, dtype, cache, engine), at in rows.split(*keys):
         text = _CACHED.format(dtype=dtype if fresh else "bf16", cache=cache)
         cascade = parse(text, name=rows.operation, b=1, g=1, r=1, p=1, c=0, e=1, u=1, m="C + P")
         new = {"p": s[at], "c": s[at] * 0} if fresh else {"p": 1, "c": s[at] - 1}
-        yield _case(name, at, cascade, b=b[at], g=kv[at], r=h[at] / kv[at], e=e[at], u=e[at], **new)
+        made = _case(name, at, cascade, b=b[at], g=kv[at], r=h[at] / kv[at], e=e[at], u=e[at], **new)
+        flash = _ENGINES.get(engine, Engine()).flash
+        yield replace(made, tasks=tuple(replace(t, flash=flash) for t in made.tasks))
 
 
 def _latent(rows: Measured) -> Iterator[Case]:
     """Widths of DeepSeek-V3: 512 of latent and 64 of position in the cache; 128 + 64 a key and 128 a value expanded."""
     b, s, h = (rows.numbers(name) for name in ("batch", "seq", "heads"))
-    engines = tuple(next((e for e in _ENGINES if cell.startswith(e)), "") for cell in column(rows, "source"))
-    keys = rows.text("device"), rows.text("phase"), rows.dtypes("kv_cache_dtype"), engines
+    keys = rows.text("device"), rows.text("phase"), rows.dtypes("kv_cache_dtype"), _engines(rows)
     for (name, phase, cache, engine), at in rows.split(*keys):
         if phase == "decode":
             cascade = parse(_LATENT.format(cache=cache), name="mla", b=1, g=1, r=1, p=1, c=0, e=576, u=512, m="C + P")
@@ -251,9 +282,8 @@ def _latent(rows: Measured) -> Iterator[Case]:
         else:
             cascade = parse(_EXPANDED, name="mla", b=1, g=1, r=1, p=1, c=0, e=192, u=128, m="C + P")
             made = _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
-        does = _ENGINES.get(engine, {"eager": False, "divided": False})
-        own = tuple(replace(t, divided=does["divided"]) for t in made.tasks)
-        yield replace(made, tasks=own, eager=does["eager"])
+        does = _ENGINES.get(engine, Engine())
+        yield replace(made, tasks=tuple(replace(t, divided=does.divided) for t in made.tasks), eager=does.eager)
 
 
 def _experts(rows: Measured) -> Iterator[Case]:

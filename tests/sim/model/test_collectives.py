@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.model.collectives import ALGORITHMS, collective
+from sim.arch import Link, tier
+from sim.model.collectives import ALGORITHMS, CHANNELS, SHARE, achieved, collective, filled
 
 KINDS = st.sampled_from(sorted(ALGORITHMS))
+NVLINK = Link("nvlink", "node", 450e9, 0.8e-6)
+
+
+def library(size: float, ways: int, link: Link = NVLINK, kind: str = "all-gather") -> float:
+    """Seconds of NCCL at 1.98 GHz."""
+    level = tier("physical").constants
+    assert level is not None
+    return float(achieved(kind, np.array([size]), ways, link, level.table()["collective"], 1.98e9, shot=False)[0][0])
 
 
 @pytest.mark.parametrize(
@@ -58,3 +69,27 @@ def test_arrays_of_sizes_are_timed_point_by_point(kind: str, sizes: list[float],
 
 def test_one_device_has_nothing_to_say() -> None:
     assert collective("all-reduce", 1e9, 1, 1e9, 1.0) == (0.0, "none")
+
+
+def test_a_small_message_opens_as_few_channels_as_give_each_its_share() -> None:
+    """Below one share one of 24 channels carries it; from 24 shares on all do, and between them time stands still."""
+    share = SHARE * 4.0
+    assert list(filled(share * np.array([0.5, 1, 12, 24, 48]), 4)) == [CHANNELS, CHANNELS, 2, 1, 1]
+    assert library(share, 4) == pytest.approx(library(CHANNELS * share, 4))
+    assert library(share / 2, 4) < library(share, 4) < library(1.5 * CHANNELS * share, 4)
+
+
+def test_two_devices_copy_half_of_what_they_gather_besides() -> None:
+    """Of 1 GB each sends half and copies half; of eight, seven eighths are sent and an eighth is copied."""
+    two, eight = library(1e9, 2), library(1e9, 8)
+    assert two > 1.15 * eight * (1 / 2) / (7 / 8)
+    assert library(2e9, 2) - two == pytest.approx(1e9 * (two - library(0.5e9, 2)) / 0.5e9)
+
+
+@given(kind=KINDS, size=st.floats(512, 1e9), ways=st.sampled_from([2, 4, 8]), faster=st.floats(1, 4))
+def test_a_faster_link_and_a_smaller_message_are_never_slower(kind: str, size: float, ways: int, faster: float) -> None:
+    here = library(size, ways, NVLINK, kind)
+    assert library(size, ways, replace(NVLINK, bandwidth=450e9 * faster), kind) <= here * (1 + 1e-12)
+    assert library(size, ways, replace(NVLINK, payload=0.9), kind) <= here * (1 + 1e-12)
+    if kind != "all-to-all":  # between pairs NCCL changes its protocol at a size, not where the other is faster
+        assert library(size / 2, ways, NVLINK, kind) <= here * (1 + 1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from mappings.layout import Layout, Place
 from mappings.tree import Spatial
 from sim.arch import cluster, device, device_names, tier
 from sim.model.physical import Chip, filled
+from sim.model.physical import seconds as times
 from sim.model.step import Work
 from workloads.transformer import model
 
@@ -161,6 +164,72 @@ def reached(on: str, positions: float) -> float:
 def test_attention_reaches_the_measured_fraction_of_the_peak(on: str, short: float, long: float) -> None:
     assert reached(on, 512) == pytest.approx(short, rel=0.3)
     assert reached(on, 16384) == pytest.approx(long, rel=0.15)
+
+
+def attended(on: str, flash: bool | None, new: float = 1, **sizes: float) -> float:
+    """Seconds of causal attention of ``b`` requests, each with ``r`` queries for each of ``g`` key heads of 128."""
+    work = parse(CAUSAL, name="causal", b=1, g=1, r=1, p=1, c=0, e=128, m="C + P")
+    sizes = {"b": 1.0, "g": 1.0, "c": 0.0} | sizes
+    [(_, [task])] = Work.of(Program("causal", (Part(work),)), ONE, p=new, **sizes).parts
+    level = tier("physical").constants
+    assert level is not None
+    return float(np.ravel(times(replace(task, flash=flash), chip(on), level.table()))[-1])
+
+
+DECODING = pytest.mark.parametrize("on", ["a100", "h100", "l40s", "h200", "b200"])
+
+
+@DECODING
+@pytest.mark.parametrize("queries", [8, 32, 48, 64, 128])
+def test_a_long_context_is_divided_whatever_the_queries_of_a_key_head(on: str, queries: int) -> None:
+    """One request's context of 64 Ki keys is 32 MiB: read by all multiprocessors together, not one after the other."""
+    size = 2 * 2 * 128 * 2**16
+    one = size / (25 * chip(on).clock)  # s in which one multiprocessor draws it
+    for flash in (None, True):
+        assert attended(on, flash, r=queries, c=2.0**16 - 1) < one / 4
+
+
+def test_queries_that_the_vendors_kernel_does_not_take_each_run_by_themselves() -> None:
+    """TensorRT-LLM takes 32 queries a key head at once; trtllm-gen, for tcgen05, takes any."""
+    for on in ("a100", "h100", "l40s"):
+        few, many = (attended(on, False, r=r, c=16383) for r in (32, 64))
+        assert many > 3 * few
+        assert attended(on, False, r=128, c=16383) > 1.8 * many
+    assert attended("b200", False, r=64, c=16383) < 1.5 * attended("b200", False, r=32, c=16383)
+
+
+def test_flash_attention_packs_the_queries_of_a_key_head_into_rows() -> None:
+    """Eight heads of 16 positions that share keys are 128 rows, as one head of 128 with as many keys is."""
+    packed = attended("h100", True, new=16, b=4096, r=8, c=112)
+    assert packed == pytest.approx(attended("h100", True, new=16, b=4096, r=5, c=112))
+    assert attended("h100", True, new=16, b=4096, g=8, r=1, c=112) > 3 * packed
+
+
+def test_flash_attention_hides_softmax_only_behind_asynchronous_units() -> None:
+    """FlashAttention-3 reaches at most 0.75 of H100's peak (its paper's abstract), 0.60 to 0.67 in vLLM on H200."""
+    size = {"new": 2.0**14, "r": 1, "g": 16}
+    work = 2 * 16 * 2.0**28 * 128
+    assert 0.57 < work / attended("h100", True, **size) / 989e12 < 0.75
+    assert attended("h100", True, **size) < 0.92 * attended("h100", False, **size)
+    assert attended("a100", True, **size) == pytest.approx(attended("a100", False, **size), rel=0.06)
+
+
+def test_prompts_take_the_vendors_kernel_where_none_is_named() -> None:
+    for on in ("a100", "h100"):
+        assert attended(on, None, new=512, r=48) == attended(on, False, new=512, r=48)
+        assert attended(on, None, r=32, c=4095) == attended(on, False, r=32, c=4095)
+
+
+def test_partial_sums_of_block_scaled_products_are_added_on_the_vector_unit() -> None:
+    """One more instruction for each 128 of depth: 128 lanes add 128 x 128 sums in a quarter of the product's clocks."""
+    text = "W[k, n]: (weight, {0})\nA[m, k]: {0}\nC[m, n]: bf16\nC[m, n] = A[m, k] * W[k, n]"
+    scaled, plain = (parse(text.format(kind), name="gemm", m=1, n=1, k=1) for kind in ("bfp8", "fp8"))
+    h100, b200 = (
+        [float(sim.estimate(work, device(on), m=8192, n=8192, k=8192).seconds) for work in (scaled, plain)]
+        for on in ("h100", "b200")
+    )
+    assert h100[0] / h100[1] == pytest.approx(1 + 0.25 * 0.8671 * 0.9, rel=0.05)
+    assert b200[0] == pytest.approx(b200[1])
 
 
 def test_a_latent_context_is_divided_only_by_newer_kernels() -> None:
