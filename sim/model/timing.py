@@ -127,7 +127,7 @@ class Clock:
         return self._chips[pool]
 
     def _collective(self, task: Task) -> Timed:
-        link = self.cluster.pool(task.pool).link(task.ways)
+        link = self.cluster.pool(task.pool).link(task.reach, task.groups)
         seconds, algorithm = collective(task.kind, task.size, task.ways, link.bandwidth, link.latency)
         moving, _ = collective(task.kind, task.size, task.ways, link.bandwidth, 0.0)
         chip = self._chip(task.pool)

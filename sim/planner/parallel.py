@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,8 @@ class Setting:
 
     def timed(self, cascade: Cascade, layout: Layout) -> Estimate:
         """A cascade on the cluster, kernel by kernel."""
-        return estimate(cascade, self.cluster, layout=layout, tier=self.tier)
+        groups = self.cluster.devices // layout.places[0].count  # of devices that all do the same
+        return estimate(cascade, self.cluster, layout=replace(layout, replicas=groups), tier=self.tier)
 
     @property
     def microbatches(self) -> int:
