@@ -33,8 +33,8 @@ from sim.units import fmt
 OBJECTIVES = ("time", "energy", "edp")
 REFINED = 24  # best mappings of one Einsum whose tiles are refined; of several, as many fewer
 WORK = 6_000_000  # of a search, in units of Shape.work: some twenty seconds
-FEWEST = 16  # nests of a group to be tried, however much work each is
-LEVELS = 64  # memories above a unit
+FEWEST = 8  # nests of a group to be tried, however much work each is
+LEVELS = 32  # memories above a unit
 FINE = 24  # widths of each of two strips that are refined at once
 
 
