@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 from sim.planner.problem import Buffer, Move, Plan, Problem, Run, Stay, Task, Tier
 
@@ -64,8 +64,7 @@ class _Known:
     tasks: dict[str, Task] = field(init=False)
     first: str = field(init=False)
     stays: dict[tuple[str, str], list[_Held]] = field(init=False)  # by buffer and tier, in order of time
-    inside: dict[str, list[_Held]] = field(init=False)  # by tier, those of no length left out
-    sorted: dict[str, list[tuple[_Held, bool]]] = field(default_factory=dict)
+    inside: dict[str, list[_Held]] = field(init=False)  # by tier, as they start; those of no length left out
 
     def __post_init__(self) -> None:
         self.buffers = {b.name: b for b in self.problem.buffers}
@@ -101,13 +100,16 @@ class _Known:
         """The number of a moment: what floating point tells apart by its last digits is one."""
         return self.moments[time]
 
-    def events(self, tier: str) -> list[tuple[_Held, bool]]:
+    def events(self, tier: str) -> Iterator[tuple[_Held, bool]]:
         """Beginnings and ends of the stays in a tier in order of time, ends first; a stay of no length is none."""
-        if tier not in self.sorted:
-            keyed = [(2 * h.stop, h) for h in self.inside[tier]] + [(2 * h.start + 1, h) for h in self.inside[tier]]
-            keyed.sort(key=itemgetter(0))
-            self.sorted[tier] = [(held, key % 2 == 1) for key, held in keyed]
-        return self.sorted[tier]
+        starting, ending = self.inside[tier], sorted(self.inside[tier], key=attrgetter("stop"))
+        ended = 0
+        for held in starting:
+            while ending[ended].stop <= held.start:
+                yield ending[ended], False
+                ended += 1
+            yield held, True
+        yield from ((held, False) for held in ending[ended:])
 
     def during(self, event: Run | Move, name: str, tier: str) -> list[_Held]:
         """The stays of a buffer in a tier that last all the time of a run or a move."""

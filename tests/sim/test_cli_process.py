@@ -41,6 +41,14 @@ def test_a_piped_command_imports_nothing_heavy(argv: list[str]) -> None:
     assert found.isdisjoint(HEAVY | {"rich"})
 
 
+def test_a_placement_and_its_advice_import_no_model(tmp_path: Path) -> None:
+    buffers = tmp_path / "buffers.csv"
+    buffers.write_text("id,lower,upper,size\na,0,2,8\nb,1,3,8\n")
+    found = modules("plan", str(buffers))
+    assert "sim.planner.memory_advice" in found
+    assert found.isdisjoint({"sim.serving", "sim.model", "sim.planner.iteration", "sim.planner.advice", "pandas"})
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_who_leaves_is_not_an_error(unbuffered: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
