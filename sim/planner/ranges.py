@@ -272,17 +272,14 @@ def place(
         for part, ranges in zip((0.25, 0.5), templates(network), strict=True)
     ]
     known = max(begun, key=lambda ranges: flow(network, ranges))
-    value = flow(network, known)
-    most = network.most
+    value, most = flow(network, known), network.most
     if value >= most * (1 - 1e-6):
         return Placed(network, known, value, max(value, most), True, "template", monotonic() - began)
     rows = Helix(network, milp.Model("ranges"))
     rows.build(most)
-    left = max(began + seconds - monotonic(), seconds / 4)
+    start, left = rows.start(known) if value else None, max(began + seconds - monotonic(), seconds / 4)
     try:
-        solved = rows.model.solve(
-            seconds=left, start=rows.start(known) if value else None, solver=solver, progress=progress
-        )
+        solved = rows.model.solve(seconds=left, start=start, solver=solver, progress=progress)
     except Infeasible:
         raise _too_few(network) from None
     found = rows.ranges(solved)
