@@ -267,10 +267,8 @@ def place(
     from sim.planner.ranges_mip import Helix
 
     began = monotonic()
-    begun = [
-        improved(network, ranges, tries=tries, seed=seed, until=began + seconds * part)
-        for part, ranges in zip((0.25, 0.5), templates(network), strict=True)
-    ]
+    parts = zip((0.25, 0.5), templates(network), strict=True)
+    begun = (improved(network, one, tries=tries, seed=seed, until=began + seconds * part) for part, one in parts)
     known = max(begun, key=lambda ranges: flow(network, ranges))
     value, most = flow(network, known), network.most
     if value >= most * (1 - 1e-6):

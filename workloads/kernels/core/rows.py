@@ -96,6 +96,15 @@ def _scatter(
     return count
 
 
+@jit_inside
+def _longest(pointers: Array, first: Any, stop: Any) -> Any:
+    """The most places of any of some rows."""
+    most = 0
+    for m in range(first, stop):
+        most = max(most, pointers[m + 1] - pointers[m])
+    return most
+
+
 @jit
 def hashed(
     first: int,
@@ -111,9 +120,7 @@ def hashed(
     out: Out,
 ) -> None:
     (ap, ai, av), (bp, bi, bv), (room, columns, values, counts) = a, b, out
-    most = 0
-    for m in range(pieces[first], pieces[stop]):
-        most = max(most, room[m + 1] - room[m])
+    most = _longest(room, pieces[first], pieces[stop])
     bits = _table_bits(most)
     keys, sums = np.full(1 << bits, -1, np.int32), np.empty(1 << bits, av.dtype)
     slots, found = np.empty(most + 1, np.uint64), np.empty(most + 1, np.uint32)
@@ -202,9 +209,7 @@ def heaped(
     out: Out,
 ) -> None:
     (ap, ai, av), (bp, bi, bv), (room, columns, values, counts) = a, b, out
-    most = 0
-    for m in range(pieces[first], pieces[stop]):
-        most = max(most, ap[m + 1] - ap[m])
+    most = _longest(ap, pieces[first], pieces[stop])
     heap, at = np.empty(most, np.int64), np.empty(most, np.int64)  # column and list in one number; place in the list
     for piece in range(first, stop):
         place = room[pieces[piece]]

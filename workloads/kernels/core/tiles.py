@@ -84,14 +84,19 @@ def _emit(builder: Any, rows: int, vectors: int, size: int, data: Any, args: Any
     builder.cbranch(builder.icmp_signed("<", after, depth), loop, done)
     _join(k, entry, whole(0), loop, after)
     builder.position_at_end(done)
-    finals = []
-    for total, sum_ in zip(sums, grown, strict=True):
-        _join(total, entry, ir.Constant(vector, None), loop, sum_)
-        finals.append(builder.phi(vector))
-        _join(finals[-1], entry, ir.Constant(vector, None), loop, sum_)
-    for place, final in enumerate(finals):
+    for place, final in enumerate(_finals(builder, sums, grown, entry, loop)):
         to = lanes(c, builder.mul(whole(place // vectors), cr), place % vectors)
         builder.store(builder.fadd(builder.load(to, align=size), final), to, align=size)
+
+
+def _finals(builder: Any, sums: list[Any], grown: list[Any], entry: Any, loop: Any) -> list[Any]:
+    """The accumulators behind the loop; in it each begins as nothing and goes on as what it has grown to."""
+    finals = []
+    for total, sum_ in zip(sums, grown, strict=True):
+        _join(total, entry, ir.Constant(total.type, None), loop, sum_)
+        finals.append(builder.phi(total.type))
+        _join(finals[-1], entry, ir.Constant(total.type, None), loop, sum_)
+    return finals
 
 
 def _added(builder: Any, sums: list[Any], left: Any, right: list[Any]) -> Iterator[Any]:
