@@ -45,7 +45,7 @@ class _Held:
 
     def __init__(self, stay: Stay, start: int, stop: int) -> None:
         self.stay, self.start, self.stop = stay, start, stop
-        self.changes: list[tuple[int, int, int]] = []  # from, to, and then it is this version
+        self.changes: tuple[tuple[int, int, int], ...] = ()  # from, to, and then it is this version
 
     def version(self, start: int, stop: int) -> int | None:
         """The version held unchanged from one moment to another, if there is one."""
@@ -273,7 +273,7 @@ def _from_outside(known: _Known, writers: dict[str, list[str]]) -> None:
     for name in given:
         for held in known.stays.get((name, known.first), ())[:1]:
             _must(held.start == begin, f"{name} is given, but not in {known.first} from the start")
-            held.changes.append((begin, begin, 0))
+            held.changes += ((begin, begin, 0),)
     for buffer in known.problem.buffers:
         if buffer.name in given or buffer.name in writers:
             continue
@@ -287,7 +287,7 @@ def _arrives(known: _Known, buffer: Buffer, own: Sequence[_Held]) -> None:
         for start, _ in buffer.live:
             moment = known.moments[start]
             if held.start <= moment < held.stop:
-                held.changes.append((moment, moment, 0))
+                held.changes += ((moment, moment, 0),)
                 offsets.add(held.stay.offset)
     _must(len(offsets) <= 1, f"{buffer.name} has several addresses in one tier, and nothing moves it")
 
@@ -299,7 +299,7 @@ def _write(known: _Known, writers: dict[str, list[str]]) -> None:
             there = known.during(run, name, known.first)
             _must(there, f"{run.task} at {run.start} writes {name}, which has no room in {known.first} all that time")
             version = writers[name].index(run.task) + 1
-            there[0].changes.append((known.at(run.start), known.at(run.stop), version))
+            there[0].changes += ((known.at(run.start), known.at(run.stop), version),)
 
 
 def _moved(known: _Known, move: Move) -> None:
@@ -310,7 +310,7 @@ def _moved(known: _Known, move: Move) -> None:
     _must(versions, f"{move.buffer} at {move.start} moves from {move.source}, which does not hold it all that time")
     targets = known.during(move, move.buffer, move.target)
     _must(targets, f"{move.buffer} at {move.start} moves to {move.target}, which has no room for it all that time")
-    targets[0].changes.append((start, stop, versions[0]))
+    targets[0].changes += ((start, stop, versions[0]),)
 
 
 def _read(known: _Known, run: Run, name: str, wanted: int) -> None:
