@@ -16,7 +16,12 @@ def measure(device: str, out: str, only: list[str], repeats: int) -> None:
     from sim.silicon.measured import known
 
     every = tuple(kernels())
-    _check(only, tuple(dict.fromkeys(kernel.operation for kernel in every)), repeats)
+    operations = tuple(dict.fromkeys(kernel.operation for kernel in every))
+    for name in only:
+        if name not in operations:
+            raise WeirError(f"--only {name}: one of {', '.join(operations)}{hint(name, operations)}")
+    if repeats < 1:
+        raise WeirError(f"--repeats {repeats}: at least 1")
     name, torch, home = known(device).name, pytorch(), folder(Path(out))
     chosen = tuple(kernel for kernel in every if not only or kernel.operation in only)
     found: dict[str, list[dict[str, object]]] = {}
@@ -33,12 +38,3 @@ def measure(device: str, out: str, only: list[str], repeats: int) -> None:
     title = f"{name} ({torch.cuda.get_device_name(0)}): written to {out}; weir calibrate {out} --device {name}"
     notes = (f"{large} kernels are left out: they need more memory than is free",) if large else ()
     show(Sheet(title, ("file", "kernels"), lines, right=(1,), notes=notes))
-
-
-def _check(only: list[str], operations: tuple[str, ...], repeats: int) -> None:
-    """Refuse operations that are not measured, and no repeats."""
-    for name in only:
-        if name not in operations:
-            raise WeirError(f"--only {name}: one of {', '.join(operations)}{hint(name, operations)}")
-    if repeats < 1:
-        raise WeirError(f"--repeats {repeats}: at least 1")
