@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from einsum import Access, Affine, Cascade, Einsum, WeirError
+from einsum.counted import PerRow
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
-from einsum.sparsity import PerRow
 from einsum.terms import Sizes, accesses
 from mappings.kernels import divisions, weighted
 from mappings.layout import FREE, Axis, Layout, Place

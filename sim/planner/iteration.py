@@ -374,6 +374,3 @@ def training_step(
     where = placed(on)
     book = prices_if_any([pool.device for pool in where.pools], prices, price)
     return Iteration(Setting(spec, where, sequence, batch, *ways, fused, tier), book)
-
-
-training_step.unpriced = True  # type: ignore[attr-defined]  # a sweep goes on where no book has the devices

@@ -207,10 +207,11 @@ def test_more_nests_are_counted_than_an_index_of_64_bits_holds() -> None:
 def test_of_many_levels_some_nests_are_tried() -> None:
     on = layered(9)
     told: list[tuple[int, int]] = []
-    found = search(GEMM, on, space=Space(nests=20), advance=lambda done, of: told.append((done, of)))
-    assert found.shapes <= 20 < found.nests
+    found = search(GEMM, on, space=Space(nests=2), advance=lambda done, of: told.append((done, of)))
+    assert found.shapes <= 2
+    assert found.nests > 10**9  # nobody goes through so many
     assert f"{found.shapes} of {found.nests:,} nests, chosen by descent" in found.proof
-    assert told == [(n + 1, 20) for n in range(found.shapes)]
+    assert told == [(n + 1, 2) for n in range(found.shapes)]
 
 
 @pytest.mark.parametrize("what", ["tiles", "mappings", "nests"])
