@@ -6,7 +6,7 @@ follows from how each tensor is divided where it is made and where it is used (:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -51,8 +51,8 @@ class Place:
     def ways(self, einsum: Einsum) -> dict[str, int]:
         """How each rank of an Einsum is divided here: loops apply in order until the devices are used up."""
         divided = dict[str, int]()
-        for rank, axis in self.axes(einsum):
-            divided[rank] = divided.get(rank, 1) * axis.ways
+        for loop, _ in self._applying(einsum):
+            divided[loop.rank] = divided.get(loop.rank, 1) * loop.ways
         return divided
 
     def axes(self, einsum: Einsum) -> tuple[tuple[str, Axis], ...]:
@@ -61,22 +61,26 @@ class Place:
         A loop without a stride has an axis of its own where all loops together go over the devices; where some take
         turns (experts and requests) it goes over the nearest devices that the others leave.
         """
-        free, inside, found = self.count, self.count, list[tuple[str, int, int]]()
         turns = prod(loop.ways for loop in self.spatial) > self.count
+        loops = list(self._applying(einsum))
+        found = _settled([(loop.ways, loop.stride or (0 if turns else inside)) for loop, inside in loops], self.count)
+        return tuple(zip((loop.rank for loop, _ in loops), found, strict=True))
+
+    def _applying(self, einsum: Einsum) -> Iterator[tuple[Spatial, int]]:
+        """The loops that apply to an Einsum, and the stride each has where all loops together go over the devices."""
+        free = inside = self.count
         for loop in self.spatial:
-            inside = inside if turns else inside // loop.ways
-            applies = loop.rank in einsum.ranks and (not loop.only or einsum.name in loop.only)
-            if applies and 1 < loop.ways <= free:
+            inside //= loop.ways
+            if loop.rank in einsum.ranks and (not loop.only or einsum.name in loop.only) and 1 < loop.ways <= free:
                 free //= loop.ways
-                found.append((loop.rank, loop.ways, loop.stride or (0 if turns else inside)))
-        return tuple(zip((rank for rank, *_ in found), _settled([one for _, *one in found], self.count), strict=True))
+                yield loop, inside
 
     def __str__(self) -> str:
         loops = ", ".join(f"{loop.rank}/{loop.ways}" for loop in self.spatial)
         return f"on {self.pool} x{self.count}: " + (f"spatial {loops}" if loops else "replicated")
 
 
-def _settled(loops: list[list[int]], count: int) -> list[Axis]:
+def _settled(loops: list[tuple[int, int]], count: int) -> list[Axis]:
     """Axes of so many (ways, stride) over ``count`` devices: those without a stride, the last first, as near as others
     leave them room, or else as far apart as can be."""
     taken = [Axis(ways, stride) for ways, stride in loops if stride]
