@@ -79,6 +79,12 @@ def test_a_small_message_opens_as_few_channels_as_give_each_its_share() -> None:
     assert library(share / 2, 4) < library(share, 4) < library(1.5 * CHANNELS * share, 4)
 
 
+@given(kind=KINDS, ways=st.integers(2, 16))
+def test_nothing_to_send_takes_the_start_and_the_way_alone(kind: str, ways: int) -> None:
+    """As long as a byte takes, to a nanosecond."""
+    assert library(0.0, ways, kind=kind) == pytest.approx(library(1.0, ways, kind=kind), abs=1e-9)
+
+
 def test_two_devices_copy_half_of_what_they_gather_besides() -> None:
     """Of 1 GB each sends half and copies half; of eight, seven eighths are sent and an eighth is copied."""
     two, eight = library(1e9, 2), library(1e9, 8)
