@@ -68,9 +68,10 @@ def product(
 
 
 def _rows(cascade: Cascade, einsum: Einsum) -> int:
-    """Activations that are added up along a rank of theirs."""
-    streams = {a.tensor for a in einsum.reads if cascade.tensor(a.tensor).kind == "stream"}
-    return sum(bool(set(cascade.tensor(n).ranks) & set(einsum.reduced)) for n in streams)
+    """Activations that are added up along a rank of theirs, each as often as it is read."""
+    places = {index for a in einsum.reads for index in a.indirect}
+    streams = (a for a in einsum.reads if a not in places and cascade.tensor(a.tensor).kind == "stream")
+    return sum(bool(set(a.ranks) & set(einsum.reduced)) for a in streams)
 
 
 def merged(group: Sequence[Einsum], found: Sequence[tuple[Einsum, Product]]) -> tuple[Product, ...]:

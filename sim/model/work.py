@@ -286,20 +286,26 @@ class _Builder:
         roots = [(self.original(e, group), e) for e in writers]
         written = [e for root, e in roots if root == e.output.tensor]
         there = {e.output.tensor for e in written}
-        copied = {root: e for root, e in roots if root in inside - there}
-        return sum((self.bytes_of(e.output, e) for e in (*written, *copied.values())), start=0)
+        copied = dict[str, Any]()  # the largest copy of what nobody else needs
+        for root, e in roots:
+            if root in inside - there:
+                copied[root] = np.maximum(copied.get(root, 0), self.bytes_of(e.output, e))
+        return sum((*(self.bytes_of(e.output, e) for e in written), *copied.values()), start=0)
 
     def original(self, einsum: Einsum, group: tuple[Einsum, ...]) -> str:
-        """The tensor that the result of an Einsum is, place by place and bit by bit; the result itself if it is new."""
+        """The tensor that the result of an Einsum is, place by place and bit by bit; the result itself if it is new, or
+        keeps what is overwritten later."""
         own, term = einsum.output, einsum.expr
-        kind, types = (
-            self.cascade.tensor(own.tensor).kind,
-            {self.cascade.tensor(n).dtype for n in (own.tensor, *einsum.inputs)},
-        )
-        if kind == "state" or len(types) > 1 or not isinstance(term, Access) or term.indices != own.indices:
+        if not isinstance(term, Access) or term.indices != own.indices:
+            return own.tensor
+        here, there = self.cascade.tensor(own.tensor), self.cascade.tensor(term.tensor)
+        if here.kind == "state" or here.dtype != there.dtype or here.patterns != there.patterns:
             return own.tensor
         maker = next((e for e in group[: group.index(einsum)] if e.output.tensor == term.tensor), None)
-        return self.original(maker, group) if maker else term.tensor
+        if maker:
+            return self.original(maker, group)
+        later = self.cascade.einsums[self.cascade.einsums.index(einsum) + 1 :]
+        return own.tensor if any(e.output.tensor == term.tensor for e in later) else term.tensor
 
     def fetch(self, access: Access, einsum: Einsum) -> int:
         """The task after which an Einsum has the slice it reads; adds what must travel, once for all who need it."""

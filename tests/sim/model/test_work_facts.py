@@ -242,6 +242,7 @@ PLAIN = "X[p, d] = R[p, d] * R[p, d]\n{copy}\nY[p, d] = {own}[p, d] + R[p, d]\nZ
         ("W[p, d] = R[p, d]", "W", 1),  # it is there
         ("W[d, p] = R[p, d]", "W", 2),  # in another order
         ("W[p, d]: fp32\nW[p, d] = R[p, d]", "W", 3),  # of another type, twice as wide
+        ("W[p, d]: uniform(1.0)\nW[p, d] = R[p, d]", "W", 2),  # with fewer places
     ],
 )
 def test_a_plain_copy_is_not_written(copy: str, own: str, written: int) -> None:
@@ -249,6 +250,26 @@ def test_a_plain_copy_is_not_written(copy: str, own: str, written: int) -> None:
     made = parse(PLAIN.format(copy=copy, own=own), p=8, d=8)
     first, *_ = tasks(made, Layout((Place("model", 1),), apart=("Y", "Z")), made.bind())
     assert first.size == 8 * 8 * 2 * (1 + written)
+
+
+def test_a_copy_of_what_is_overwritten_later_is_written() -> None:
+    text = "S[p, d]: state\nW[p, d] = S[p, d]\n{next}\nZ[p, d] = W[p, d] + R[p, d]"
+    for after, written in (("T[p, d] = R[p, d] * S[p, d]", 0), ("S[p, d] = R[p, d] * R[p, d]", 1)):
+        made = parse(text.format(next=after), p=8, d=8)
+        first, *_ = tasks(made, Layout((Place("model", 1),), apart=(after[0], "Z")), made.bind())
+        assert first.size == 8 * 8 * 2 * (1 + written)
+
+
+def test_of_copies_of_what_nobody_else_needs_the_largest_is_written() -> None:
+    """W is a whole X, V a half of it on each of two devices."""
+    text = "X[p, d] = R[p, d] * R[p, d]\n{}\n{}\nY[p, d] = V[p, d] + R[p, d]\nZ[p, d] = W[p, d] * R[p, d]"
+    copies = ("W[p, d] = X[p, d]", "V[p, d] = X[p, d]")
+    how = Layout((Place("model", 2, (Spatial("p", 2, only=("V", "Y")),)),), apart=("Y", "Z"))
+    for order in (copies, copies[::-1]):
+        made = parse(text.format(*order), p=8, d=8)
+        first, *_ = tasks(made, how, made.bind())
+        assert first.einsums == ("X", order[0][0], order[1][0])
+        assert first.size == 8 * 8 * 2 * (1 + 1)
 
 
 def test_rows_kept_in_registers_are_one_pass() -> None:
@@ -259,7 +280,9 @@ def test_rows_kept_in_registers_are_one_pass() -> None:
 
 
 def test_activations_added_up_along_rows_are_no_product_whatever_scales_them() -> None:
-    made = parse("G[d]: weight\nS[p] = X[p, d] * Y[p, d] * G[d]\nT[p] = X[p, d] * G[d]", p=8, d=8)
-    rows, weighted = tasks(made, Layout((Place("model", 1),), apart=("T",)), made.bind())
-    assert not rows.products
-    assert weighted.products
+    text = "G[d]: weight\n{}\nT[p] = X[p, d] * G[d]"
+    for other in ("S[p] = X[p, d] * Y[p, d] * G[d]", "S[p] = X[p, d] * X[p, d] * G[d]"):
+        made = parse(text.format(other), p=8, d=8)
+        rows, weighted = tasks(made, Layout((Place("model", 1),), apart=("T",)), made.bind())
+        assert not rows.products
+        assert weighted.products
