@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from einsum import WeirError
 from sim.arch import Device, bits
 from sim.model.products import Product
 from sim.model.work import Task
@@ -75,9 +76,11 @@ class Chip:
     def slowest(self, count: int, spread: float) -> Chip:
         """The slowest of so many boards, whose power limits leave clocks that differ by a ``spread`` (deviation).
 
-        The largest of normal deviates is Blom's estimate (1958).
+        The largest of normal deviates is Blom's estimate (1958). Raises :class:`WeirError` where no clock is left.
         """
         deviates = NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
+        if spread * deviates >= 1:
+            raise WeirError(f"boards.spread {spread:g}: the slowest of {count} boards would have no clock left")
         return replace(self, sustained=self.sustained * (1 - spread * deviates))
 
     def rate(self, dtype: str) -> float:

@@ -57,6 +57,9 @@ class Rules:
             raise WeirError(f"token_budget is {self.token_budget}; a prefill iteration takes at least one token")
         if self.schedule == "whole" and self.front:
             raise WeirError("front is of engines that share iterations; with schedule 'whole' first tokens have none")
+        for name in ("launches", "front"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise WeirError(f"{name} is {getattr(self, name)}; a finite number of at least 0 is needed")
         if self.ahead not in (0, 1):
             raise WeirError(f"ahead is {self.ahead}; none or one iteration is scheduled while another runs")
 

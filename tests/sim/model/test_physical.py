@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sim
-from einsum import Cascade, Part, Program
+from einsum import Cascade, Part, Program, WeirError
 from einsum.parse import parse
 from mappings.layout import Layout, Place
 from mappings.tree import Spatial
@@ -319,6 +319,13 @@ def test_the_slowest_board_is_as_far_out_as_the_largest_of_so_many_draws() -> No
         kept = a100.slowest(count, spread).kept(1.0) / a100.kept(1.0)
         assert kept == pytest.approx(1 - spread * want, abs=4e-4)
     assert a100.slowest(512, spread).kept(0.0) == 1  # what leaves matrix units idle has power to spare
+
+
+def test_a_spread_that_leaves_the_slowest_board_no_clock_is_refused() -> None:
+    """The largest of 8 draws is 1.43 deviations out."""
+    assert chip("a100_sxm_80gb").slowest(8, 0.69).kept(1.0) > 0
+    with pytest.raises(WeirError, match=r"boards\.spread 0\.71: the slowest of 8 boards would have no clock left"):
+        chip("a100_sxm_80gb").slowest(8, 0.71)
 
 
 def test_devices_that_wait_for_one_another_are_as_fast_as_the_slowest() -> None:

@@ -241,6 +241,9 @@ def test_what_cannot_be_scheduled_so_is_refused(machine: Machine) -> None:
         Rules(schedule="mixed", prefill="elsewhere")
     with pytest.raises(WeirError, match="front is of engines"):
         Rules(front=0.01)
+    for name, value in (("front", -1.0), ("front", math.nan), ("launches", math.inf)):
+        with pytest.raises(WeirError, match=f"{name} is {value}; a finite number of at least 0"):
+            replace(MIXED, **{name: value})
     with pytest.raises(WeirError, match="ahead is 2"):
         Rules(schedule="mixed", ahead=2)
     with pytest.raises(WeirError, match="schedule 'mixt'"):
