@@ -62,9 +62,12 @@ def readings(lasting: Array, drawn: Array) -> Array:
 def _reading(lasting: Array, drawn: Array) -> float:
     ago = np.concatenate(([0.0], np.cumsum(lasting)))  # s before the run's end, where parts begin
     joules = np.concatenate(([0.0], np.cumsum(lasting * drawn)))
-    taken = lasting[0] - EVERY * np.arange(np.floor(lasting[0] / EVERY + 1e-9) + 1)  # s before the run's end
+    count = np.floor(lasting[0] / EVERY + 1e-9) + 1
+    mixed = min(count, round(WINDOW / EVERY))  # the others see the run alone
+    taken = lasting[0] - EVERY * np.arange(mixed)  # s before the run's end
 
     def since(when: Array) -> Array:
         return np.asarray(np.interp(when, ago, joules) + np.maximum(when - ago[-1], 0) * drawn[-1])
 
-    return float(np.mean(since(taken + WINDOW) - since(taken)) / WINDOW)
+    seen = np.sum(since(taken + WINDOW) - since(taken)) / WINDOW
+    return float((seen + (count - mixed) * drawn[0]) / count)

@@ -105,10 +105,11 @@ def before(rows: Measured, boards: int, deep: int) -> Measured:
 
 
 def _turns(rows: Measured) -> Iterator[tuple[Turn, Cells]]:
-    """Every row's turn of the outer loops, and the row as a case of it."""
+    """Every row's turn of the outer loops, none if its sizes are not whole numbers, and the row as a case of it."""
     turn, outer, sizes, dtype = _LOOPS[rows.operation]
-    whole = {name: rows.numbers(name).astype(int) for name in (*outer, *sizes)}
+    columns = {name: rows.numbers(name) for name in (*outer, *sizes)}
     for at, stored in enumerate(rows.dtypes(dtype)):
-        first, second = (int(whole[name][at]) for name in sizes)
-        own = first, second, stored
-        yield turn(*(int(whole[name][at]) for name in outer)), own
+        cells = {name: int(column[at]) for name, column in columns.items()}
+        whole = all(cells[name] == column[at] for name, column in columns.items())
+        first, second = (cells[name] for name in sizes)
+        yield turn(*(cells[name] for name in outer)) if whole else (), (first, second, stored)

@@ -51,6 +51,13 @@ def _watts(during: int, parts: list[tuple[int, int]]) -> np.ndarray:
     return np.array([[during, *(watt for _, watt in parts)]], float)
 
 
+def test_a_run_of_any_length_reads_at_last_as_it_draws() -> None:
+    """All but the first ten readings of a run of years are of the run alone; those ten are 45 % of it."""
+    lasting = 1e9
+    expected = 500 - 400 * (10 - 4.5) / (lasting / 0.1 + 1)
+    assert readings(np.array([[lasting, 5.0]]), np.array([[500.0, 100.0]])) == pytest.approx([expected], rel=1e-12)
+
+
 def test_what_always_drew_the_same_reads_the_same_however_it_is_divided() -> None:
     assert readings(np.array([[0.03, 0.2, 0.01]]), np.full((1, 3), 400.0)) == pytest.approx([400])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,9 @@ def test_rows_of_no_case_and_of_other_benchmarks_have_no_place() -> None:
     assert places(gemm(500, 512, "bfloat16")).tolist() == [-1]
     assert places(gemm(512, 512, "bfloat16", source="aiconfigurator:trtllm/1.0")).tolist() == [-1]
     assert places(gemm(512, 512, "bfloat16")).tolist() >= [0]
+    whole = attention("decode", 4, 8, "bfloat16")
+    fraction = replace(whole, columns={**whole.columns, "heads": ("0.5",)})
+    assert places(fraction).tolist() == [-1]
 
 
 def test_what_ran_before_is_of_the_same_turn_of_the_outer_loops() -> None:
