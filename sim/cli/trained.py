@@ -137,7 +137,7 @@ def _notes(made: Iteration) -> Iterator[str]:
     s = made.setting
     yield f"network: {fmt(s.cluster.network.bandwidth, 'B/s')} a device; {s.cluster.source}"
     yield f"tier {s.tier}, no band tested; gradients are reduced after the last pass"
-    yield "left out: logits and workspaces in memory; launches that a device waits for, and slower devices of a group"
+    yield "left out: logits and workspaces in memory; launches that a device waits for"
     if len(s.spec.layers) > 1:
         yield "kinds of layers come one after the other: " + ", ".join(f"{k.times} {k.name}" for k in s.spec.layers)
     if made.unmatched:
