@@ -19,6 +19,9 @@ _QUANTITIES = {
     "memory": Quantity("1", positive=True),
     "collective": Quantity("s"),
 }
+RATES = (  # constants that something is divided by
+    "compute", "memory", "draw", "cache", "blend", "ahead", "issued", "peak", "words", "copy", "host", "switch", "direct",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ def constants(
     top = Table.read(path, "constants")
     tables = {name: top.table(name) for name in top.raw if name not in ("source", "tested")}
     classes = tuple(
-        (n, tuple((key, table.number(key, Quantity("1"))) for key in table.raw)) for n, table in tables.items()
+        (n, tuple((key, table.number(key, Quantity("1", positive=key in RATES))) for key in table.raw))
+        for n, table in tables.items()
     )
     errors = top.table("tested")
     found = tuple((name, tested(errors.table(name, Tested.__slots__))) for name in errors.raw)
