@@ -24,20 +24,18 @@ def measure(device: str, out: str, only: list[str], repeats: int) -> None:
     if repeats < 1:
         raise WeirError(f"--repeats {repeats}: at least 1")
     name, torch, home = known(device).name, pytorch(), folder(Path(out))
-    kept, now = Kept.at(home, chosen), 0
+    kept = Kept.at(home, chosen)
     left: list[Timed] = []
     ahead = tuple(kernel for kernel in chosen if not kept.has(kernel, name, source(torch)))
     with patience("measuring") as step:
         for done, one in enumerate(rows(torch, name, ahead, repeats), start=1):
-            if one.row is None:
-                left.append(one)
-            else:
-                kept, now = kept.with_(one), now + 1
+            kept = kept.with_(one) if one.row else kept
+            left += [] if one.row else [one]
             step(done, len(ahead), str(one.kernel))
     if not any(kept.rows.values()):
         raise WeirError("\n".join(("nothing was measured:", *_reasons(left))))
     title = f"{name} ({torch.cuda.get_device_name(0)}): written to {out}; weir calibrate {out} --device {name}"
-    before = len(chosen) - len(ahead)
+    before, now = len(chosen) - len(ahead), len(ahead) - len(left)
     notes = (f"{before} kernels were measured by an earlier run; {now} now",) if before else ()
     show(_sheet(title, kept, (*notes, *_reasons(left))))
 
