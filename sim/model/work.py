@@ -141,46 +141,40 @@ class _Builder:
         """The task of one fused group, after whatever brings it its inputs."""
         if any(e.name in self.layout.anew for e in group):
             self.moved = {}
-        inside = {e.output.tensor for e in group}
         after: set[int] = set()
         own: dict[str, _Made] = {}
-        place, number = self.place(group[0]), -1
         for einsum in group:
             parts = self.parts(einsum, own)
             for access in einsum.reads:
                 if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
                     after.add(self.made[access.tensor].task if parts > 1 else self.fetch(access, einsum))
-            written = self.divisions(einsum.output, einsum)
-            partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
-            summed = self.along(einsum, einsum.reduced)
-            if parts > 1:
-                summed = summed.union(*(one.summed for one in self.operands(einsum, own) if one))
-            axes = self.axes(einsum.output, einsum)
-            own[einsum.output.tensor] = _Made(number, einsum, place, written, partial, axes, summed)
-        names = tuple(e.name for e in group)
-        size = self.inputs(group, inside) + self.outputs(group, inside)
-        task = Task(
-            " ".join(names),
-            "kernel",
-            place.pool,
-            size,
-            self.operations(group),
-            after=tuple(sorted(after)),
-            einsums=names,
-            products=self.products(group),
-            attends=not weighted(self.cascade, group[0]),
-            fresh=self.local(group[0]).get("p", 1.0),
-            wide=self.wide(group),
-            rows=self.rows(group),
-            work=self.sort(group),
-        )
-        self.found.append(task)
+            own[einsum.output.tensor] = self.written(einsum, own, parts)
+        self.found.append(self.fused(group, tuple(sorted(after))))
         number = len(self.found) - 1
         for einsum in group:
             self.made[einsum.output.tensor] = replace(own[einsum.output.tensor], task=number)
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
-            self.push(einsum.output.tensor, place)
+            self.push(einsum.output.tensor, self.place(einsum))
+
+    def written(self, einsum: Einsum, own: Mapping[str, _Made], parts: int) -> _Made:
+        """How an Einsum leaves its result, in as many partial sums for each that its operands are in; no task yet."""
+        divided = self.divisions(einsum.output, einsum)
+        partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
+        made = [one for one in self.operands(einsum, own) if one and parts > 1]
+        summed = self.along(einsum, einsum.reduced).union(*(one.summed for one in made))
+        return _Made(-1, einsum, self.place(einsum), divided, partial, self.axes(einsum.output, einsum), summed)
+
+    def fused(self, group: tuple[Einsum, ...], after: tuple[int, ...]) -> Task:
+        """What one device does in a group."""
+        names, inside = tuple(e.name for e in group), {e.output.tensor for e in group}
+        size = self.inputs(group, inside) + self.outputs(group, inside)
+        return Task(
+            " ".join(names), "kernel", self.place(group[0]).pool, size, self.operations(group), after=after,
+            einsums=names, products=self.products(group), attends=not weighted(self.cascade, group[0]),
+            fresh=self.local(group[0]).get("p", 1.0), wide=self.wide(group), rows=self.rows(group),
+            work=self.sort(group),
+        )  # fmt: skip
 
     def parts(self, einsum: Einsum, own: Mapping[str, _Made]) -> int:
         """Partial sums in which an Einsum leaves what it adds up: as many as all its operands are in (its kernel's
