@@ -18,7 +18,7 @@ from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
 from einsum.sparsity import PerRow
 from einsum.terms import Sizes, accesses
-from mappings.kernels import divisions, weighted
+from mappings.kernels import cached, divisions, weighted
 from mappings.layout import FREE, Layout, Place
 from mappings.spread import Sharded, expand
 from sim.model.products import Product, merged, product
@@ -150,6 +150,7 @@ class _Builder:
             wide=self.wide(group),
             rows=self.rows(group),
             work=self.sort(group),
+            flash=self.layout.flash if cached(self.cascade, group) else None,
         )
         self.found.append(task)
         number = len(self.found) - 1
@@ -180,21 +181,26 @@ class _Builder:
         return merged(group, [(e, p) for e, p in found if p is not None])
 
     def wide(self, group: tuple[Einsum, ...]) -> Any:
-        """Elements in a row of the group's last result: all but what its first rank, or a router's choice, counts."""
-        last = group[-1]
-        routed = {p.along for p in self.cascade.patterns[last.name] if isinstance(p, PerRow)}
-        ranks = set(last.output.ranks) - {*FREE[:2], "m"} - routed
-        return prod((self.local(last)[r] for r in sorted(ranks)), start=1.0)
+        """Elements in a row of the group's last result; of all that a rotation turns, one after another."""
+        alike = [e for e in group if _turns(e)] if self.sort(group) == "turn" else group[-1:]
+        return sum(self.row(e) for e in alike)
+
+    def row(self, einsum: Einsum) -> Any:
+        """Elements in a row of a result: all but what its first rank, or a router's choice, counts."""
+        routed = {p.along for p in self.cascade.patterns[einsum.name] if isinstance(p, PerRow)}
+        ranks = set(einsum.output.ranks) - {*FREE[:2], "m"} - routed
+        return prod((self.local(einsum)[r] for r in sorted(ranks)), start=1.0)
 
     def rows(self, group: tuple[Einsum, ...]) -> Any:
         """Rows of the group's last result."""
         last = group[-1].output
-        return self.bytes_of(last, group[-1]) * 8 / bits(self.cascade.tensor(last.tensor).dtype) / self.wide(group)
+        return self.bytes_of(last, group[-1]) * 8 / bits(self.cascade.tensor(last.tensor).dtype) / self.row(group[-1])
 
     def sort(self, group: tuple[Einsum, ...]) -> str:
         """What a kernel without products does, by what its Einsums are."""
         read = {a.tensor for e in group for a in e.reads} - {e.output.tensor for e in group}
-        if len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
+        scaled = not isinstance(group[-1].expr, Access)  # by what is found first
+        if scaled and len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
             return "narrow"
         if group[0].name in self.layout.held:
             return "map"
@@ -202,8 +208,7 @@ class _Builder:
             return "reduce"
         if any("exp" in operations(self.cascade, e, self.sizes, self.local(e)) for e in group):
             return "curve"
-        turned = any(len({a.tensor for a in e.reads}) < len(e.reads) for e in group)
-        return "turn" if turned else "map"
+        return "turn" if any(map(_turns, group)) else "map"
 
     def push(self, name: str, place: Place) -> None:
         """Send a tensor that another pool will read as soon as it is made, rather than when it is asked for."""
@@ -363,3 +368,8 @@ class _Builder:
                  senders=sender.count, receivers=place.count, after=(after,))
         )  # fmt: skip
         return len(self.found) - 1
+
+
+def _turns(einsum: Einsum) -> bool:
+    """Whether an Einsum puts together elements of one tensor, as a rotation by positions does."""
+    return len({a.tensor for a in einsum.reads}) < len(einsum.reads)

@@ -18,7 +18,7 @@ from sim.model.work import Task
 
 def retimed(step: Step, before: Tier, cluster: Cluster, tier: Tier, host: float) -> Step:
     """The step, timed at ``before``, as :meth:`sim.model.step.Work.on` times it on another ``cluster`` and ``tier``."""
-    clock = Clock(cluster, tier)
+    clock = Clock(cluster, tier, step.work.layout)
     old, new = _seen(step.cluster, before), _seen(cluster, tier)
     rows = tuple(
         (part, tuple(one if old(one.task) == new(one.task) else clock.time(one.task) for one in timed))
