@@ -199,8 +199,9 @@ class _Builder:
     def sort(self, group: tuple[Einsum, ...]) -> str:
         """What a kernel without products does, by what its Einsums are."""
         read = {a.tensor for e in group for a in e.reads} - {e.output.tensor for e in group}
-        scaled = not isinstance(group[-1].expr, Access)  # by what is found first
-        if scaled and len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
+        last = self.cascade.tensor(group[-1].output.tensor)
+        kept = last.kind == "state" and isinstance(group[-1].expr, Access)  # at scales that are known beforehand
+        if len(read) == 1 and bits(last.dtype) <= 8 and not kept:
             return "narrow"
         if group[0].name in self.layout.held:
             return "map"
