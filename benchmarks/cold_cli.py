@@ -16,10 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WEIR = "import sys; from sim.cli import main; sys.exit(main())"
 RUNS = 7
+WRONG = 2  # the exit code of a mistake on the command line
 COMMANDS = {
     "python alone": ["pass"],
     "import numpy": ["import numpy"],
     "weir --help": [WEIR, "--help"],
+    "no such option": [WEIR, "plan", "--budgett", "1GB"],
+    "not for a model": [WEIR, "plan", "gpt2-xl", "--layers", "2"],
     "weir list devices": [WEIR, "list", "devices"],
     "weir estimate": [WEIR, "estimate", "llama-3-70b", "--on", "2xh100_4xh20", "--trace", "azure_conv"],
     "weir compare": [
@@ -33,7 +36,9 @@ def cpu(argv: list[str], bytecode: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment = {**inherited, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": bytecode}
-    subprocess.run([sys.executable, "-c", *argv], check=True, stdout=subprocess.DEVNULL, env=environment)
+    done = subprocess.run([sys.executable, "-c", *argv], capture_output=True, env=environment, check=False)
+    if done.returncode not in (0, WRONG):
+        raise SystemExit(f"{argv[1:]} exits {done.returncode}: {done.stderr.decode()}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

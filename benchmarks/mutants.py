@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning",
+           "--hypothesis-seed=0")  # fmt: skip
 MODULES = {
     "parse": ("einsum/parse.py", ("tests/einsum/test_parse.py",)),
     "positions": ("einsum/positions.py", ("tests/einsum/test_positions.py",)),
@@ -108,24 +110,7 @@ def _run(path: Path, source: str, tests: tuple[str, ...]) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    os._exit(
-        int(
-            pytest.main(
-                [
-                    "-x",
-                    "-q",
-                    "-p",
-                    "no:cacheprovider",
-                    "-p",
-                    "no:xdist",
-                    "-W",
-                    "ignore::pytest.PytestAssertRewriteWarning",
-                    "--hypothesis-seed=0",
-                    *tests,
-                ]
-            )
-        )
-    )
+    os._exit(int(pytest.main([*OPTIONS, *tests])))
 
 
 def main() -> None:

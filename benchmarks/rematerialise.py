@@ -76,7 +76,7 @@ def measure(made: Graph, share: float, seconds: float) -> str:
         first = time.process_time() - began
         found = improve(tight, known, seconds, "highs", None)
     except Infeasible:
-        return f"{head}  nothing fits; {smallest(made) / made.full:.2f} would do"
+        return f"{head}  nothing fits; {smallest(made).fits / made.full:.2f} would do"
     except WeirError as why:
         return f"{head}  {why}"
     start = f"{spent(made, known.order) / made.once - 1:9.3%}" if known else "        -"

@@ -11,17 +11,17 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from einsum.cascade import Cascade
 from einsum.errors import Infeasible, WeirError, hint
-from einsum.parse import parse
-from einsum.program import Part, Program
-from einsum.terms import Access, Affine, Call, Const, Einsum, Tensor, Term
 
 if TYPE_CHECKING:
+    from einsum.cascade import Cascade
     from einsum.interpret import interpret
     from einsum.live import Live, live_ranges, peak
+    from einsum.parse import parse
     from einsum.passes import Passes, passes
+    from einsum.program import Part, Program
     from einsum.split import split
+    from einsum.terms import Access, Affine, Call, Const, Einsum, Tensor, Term
 
 __all__ = [
     "Access",
@@ -47,14 +47,25 @@ __all__ = [
     "split",
 ]
 
-# Analyses are imported when first asked for, so that reading a cascade stays light.
+# All but errors is imported when first asked for, so that a mistake on the command line is said without NumPy.
 _LATER = {
-    "interpret": "interpret",
+    "Access": "terms",
+    "Affine": "terms",
+    "Call": "terms",
+    "Cascade": "cascade",
+    "Const": "terms",
+    "Einsum": "terms",
     "Live": "live",
-    "live_ranges": "live",
-    "peak": "live",
+    "Part": "program",
     "Passes": "passes",
+    "Program": "program",
+    "Tensor": "terms",
+    "Term": "terms",
+    "interpret": "interpret",
+    "live_ranges": "live",
+    "parse": "parse",
     "passes": "passes",
+    "peak": "live",
     "split": "split",
 }
 

@@ -7,8 +7,10 @@ gradient is a scatter). Where a derivative is simpler in the Einsum's own result
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from einsum.cascade import Cascade
@@ -124,11 +126,16 @@ class _Backward:
 
     def _part(self, access: Access, slope: Expr) -> None:
         """One part of a tensor's gradient, the whole of it where it is used once."""
-        uses = [a for e in self.cascade.einsums for a in _used(e) if a.tensor == access.tensor]
         parts = self.parts.setdefault(access.tensor, [])
-        name = f"D{access.tensor}" if len(uses) == 1 and not parts else f"D{access.tensor}_{len(parts) + 1}"
+        alone = self._uses[access.tensor] == 1 and not parts
+        name = f"D{access.tensor}" if alone else f"D{access.tensor}_{len(parts) + 1}"
         self.made.append(Einsum(name, Access(name, access.indices), slope))
         parts.append(name)
+
+    @cached_property
+    def _uses(self) -> Counter[str]:
+        """How many accesses of each tensor a gradient may reach."""
+        return Counter(access.tensor for einsum in self.cascade.einsums for access in _used(einsum))
 
     def _chosen(self, einsum: Einsum, above: Access) -> None:
         """The gradients of the largest few, scattered to the places that an arg_top_k of the same operand names."""

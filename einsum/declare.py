@@ -6,9 +6,10 @@ import ast
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
+from einsum.counted import PerRow, Structured
 from einsum.errors import hint
 from einsum.ops import is_dtype
-from einsum.sparsity import Band, Block, PerRow, PowerLaw, Sparsity, Structured, Uniform
+from einsum.sparsity import Band, Block, PowerLaw, Sparsity, Uniform
 from einsum.terms import Tensor
 
 KINDS = ("weight", "state", "stream")

@@ -2,7 +2,9 @@
 
 Places that a sparsity leaves out are *absent*: maps and reductions skip them. A sparsity declared for an input says
 where it is present (a masked array or a scipy matrix says so itself); one declared for a tensor that is computed says
-where to compute it, except for a scatter, which is present where it was written.
+where to compute it, except for a scatter, which is present where it was written. Places drawn at random are the same
+for a tensor's name in every cascade. An input that another cascade computed (a backward pass reads such) is present as
+it is given where its places would follow from others that are drawn: drawn anew they would not be those.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ class _Run:
             array, own, present = given.filled(0), True, ~np.ma.getmaskarray(given)
         array = self.numeric(tensor, array)
         self.check_shape(tensor, array.shape)
-        return Stored(array, present if own else self.mask(tensor, tensor.patterns))
+        known = tuple(p for p in tensor.patterns if not (tensor.derived and p.drawn))
+        return Stored(array, present if own else self.mask(tensor, known))
 
     def numeric(self, tensor: Tensor, given: Any) -> Array:
         """Numbers as the cascade computes with them; whole numbers stay whole, to serve as indices."""
@@ -132,8 +135,7 @@ class _Run:
 
     def mask(self, tensor: Tensor, patterns: tuple[Sparsity, ...]) -> Mask | None:
         """Where a tensor with these patterns is present, broadcastable to its shape."""
-        names = [t.name for t in self.cascade.tensors]
-        rng = np.random.default_rng([self.seed, names.index(tensor.name)])
+        rng = np.random.default_rng([self.seed, *tensor.name.encode()])
         ranks = tuple(r or "" for r in tensor.ranks)
         drawn: list[Mask | None] = []
         for pattern in patterns:

@@ -23,6 +23,11 @@ class Projected:
     reduced: tuple[str, ...]
     patterns: Patterns
 
+    @property
+    def drawn(self) -> bool:
+        """Always: the places behind are not kept."""
+        return True
+
     def density(self, sizes: Sizes) -> Any:
         """Exact for one pattern; independent places otherwise: ``1 - (1 - d) ** n`` with ``n`` places behind each."""
         if len(self.patterns) == 1:

@@ -8,7 +8,7 @@ that all that goes into one sum is reduced once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 from einsum import Cascade, Const, Einsum, WeirError
@@ -45,14 +45,16 @@ class Division:
         if self.ulysses:
             return self._over(_ulysses(step, self.tensor))
         routed = _routed(step) if self.experts > 1 or self.copies > 1 else ()
-        place = self._over((*self._experts(routed), Spatial("p", self.context), *self._tensor(step)))
+        context = Spatial("p", self.context, stride=self.tensor)
+        place = self._over((*self._experts(routed), context, *self._tensor(step)))
         place = _evened(step, place, routed if self.copies > 1 else ())
         partial = {name for name, (parts, _) in standing(step, Layout((place,))).items() if parts > 1}
         sums = {e.name for e in step.einsums if e.output.tensor in partial and products(step, e)}
         own = tuple(e.name for e in step.einsums if e.name not in routed)
         rest = tuple(e.name for e in step.einsums if e.name not in sums and not isinstance(e.expr, Const))
-        between = Spatial("p", self.tensor if self.sequence else 1, only=rest)
-        return self._over((*place.spatial, Spatial("b", self.copies, only=own), between))
+        between = Spatial("p", self.tensor if self.sequence else 1, only=rest, stride=1)
+        apart = Spatial("b", self.copies, only=own, stride=self.tensor * self.context)
+        return self._over((*place.spatial, apart, between))
 
     def _over(self, loops: Iterable[Spatial]) -> Place:
         return Place(self.pool, self.devices, tuple(loop for loop in loops if loop.ways > 1))
@@ -60,12 +62,13 @@ class Division:
     def _experts(self, routed: tuple[str, ...]) -> Iterator[Spatial]:
         """Experts over the tensor-parallel devices and the copies, each expert's hidden rank over what is left."""
         if routed:
-            yield Spatial("x", self.experts, only=routed)
-            yield Spatial("f", self.tensor * self.copies // self.experts, only=routed)
+            left = self.tensor * self.copies // self.experts
+            yield Spatial("x", self.experts, only=routed, stride=left)
+            yield Spatial("f", left, only=routed, stride=1)
 
     def _tensor(self, step: Cascade) -> Iterator[Spatial]:
         yield from heads(step, self.tensor)
-        yield from (Spatial(rank, self.tensor) for rank in ("f", "s", "v") if rank in step.ranks)
+        yield from (Spatial(rank, self.tensor, stride=1) for rank in ("f", "s", "v") if rank in step.ranks)
 
 
 def heads(step: Cascade, ways: int) -> Iterator[Spatial]:
@@ -78,8 +81,8 @@ def heads(step: Cascade, ways: int) -> Iterator[Spatial]:
     if (found := _rounds(groups, shared, ways)) is None:
         most = max(n for n in range(1, ways) if _rounds(groups, shared, n))
         raise WeirError(f"{groups * shared} heads cannot be divided {ways} ways; {most} would do")
-    yield Spatial("g", found[0])
-    yield Spatial("r", found[1])
+    yield Spatial("g", found[0], stride=found[1])
+    yield Spatial("r", found[1], stride=1)
 
 
 def _rounds(groups: int, shared: int, ways: int) -> tuple[int, int] | None:
@@ -94,8 +97,8 @@ def _ulysses(step: Cascade, ways: int) -> Iterator[Spatial]:
     """Attention between the projections by heads, all else by positions."""
     core = tuple(e.name for e in step.einsums if {"p", "m"} & set(e.ranks) and "g" in e.ranks and "d" not in e.ranks)
     if core:
-        yield from (Spatial(loop.rank, loop.ways, only=core) for loop in heads(step, ways))
-    yield Spatial("p", ways)
+        yield from (replace(loop, only=core) for loop in heads(step, ways))
+    yield Spatial("p", ways, stride=1)
 
 
 def _routed(step: Cascade) -> tuple[str, ...]:
@@ -122,5 +125,5 @@ def _evened(step: Cascade, place: Place, apart: tuple[str, ...]) -> Place:
             ways, own = most // found[name][0], place.ways(maker)
             free = [r for r in maker.reduced if r not in own and sizes[r] >= ways]
             if ways > 1 and free:
-                more.append(Spatial(max(free, key=lambda r: sizes[r]), ways, only=(maker.name,)))
+                more.append(Spatial(max(free, key=lambda r: sizes[r]), ways, only=(maker.name,), stride=1))
     return Place(place.pool, place.count, (*place.spatial, *more))

@@ -8,10 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from einsum import Einsum, Program, WeirError, hint
 from mappings.tree import Spatial
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Devices in a row, ``ways`` of them, each ``stride`` from the next."""
+
+    ways: int
+    stride: int
+
+    @property
+    def span(self) -> int:
+        """Neighbouring devices among which it lies."""
+        return self.ways * self.stride
+
+    def meets(self, other: Axis) -> bool:
+        """Whether both go over the same devices."""
+        return self.stride < other.span and other.stride < self.span
+
+    def without(self, other: Axis) -> tuple[Axis, ...]:
+        """What is left of it where devices are alike along another."""
+        if not self.meets(other):
+            return (self,)
+        begin = max(other.span, self.stride)
+        parts = Axis(other.stride // self.stride, self.stride), Axis(self.span // begin, begin)
+        return tuple(part for part in parts if part.ways > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +50,44 @@ class Place:
 
     def ways(self, einsum: Einsum) -> dict[str, int]:
         """How each rank of an Einsum is divided here: loops apply in order until the devices are used up."""
-        free, divided = self.count, dict[str, int]()
+        divided = dict[str, int]()
+        for rank, axis in self.axes(einsum):
+            divided[rank] = divided.get(rank, 1) * axis.ways
+        return divided
+
+    def axes(self, einsum: Einsum) -> tuple[tuple[str, Axis], ...]:
+        """The ranks of the loops that apply to an Einsum, and the devices that each loop goes over.
+
+        A loop without a stride has an axis of its own where all loops together go over the devices; where some take
+        turns (experts and requests) it goes over the nearest devices that the others leave.
+        """
+        free, inside, found = self.count, self.count, list[tuple[str, int, int]]()
+        turns = prod(loop.ways for loop in self.spatial) > self.count
         for loop in self.spatial:
+            inside = inside if turns else inside // loop.ways
             applies = loop.rank in einsum.ranks and (not loop.only or einsum.name in loop.only)
             if applies and 1 < loop.ways <= free:
-                divided[loop.rank] = divided.get(loop.rank, 1) * loop.ways
                 free //= loop.ways
-        return divided
+                found.append((loop.rank, loop.ways, loop.stride or (0 if turns else inside)))
+        return tuple(zip((rank for rank, *_ in found), _settled([one for _, *one in found], self.count), strict=True))
 
     def __str__(self) -> str:
         loops = ", ".join(f"{loop.rank}/{loop.ways}" for loop in self.spatial)
         return f"on {self.pool} x{self.count}: " + (f"spatial {loops}" if loops else "replicated")
+
+
+def _settled(loops: list[list[int]], count: int) -> list[Axis]:
+    """Axes of so many (ways, stride) over ``count`` devices: those without a stride, the last first, as near as others
+    leave them room, or else as far apart as can be."""
+    taken = [Axis(ways, stride) for ways, stride in loops if stride]
+    found = list[Axis]()
+    for ways, stride in reversed(loops):
+        near = (Axis(ways, n) for n in sorted({1, *(axis.span for axis in taken)}))
+        fits = (one for one in near if one.span <= count and not any(map(one.meets, taken)))
+        axis = Axis(ways, stride) if stride else next(fits, Axis(ways, count // ways))
+        taken += [] if stride else [axis]
+        found.insert(0, axis)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +118,11 @@ class Layout:
         """The place an Einsum is bound to."""
         pool = dict(self.bound).get(einsum, self.places[0].pool)
         return self.at(pool)
+
+    def devices(self, pool: str) -> int:
+        """Devices of a pool that are used, all replicas and stages together."""
+        stages = self.stages if pool == self.places[0].pool else 1
+        return self.at(pool).count * stages * self.replicas
 
     def at(self, pool: str) -> Place:
         """The place at a pool, refused with a near match if there is none."""

@@ -37,7 +37,8 @@ def layout(
     copies = replicas or (1 if rest else max(1, count // (wide * pp * dp * cp)))
     if rest and copies > 1:
         raise WeirError(f"{copies} replicas of two pools: give each replica a cluster of its own")
-    loops = (*_experts(program, ep), *_requests(dp), *_over("m", cp), *_tensor(program, wide), *_over("p", sp))
+    keys = _over("m", cp, wide)  # devices of one tensor-parallel group are neighbours, those of dp furthest apart
+    loops = (*_experts(program, ep), *_over("b", dp, wide * cp), *keys, *_tensor(program, wide), *_over("p", sp))
     place = Place(first, wide * dp * cp, loops)
     name = _name(tp=wide, pp=pp, dp=dp, ep=ep, sp=sp, cp=cp, replicas=copies)
     made = Layout((place,), stages=pp, replicas=copies, batches=max(batches, 1), name=name)
@@ -46,7 +47,7 @@ def layout(
 
 def offloaded(program: Program, base: Layout, pool: str, count: int, by: str, batches: int) -> Layout:
     """The layout with attention, and the state it reads, moved to another pool."""
-    loops = _requests(count) if by == "requests" else _heads(program, count)
+    loops = _over("b", count) if by == "requests" else _heads(program, count)
     core = tuple(dict.fromkeys(n for part in program.parts for n in attention_core(part.cascade)))
     bound = tuple((n, pool) for n in core)
     apart = tuple(n for part in program.parts for n in _early(part.cascade, base, core))
@@ -109,7 +110,7 @@ def _heads(program: Program, ways: int) -> tuple[Spatial, ...]:
     shared = ways // groups
     if shared > max(_extent(program, "r"), 1):
         raise WeirError(f"{_extent(program, 'g') * _extent(program, 'r')} heads cannot be divided {ways} ways")
-    return tuple(Spatial(r, w) for r, w in (("g", groups), ("r", shared)) if w > 1)
+    return (*_over("g", groups, shared), *_over("r", shared))
 
 
 def _tensor(program: Program, ways: int) -> tuple[Spatial, ...]:
@@ -120,17 +121,13 @@ def _tensor(program: Program, ways: int) -> tuple[Spatial, ...]:
         e.name for part in program.parts for e in part.cascade.einsums
         if any(a.indirect and part.cascade.tensor(a.tensor).kind == "weight" for a in e.reads)
     )  # fmt: skip
-    columns = (Spatial("d", ways, tables),) if tables else ()
-    present = tuple(Spatial(r, ways) for r in ("f", "s", "v") if _extent(program, r))
+    columns = (Spatial("d", ways, tables, stride=1),) if tables else ()
+    present = tuple(Spatial(r, ways, stride=1) for r in ("f", "s", "v") if _extent(program, r))
     return (*_heads(program, ways), *present, *columns)
 
 
-def _requests(ways: int) -> tuple[Spatial, ...]:
-    return _over("b", ways)
-
-
-def _over(rank: str, ways: int) -> tuple[Spatial, ...]:
-    return (Spatial(rank, ways),) if ways > 1 else ()
+def _over(rank: str, ways: int, stride: int = 1) -> tuple[Spatial, ...]:
+    return (Spatial(rank, ways, stride=stride),) if ways > 1 else ()
 
 
 def _experts(program: Program, ways: int) -> tuple[Spatial, ...]:
@@ -218,5 +215,4 @@ def _used(count: int) -> tuple[int, ...]:
 
 def devices(layout: Layout) -> int:
     """Devices that a layout uses, all replicas and stages together."""
-    first, *rest = layout.places
-    return layout.replicas * (first.count * layout.stages + sum(p.count for p in rest))
+    return sum(layout.devices(place.pool) for place in layout.places)

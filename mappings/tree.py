@@ -29,7 +29,8 @@ class Spatial:
     """A loop in space over the instances of ``over`` (a fan-out, or a pool of devices).
 
     Either ``tile`` elements go to each instance, or a rank is divided ``ways`` ways; the other is 0. ``only`` limits
-    the loop to some Einsums (all that have the rank, if empty).
+    the loop to some Einsums (all that have the rank, if empty). Over a pool, neighbours along the rank are ``stride``
+    devices apart; 0: they go over what other loops leave.
     """
 
     rank: str
@@ -37,6 +38,7 @@ class Spatial:
     only: tuple[str, ...] = ()
     tile: int = 0
     over: str = ""
+    stride: int = 0
 
     def __str__(self) -> str:
         share = f"tile {self.tile}" if self.tile else f"ways {self.ways}"

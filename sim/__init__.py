@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from sim.planner.iteration import training_step
     from sim.planner.offsets import plan
     from sim.published import validate
-    from sim.serving.answer import compare, serve
+    from sim.serving.answer import serve
+    from sim.serving.comparison import compare
     from sim.serving.trace import trace
     from sim.space.explore import explore
     from sim.space.pareto import pareto
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "cluster": "sim.arch",
-    "compare": "sim.serving.answer",
+    "compare": "sim.serving.comparison",
     "device": "sim.arch",
     "estimate": "sim.model.estimate",
     "explore": "sim.space.explore",

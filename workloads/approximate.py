@@ -276,6 +276,28 @@ QX[{HEADS}, x] = QC[{HEADS}, x] + log({dropped})
                  s=sinks, w=recent)  # fmt: skip
 
 
+def _of_others(full: int, sinks: int, newest: int) -> str:
+    """Lines of the heads that keep a few keys: sinks, those in the middle that were attended to most, and those from
+    the place of the first of the ``newest``."""
+    return f"""
+QG[b, y, p, e] = Q[b, HF[b, y + {full}], p, e]
+KG[b, y, m, e] = K[b, HF[b, y + {full}], m, e]
+VG[b, y, m, f] = V[b, HF[b, y + {full}], m, f]
+WG[b, y, n] = W[b, HF[b, y + {full}], n + {sinks}]
+N[b, y, t] = arg_top_k[n, t](WG[b, y, n])
+KM[b, y, n, e] = KG[b, y, n + {sinks}, e]
+VM[b, y, n, f] = VG[b, y, n + {sinks}, f]
+QN[b, y, p, t] = QG[b, y, p, e] * KM[b, y, N[b, y, t], e]
+QS[b, y, p, s] = QG[b, y, p, e] * KG[b, y, s, e]
+QW[b, y, p, w] = QG[b, y, p, e] * KG[b, y, w + {newest}, e]
+""" + _joint(
+        "b, y, p",
+        ("QN", "t", "VM[b, y, N[b, y, t], f]"),
+        ("QS", "s", "VG[b, y, s, f]"),
+        ("QW", "w", f"VG[b, y, w + {newest}, f]"),
+    )
+
+
 def task_kv(
     *,
     batch: int = 1,
@@ -297,7 +319,6 @@ def task_kv(
     inner = _fit("task_kv", context, sinks=sinks, recent=recent)
     _fit("task_kv", inner, middle=middle)
     _least("task_kv", full=full, sinks=sinks, recent=recent, middle=middle, others=heads - full)
-    kept = {"K": "KG[b, y, m, e]", "V": "VG[b, y, m, f]"}
     text = f"""
 W[b, h, m]: f32
 SC[b, f] = sum[h](S[b, h, f])
@@ -308,23 +329,7 @@ MF[b, x, p] = max[m](QF[b, x, p, m])
 XF[b, x, p, m] = exp(QF[b, x, p, m] - MF[b, x, p])
 DF[b, x, p] = XF[b, x, p, m]
 AF[b, x, p, f] = XF[b, x, p, m] * V[b, HF[b, x], m, f]
-OF[b, x, p, f] = AF[b, x, p, f] / DF[b, x, p]
-QG[b, y, p, e] = Q[b, HF[b, y + {full}], p, e]
-KG[b, y, m, e] = K[b, HF[b, y + {full}], m, e]
-VG[b, y, m, f] = V[b, HF[b, y + {full}], m, f]
-WG[b, y, n] = W[b, HF[b, y + {full}], n + {sinks}]
-N[b, y, t] = arg_top_k[n, t](WG[b, y, n])
-KM[b, y, n, e] = {kept["K"].replace("m,", f"n + {sinks},")}
-VM[b, y, n, f] = {kept["V"].replace("m,", f"n + {sinks},")}
-QN[b, y, p, t] = QG[b, y, p, e] * KM[b, y, N[b, y, t], e]
-QS[b, y, p, s] = QG[b, y, p, e] * {kept["K"].replace("m,", "s,")}
-QW[b, y, p, w] = QG[b, y, p, e] * {kept["K"].replace("m,", f"w + {context - recent},")}
-""" + _joint(
-        "b, y, p",
-        ("QN", "t", "VM[b, y, N[b, y, t], f]"),
-        ("QS", "s", "VG[b, y, s, f]"),
-        ("QW", "w", f"VG[b, y, w + {context - recent}, f]"),
-    )
+OF[b, x, p, f] = AF[b, x, p, f] / DF[b, x, p]""" + _of_others(full, sinks, context - recent)
     return parse(text, name="task_kv", b=batch, h=heads, p=query, m=context, e=head_dim, f=head_dim, o=heads, x=full,
                  y=heads - full, n=inner, t=middle, s=sinks, w=recent)  # fmt: skip
 

@@ -35,14 +35,18 @@ class Pool:
     network: Link
     node_size: int
 
-    def link(self, ways: int) -> Link:
-        """The link over which ``ways`` of the pool's devices talk: inside one node if they fit, else the network."""
-        if ways <= self.node_size:
-            # A node without a fabric of its own (or with bridges of pairs) goes over its PCI Express.
-            for link in (self.device.link("node"), self.device.link("host")):
-                if link is not None and link.reaches(ways):
-                    return link
+    def link(self, span: int, groups: int = 1) -> Link:
+        """The link over which groups of devices talk that are among ``span`` neighbours: inside one node if they are
+        and nodes have room for all ``groups`` of such neighbours, else the network."""
+        # A node without a fabric of its own (or with bridges of pairs) goes over its PCI Express.
+        for link in (self.device.link("node"), self.device.link("host")):
+            if link is not None and groups <= self._room(span, min(link.peers or self.node_size, self.node_size)):
+                return link
         return self.network
+
+    def _room(self, span: int, size: int) -> int:
+        """Groups of ``span`` devices that all fit into parts of ``size``, none cut in two."""
+        return self.count // size * (size // span) + self.count % size // span
 
 
 @dataclass(frozen=True, slots=True)

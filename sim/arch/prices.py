@@ -150,6 +150,7 @@ class Prices:
     prices: tuple[Price, ...]
     overridden: tuple[str, ...] = ()
     stated: bool = False  # whether the user named the book
+    lacking: str = ""  # why there are none
 
     def of(self, device: str | Device) -> Price:
         """The price of one of the devices."""
@@ -157,7 +158,7 @@ class Prices:
         for found in self.prices:
             if found.device == name:
                 return found
-        raise WeirError(f"no price for {name}: add {_own([name])}")
+        raise WeirError(self.lacking or f"no price for {name}: add {_own([name])}")
 
     def usd_per_hour(self, cluster: Cluster) -> float:
         """USD an hour for all devices of a cluster."""
@@ -208,14 +209,20 @@ def prices_if_any(
 ) -> Prices | None:
     """As :func:`prices`, or those given as such; None where none were asked for and no book has all the devices."""
     every = list(devices)
-    if isinstance(book, Prices):
-        return book if {_name(one) for one in every} <= {found.device for found in book.prices} else None
+    made = book if isinstance(book, Prices) else prices_or_why(every, book, overrides)
+    return made if {_name(one) for one in every} <= {found.device for found in made.prices} else None
+
+
+def prices_or_why(
+    devices: Iterable[str | Device], book: str | None = None, overrides: Mapping[str, str | float] | None = None
+) -> Prices:  # fmt: skip
+    """As :func:`prices`; none, and why, where none were asked for and no book has all the devices."""
     try:
-        return prices(every, book, overrides)
-    except WeirError:
+        return prices(devices, book, overrides)
+    except WeirError as why:
         if book is not None or overrides:
             raise
-        return None
+        return Prices("", (), lacking=str(why))
 
 
 def _chosen(names: list[str], rest: list[str], stated: str | None) -> str:

@@ -14,8 +14,9 @@ from sim.cli import ask, data
 from sim.cli.data import Form
 from sim.cli.patience import patience
 from sim.cli.text import Sheet, folded, show
-from sim.serving.answer import Answer, Comparison, flat
-from sim.serving.answer import compare as serve_all
+from sim.serving.answer import Answer, flat
+from sim.serving.comparison import Comparison
+from sim.serving.comparison import compare as serve_all
 from sim.serving.served import percentiles
 from sim.serving.steady import lengths, steady
 from sim.units import fmt

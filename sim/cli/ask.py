@@ -6,11 +6,13 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum.errors import WeirError, hint
-from sim.arch import Cluster, cluster
 from sim.units import si
+
+if TYPE_CHECKING:
+    from sim.arch import Cluster
 
 PREFILL = ("here", "elsewhere")
 K = 1024
@@ -114,6 +116,8 @@ def pairs(texts: Iterable[str], option: str, example: str) -> dict[str, str]:
 
 def clusters(names: Iterable[str], settings: dict[str, str]) -> tuple[Cluster, ...]:
     """The clusters named, each number of ``settings`` changed wherever a cluster has it."""
+    from sim.arch import cluster
+
     made = [cluster(name) for name in names]
     for path, value in settings.items():
         having = [path in c.paths for c in made]

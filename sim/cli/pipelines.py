@@ -250,11 +250,10 @@ def _vocabulary(given: Measured, count: int) -> flows.Vocabulary | None:
 
 def _text(cut: Cut | None, answers: list[Piped], batches: int, left: list[str]) -> Iterator[Sheet | str]:
     if cut is not None:
-        forward, backward = cut.layer
+        kinds = "\n".join(_kinds(cut))
         yield (
             f"{cut.spec.name} on {cut.cluster.name}: {batches} microbatches of {cut.batch} x {cut.sequence:,} tokens\n"
-            f"a layer takes {fmt(forward, 's')} forward and {fmt(backward, 's')} backward; layers by stage "
-            f"{', '.join(map(str, cut.layers))}"
+            f"{kinds}; layers by stage {', '.join(map(str, cut.layers))}"
         )
     rows = tuple(map(_cells, answers))
     notes = [*left, "held: microbatches' activations on the fullest device; waiting: of all devices' time"]
@@ -263,11 +262,21 @@ def _text(cut: Cut | None, answers: list[Piped], batches: int, left: list[str]) 
             f"assumed: tier {cut.tier}; weights, gradients and Adam take {cut.state_bytes:g} bytes a weight; their "
             "update, and logits while the loss is computed, are not counted"
         )
+        notes += ["kinds of layers come one after the other"] if len(cut.kinds) > 1 else []
         notes += [f"unverified: {cut.spec.unverified}"] if cut.spec.unverified else []
     columns = ("schedule", "iteration", "waiting", "held", *(("fullest device", "of the peak") if cut else ()))
     if answers:
         yield "\n".join(map(folded, piped(_quickest(answers))))
     yield Sheet("", columns, rows, right=tuple(range(1, 6)), notes=tuple(notes))
+
+
+def _kinds(cut: Cut) -> Iterator[str]:
+    """Seconds of a layer of each kind."""
+    for layer in cut.kinds:
+        kind = cut.spec.layers[layer.kind]
+        name = f"each of {kind.times} {kind.name}" if len(cut.kinds) > 1 else "a layer"
+        forward, backward = cut.seconds(layer)
+        yield f"{name} takes {fmt(forward, 's')} forward and {fmt(backward, 's')} backward"
 
 
 def _quickest(answers: list[Piped]) -> Piped:

@@ -14,6 +14,7 @@ OFFSETS, GRAPH, GRAPH_CURVE, STEP, STEP_CURVE = KINDS = (
     "the --curve of a model's step",
 )  # fmt: skip
 CURVES = {GRAPH: GRAPH_CURVE, STEP: STEP_CURVE}
+RESIDENT = ("recompute", "keep")  # strategies that leave everything on the device
 FLAGS = {"capacity": "--capacity (--budget)"}  # where an option is called by two names
 # What an argument is for, by name; those that are not here are for all kinds.
 FOR: Mapping[str, frozenset[str]] = {
@@ -86,6 +87,8 @@ class Asked:
             raise WeirError("--host is of a device: give --on too, or a second tier in the JSON")
         if self.link is not None and self.host is None and self.kind != STEP:
             raise WeirError("--link is the rate to --host: give --host too")
+        if self.kind == STEP and self.strategy in RESIDENT and (copied := self.given & {"host", "link"}):
+            raise WeirError(f"--{min(copied)} is of what is swapped, and --strategy {self.strategy} swaps nothing")
 
 
 def _typed(value: Any) -> bool:

@@ -49,7 +49,7 @@ def _figures(problem: Any, table: Any) -> dict[str, Any]:
     return {
         "schema": "weir.curve/1", "problem": problem.name, "tasks": len(made.reads), "seconds": made.once,
         "everything_kept": made.full, "capacity": problem.tiers[0].capacity,
-        "interrupted": len(rows) < table.attrs["wanted"], "rows": rows,
+        "interrupted": len(rows) < table.attrs["wanted"], "coarse": table.attrs["coarse"], "rows": rows,
     }  # fmt: skip
 
 
@@ -63,6 +63,8 @@ def _text(problem: Any, figures: dict[str, Any], notes: tuple[str, ...]) -> tupl
     columns = ("budget", "of everything", "overhead", "at least", "peak", "found by")
     if isfinite(figures["capacity"]):
         notes = (f"there is room for {fmt(figures['capacity'], 'B')}", *notes)
+    if figures["coarse"]:
+        notes = ("time was too short to find the least budget: fewer bytes may do; give --seconds more", *notes)
     if figures["interrupted"]:
         notes = ("interrupted: larger budgets were not planned", *notes)
     return head, Sheet("", columns, cells, right=(0, 1, 2, 3, 4), notes=notes)

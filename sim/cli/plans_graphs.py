@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def graphed(asked: Asked, form: Form) -> None:
     """Print the schedule of a JSON file's graph, or what budgets cost."""
-    from sim.planner.advice import scheduled as advice
+    from sim.planner.memory_advice import scheduled as advice
 
     files(asked)
     if asked.curve:

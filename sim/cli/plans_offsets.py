@@ -17,7 +17,7 @@ from sim.manifest import Made
 from sim.units import fmt
 
 if TYPE_CHECKING:
-    from sim.planner.answers import Laid
+    from sim.planner.packing import Laid
 
 SHOWN = 20  # buffers that are listed on a terminal
 
@@ -29,7 +29,7 @@ def placed(asked: Asked, form: Form) -> None:
     made = laid(asked)
     found = made.plan
     if form is Form.JSON:
-        from sim.planner.advice import laid as laid_out
+        from sim.planner.memory_advice import laid as laid_out
 
         emit(form, {**made.summary(), "helps": list(laid_out(made))}, [], Made(asked.solver, found.gap, ("seconds",)))
     else:
@@ -46,15 +46,13 @@ def laid(asked: Asked) -> Laid:
         raise WeirError(
             f"--objective {asked.objective!r:.40}: only peak can be asked of a CSV, which says nothing of time"
         )
-    from sim.planner.answers import Laid
-    from sim.planner.offsets import plan as place
+    from sim.planner.offsets import lay
     from sim.planner.tables import read
 
     problem = read(Path(asked.what), _capacity(asked.capacity))
     minimise = None if asked.objective is None else True
     with progressing() as progress:
-        found = place(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
-    return Laid(problem, found)
+        return lay(problem, seconds=asked.seconds, minimise=minimise, solver=asked.solver, progress=progress)
 
 
 def _capacity(text: str | None) -> float:
@@ -64,7 +62,7 @@ def _capacity(text: str | None) -> float:
 
 
 def _text(made: Laid) -> tuple[Sheet | str, ...]:
-    from sim.planner.advice import laid as laid_out
+    from sim.planner.memory_advice import laid as laid_out
 
     problem, found = made.problem, made.plan
     proof = "optimal" if found.proven else f"at most {found.gap:.2%} above the best possible"

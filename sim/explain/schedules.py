@@ -10,8 +10,8 @@ import numpy as np
 from sim.explain.given import COUNTED
 from sim.explain.opened import Beside, Opened, opened
 from sim.explain.traced import leaf
-from sim.planner.answers import Laid, Pipelines, Scheduled
-from sim.planner.packing import highest, pack
+from sim.planner.answers import Pipelines, Scheduled
+from sim.planner.packing import Laid, highest
 from sim.planner.pipeline import Schedule, timed
 from sim.planner.problem import Problem
 from sim.planner.ranges import Placed, limiting
@@ -31,7 +31,7 @@ def _laid(result: Laid, changed: tuple[str, ...] = ()) -> Opened:
     figures: dict[str, Any] = dict(result.summary())
     if ends:
         figures["height"] = highest(np.stack(ends), np.stack([sizes[name] for name in result.offsets]))
-    when, live = pack(result.problem).fullest
+    when, live = result.packing.fullest
     if sum(b.size for b in live) == result.plan.bound:
         figures["bound"] = sum(sizes[b.name] for b in live)
     proven = f"proven by {result.plan.method}; {sum(b.size for b in live):,} bytes are live at {when:g}"

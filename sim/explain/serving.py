@@ -13,7 +13,8 @@ from sim.explain.opened import SOUGHT, Beside, Named, Opened, opened
 from sim.explain.traced import leaf
 from sim.model.step import Step
 from sim.model.timing import schedule
-from sim.serving.answer import Answer, Comparison, limited
+from sim.serving.answer import Answer, limited
+from sim.serving.comparison import Comparison
 from sim.serving.deploy import Choice, Deployment
 from sim.serving.served import Served
 from sim.serving.steady import lengths, steady

@@ -23,6 +23,7 @@ from sim.units import units_of
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string", "pattern": r"\S"}
 TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
+NAMED: dict[str, Schema] = {"name": TEXT, "under": {"type": "string"}}
 COUNT = Quantity("1", positive=True, whole=True)
 _NUMBER = r"^\s*[+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?\s*"
 
@@ -65,40 +66,57 @@ def _listed(keys: Iterable[str], stated: Mapping[str, Schema]) -> dict[str, Sche
     return {key: stated[key] for key in keys}
 
 
-def _device() -> Schema:
+def _memory() -> Schema:
+    own: dict[str, Schema] = {
+        "replacement": {"enum": [one for one in Memory.REPLACEMENTS if one]}, "interleaved": {"type": "boolean"},
+    }  # fmt: skip
+    return table({**NAMED, **_quantities(Memory.QUANTITIES), **own}, ["name"])
+
+
+def _fanout() -> Schema:
+    own: dict[str, Schema] = {
+        "network": {"enum": [one for one in Fanout.NETWORKS if one]},
+        "topology": {"enum": [one for one in Fanout.TOPOLOGIES if one]},
+    }
+    return table({**NAMED, **_quantities(Fanout.QUANTITIES), **own}, ["name"])
+
+
+def _compute() -> Schema:
     rows = table({op: {"type": "object", "additionalProperties": quantity(RATE)} for op in OPERATIONS})
     joules = table({op: {"type": "object", "additionalProperties": quantity(ENERGY)} for op in OPERATIONS})
-    named = {"name": TEXT, "under": {"type": "string"}}
-    unit: dict[str, Schema] = {
-        **named, "rate": rows, "device_rate": rows, "energy": joules, "chained": {"type": "boolean"},
+    own: dict[str, Schema] = {
+        **NAMED, "rate": rows, "device_rate": rows, "energy": joules, "chained": {"type": "boolean"},
         "area": quantity(Memory.QUANTITIES["area"]), "contexts": quantity(Compute.CONTEXTS),
         "asynchronous": {"type": "boolean"},
         "apart": {"type": "boolean"},
     }  # fmt: skip
-    memory: dict[str, Schema] = {
-        "replacement": {"enum": [one for one in Memory.REPLACEMENTS if one]}, "interleaved": {"type": "boolean"},
-    }  # fmt: skip
-    network: dict[str, Schema] = {
-        "network": {"enum": [one for one in Fanout.NETWORKS if one]},
-        "topology": {"enum": [one for one in Fanout.TOPOLOGIES if one]},
-    }
-    link: dict[str, Schema] = {"name": TEXT, "scope": {"enum": list(Link.SCOPES)}, "reduces": {"type": "boolean"}}
-    link |= _quantities(Link.QUANTITIES)
-    node = {"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]}
-    process: dict[str, Schema] = {
-        "node": node,
+    return table(own, ["name"])
+
+
+def _link() -> Schema:
+    own: dict[str, Schema] = {"name": TEXT, "scope": {"enum": list(Link.SCOPES)}, "reduces": {"type": "boolean"}}
+    return table(own | _quantities(Link.QUANTITIES), ["name", "scope", "bandwidth"])
+
+
+def _technology() -> Schema:
+    own: dict[str, Schema] = {
+        "node": {"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]},
         "dram": {"type": "string"},
         "clock": quantity(Quantity("Hz", positive=True)),
     }
+    return table(own, ["node"])
+
+
+def _device() -> Schema:
     known = {
         "title": TEXT, "vendor": TEXT, "architecture": TEXT, "year": quantity(COUNT), "source": TEXT, "aliases": TEXTS,
         "notes": {"type": "string"}, "unverified": TEXTS,
-        "memory": tables(table({**named, **_quantities(Memory.QUANTITIES), **memory}, ["name"])),
-        "fanout": tables(table({**named, **_quantities(Fanout.QUANTITIES), **network}, ["name"])),
-        "compute": tables(table(unit, ["name"])),
-        "link": tables(table(link, ["name", "scope", "bandwidth"])),
+        "memory": tables(_memory()),
+        "fanout": tables(_fanout()),
+        "compute": tables(_compute()),
+        "link": tables(_link()),
         "power": table(_quantities(Power.QUANTITIES), ["tdp"]),
-        "technology": table(process, ["node"]),
+        "technology": _technology(),
     }  # fmt: skip
     needed = ("title", "vendor", "architecture", "year", "source", "memory", "compute")
     return table(_listed(DEVICE_KEYS, known), needed)

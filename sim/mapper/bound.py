@@ -17,22 +17,22 @@ from sim.mapper.sites import Values, able, expected
 
 def seconds(group: Group, device: Device, sizes: Values) -> float:
     """Seconds: the memory's for what must be moved, or the units' together, work divided over them at will."""
-    read, written = _moved(group, sizes)
+    read, written = moved(group, sizes)
     return max(float(device.memory.busy(read, written)), _work(group.cascade, device, sizes))
 
 
 def joules(group: Group, device: Device, sizes: Values) -> float:
     """Joules: what must be moved at the memory's energy, each point on the unit that takes least."""
-    read, written = _moved(group, sizes)
-    moved = device.memory.joules(read) + device.memory.joules(written, written=True)
+    read, written = moved(group, sizes)
+    passed = device.memory.joules(read) + device.memory.joules(written, written=True)
     least = (
         min(each for _, each in able(group.cascade, e, device, sizes).values()) * expected(group.cascade, e, sizes)
         for e in group.cascade.einsums
     )
-    return float(moved + sum(least))
+    return float(passed + sum(least))
 
 
-def _moved(group: Group, sizes: Values) -> tuple[float, float]:
+def moved(group: Group, sizes: Values) -> tuple[float, float]:
     """Bytes of all that comes from memory, and of all that goes there, as far as it is touched."""
     made = group.cascade.produced
     read = sum(_size(group.cascade, name, sizes) for name in group.ends if name not in made)

@@ -15,9 +15,9 @@ Place = tuple[int, ...]
 def descend(axes: Place, cost: Callable[[Place], float], most: int, enough: float = -inf) -> int:
     """Ask for the cost of ``most`` different places at most, and say how many were asked for.
 
-    With no more places than that, each of them. Otherwise from the first place, and then from random ones (the same in
-    every run): along one axis after another the best choice is taken, until no axis has a better one. Ends early at a
-    cost of ``enough`` or less.
+    With no more places than that, each of them. Otherwise from the first place, from the last if all so far were out of
+    reach, and then from random ones (the same in every run): along one axis after another the best choice is taken,
+    until no axis has a better one. Ends early at a cost of ``enough`` or less.
     """
     asked = _Asked(cost, most, enough)
     if prod(axes) <= most:
@@ -28,7 +28,9 @@ def descend(axes: Place, cost: Callable[[Place], float], most: int, enough: floa
     start = (0,) * len(axes)
     while asked.more:
         _down(axes, start, asked)
-        start = tuple(int(n) for n in rng.integers(axes))
+        last = tuple(n - 1 for n in axes)
+        alone = asked.least == inf and last not in asked.seen
+        start = last if alone else tuple(int(n) for n in rng.integers(axes))
     return len(asked.seen)
 
 

@@ -16,21 +16,25 @@ import numpy as np
 
 from einsum import Cascade, WeirError, hint
 from mappings.tree import Branch, Keep, Nest
-from sim.arch import Device
+from sim.arch import Device, Memory
 from sim.arch import device as named
 from sim.mapper import bound, parts
 from sim.mapper.descent import descend
 from sim.mapper.parts import Group
 from sim.mapper.shapes import Family, Shape, families
-from sim.mapper.sites import Values
-from sim.mapper.tiles import Grid, Key, Space, front, pair, unbeaten, value
+from sim.mapper.sites import Values, way
+from sim.mapper.tiles import NESTS, Grid, Key, Space, front, pair, unbeaten, value
 from sim.model.fit import occupancy
 from sim.model.legal import check
 from sim.model.sized import Sized
 from sim.model.spatial import MappedEstimate, busiest, evaluate, measured, modelled
+from sim.units import fmt
 
 OBJECTIVES = ("time", "energy", "edp")
 REFINED = 24  # best mappings of one Einsum whose tiles are refined; of several, as many fewer
+WORK = 6_000_000  # of a search, in units of Shape.work: some twenty seconds
+FEWEST = 8  # nests of a group to be tried, however much work each is
+LEVELS = 32  # memories above a unit
 FINE = 24  # widths of each of two strips that are refined at once
 
 
@@ -105,12 +109,29 @@ def search(
     plain = device if isinstance(device, Device) else named(device)
     one = modelled(plain, technology)
     whole = cascade.with_sizes(**sizes)
+    _possible(whole, one)
     hunt = _Hunt(whole, one, whole.bind(), objective, space or Space(), advance or (lambda done, of: None))
+    hunt.work = WORK * max(1.0, hunt.space.nests / NESTS)  # who asks for more nests than that is given time for them
     nest = _joined(whole, one, [p.shape.closed(p.widths, hunt.sizes) for p in hunt.best().points])
     every = parts.group(whole, tuple(e.name for e in whole.einsums))
     least = bound.seconds(every, one, hunt.sizes), bound.joules(every, one, hunt.sizes)
     made = evaluate(whole, nest, plain, hunt.sizes, technology=technology)
     return Found(objective, nest, made, float(value(objective, *least)), hunt.compared, hunt.tried, hunt.nests)
+
+
+def _possible(cascade: Cascade, device: Device) -> None:
+    """Refuse devices too deep to be searched, and cascades that the outermost memory cannot hold."""
+    for unit in device.computes:
+        depth = sum(isinstance(part, Memory) for part in way(device, unit.name))
+        if depth > LEVELS:
+            raise WeirError(
+                f"{device.name} has {depth} memories above {unit.name}; nests are searched for under at most {LEVELS}"
+            )
+    every, room = parts.group(cascade, tuple(e.name for e in cascade.einsums)), device.memory.capacity
+    held = sum(bound.moved(every, cascade.bind()))
+    if held > room:
+        needs = f"{fmt(held, 'B')} at least for what goes in and comes out"
+        raise WeirError(f"{cascade.name} needs {needs}; {device.memory.name} of {device.name} has {fmt(room, 'B')}")
 
 
 def _joined(cascade: Cascade, device: Device, nests: list[Nest]) -> Nest:
@@ -131,6 +152,7 @@ class _Tries:
     hunt: _Hunt
     group: Group
     count: int  # shapes that share the mappings to be compared
+    left: int = 0  # pairs of loops whose tiles may still be refined
     found: list[list[Point]] = field(default_factory=list)  # the unbeaten of each shape
     values: list[float] = field(default_factory=list)  # the best of each shape, in order
 
@@ -174,6 +196,8 @@ class _Hunt:
     space: Space
     advance: Callable[[int, int], object]
     share: int = 0  # of the mappings, for one group
+    work: float = WORK  # for all groups
+    due: int = 1  # groups to be gone through, of which each may take its share of the work
     compared: int = 0
     tried: int = 0
     nests: int = 0  # there are in the groups gone through so far
@@ -194,9 +218,10 @@ class _Hunt:
         pieces = parts.pieces(self.cascade)
         groups = {(a, b): parts.group(self.cascade, tuple(chain(*pieces[a:b]))) for a, b in parts.spans(len(pieces))}
         self.share = self.space.mappings // len(groups)
-        last = len(pieces)
+        last, self.due = len(pieces), 1 + (len(groups) > 1)  # one, and all others together
         found = {(0, last): self.group(*self.shapes(groups.pop((0, last))))}
         worth = self.worth(groups, last, min(map(self.value, found[0, last]), default=inf))
+        self.due = len(worth)
         for span, shapes in {span: self.shapes(groups[span]) for span in worth}.items():
             found[span] = self.group(*shapes)
         reached: list[list[_Chain]] = [[_Chain()]]
@@ -206,9 +231,11 @@ class _Hunt:
             ]
             reached.append(unbeaten(ways, self.objective))
         if not reached[-1]:
+            some = f"none of {self.tried:,} nests of {self.cascade.name} that were tried, of {self.nests:,}, fits"
+            none = f"no mapping of {self.cascade.name} fits" if self.tried == self.nests else some
             raise WeirError(
-                f"no mapping of {self.cascade.name} fits {self.device.name}: the smallest tiles are too large for a"
-                " level, or what depends on itself cannot be cut"
+                f"{none} {self.device.name}: the smallest tiles are too large for a level, or what depends on itself"
+                " cannot be cut"
             )
         return min(reached[-1], key=self.value)
 
@@ -231,19 +258,23 @@ class _Hunt:
                 found.append((start, stop))
         return found
 
-    def shapes(self, group: Group) -> tuple[Group, list[Family]]:
-        """A group with its shapes, which are now known to lie ahead."""
+    def shapes(self, group: Group) -> tuple[Group, list[Family], int]:
+        """A group with its shapes, which are now known to lie ahead, and how many of them its share of the work is for;
+        half of it is for refining them."""
         every = families(group, self.device, self.sizes)
         number = sum(family.size for family in every)
+        steps = max(int(self.work / self.due / 2 / max(family.work for family in every)), FEWEST)
         self.nests += number
-        self.ahead += min(number, self.space.nests)
-        return group, every
+        self.ahead += min(number, steps, self.space.nests)
+        return group, every, steps
 
-    def group(self, group: Group, every: list[Family]) -> list[Point]:
+    def group(self, group: Group, every: list[Family], steps: int) -> list[Point]:
         """The unbeaten mappings of one group; the best tiles of its best shapes are refined between the space's."""
-        tries = (self.all if sum(family.size for family in every) <= self.space.nests else self.some)(group, every)
+        number, most = sum(family.size for family in every), min(steps, self.space.nests)
+        tries = self.all(group, every) if number <= most else self.some(group, every, most)
         found = sorted(tries.found, key=lambda here: min(map(self.value, here)))
-        refined = [self.refined(p) for p in list(chain(*found))[: tries.starts]]
+        tries.left = steps
+        refined = [self.refined(p, tries) for p in list(chain(*found))[: tries.starts]]
         return unbeaten([*chain(*found), *refined], self.objective)
 
     def all(self, group: Group, every: list[Family]) -> _Tries:
@@ -255,11 +286,11 @@ class _Hunt:
             tries.value(shape)
         return tries
 
-    def some(self, group: Group, every: list[Family]) -> _Tries:
-        """As many shapes as the space allows, where a descent comes by; on each choice of units as many."""
+    def some(self, group: Group, every: list[Family], most: int) -> _Tries:
+        """At most so many shapes, where a descent comes by; on each choice of units as many."""
         least = bound.seconds(group, self.device, self.sizes), bound.joules(group, self.device, self.sizes)
         enough = value(self.objective, *least) * (1 + 1e-12)
-        tries, left = _Tries(self, group, self.space.nests), self.space.nests
+        tries, left = _Tries(self, group, most), most
         for after, family in enumerate(ordered := sorted(every, key=attrgetter("size"))):
             share = -(-left // (len(ordered) - after))
             left -= descend(family.axes, partial(tries.at, family), share, enough)
@@ -288,15 +319,19 @@ class _Hunt:
         names = {key: (grid.names[strip], lanes) for key, (strip, lanes) in keys.items()}
         return Sized(shape.mapped, self.sizes, tiles, names=names, ranks=self.ranks)
 
-    def refined(self, point: Point) -> Point:
-        """The same shape with other tile sizes, those of two ranks or stages at a time, as long as that helps."""
+    def refined(self, point: Point, tries: _Tries) -> Point:
+        """The same shape with other tile sizes, those of two ranks or stages at a time, as long as that helps and work
+        is left for it."""
         lanes = point.shape.lanes
         lists = {key: self.space.widths(self.sizes[key[0]], lanes[key], FINE) for key in lanes}
         pairs = list(combinations(lanes, 2)) or [(key, key) for key in lanes]
+        if len(pairs) > tries.left:
+            pairs = [(one, other) for one, other in pairs if _near(one, other)]
         best, before, least = point, inf, value(self.objective, *point.shape.least)
         while least < self.value(best) < before:
             before = self.value(best)
-            for one, other in pairs:
+            for one, other in pairs[: tries.left]:
+                tries.left -= 1
                 grid = pair(best.widths, lists, one, other)
                 better = self.points(point.shape, grid, nextafter(self.value(best), 0))
                 best = min((best, *better), key=self.value)
@@ -306,6 +341,11 @@ class _Hunt:
 def _least(ways: list[tuple[tuple[float, float], tuple[float, float]]]) -> tuple[float, float]:
     """Least seconds and least joules of some ways with one group more each; out of reach if there is none."""
     return min((a[0] + b[0] for a, b in ways), default=inf), min((a[1] + b[1] for a, b in ways), default=inf)
+
+
+def _near(one: Key, other: Key) -> bool:
+    """Whether two strips are at one stage, or of one rank at stages that follow one another."""
+    return one[1] == other[1] or (one[0] == other[0] and abs(one[1] - other[1]) == 1)
 
 
 def _fits(at: Sized, device: Device) -> Any:

@@ -94,7 +94,6 @@ def _staged(cascade: Cascade, nest: Nest, loop: Temporal, how: str, stages: Stag
     """The nest with a loop run once for each stage, what crosses stages kept above it."""
     at = nest.nodes.index(loop)
     inner = nest.nodes[at + 1 : -1]
-    touched = [_touched(cascade, stage) for stage in stages]
     crossing = _crossing(cascade, stages)
     outer = [n for n in nest.nodes[:at] if isinstance(n, Keep)]
     levels = {t: n.level for n in inner if isinstance(n, Keep) for t in n.tensors}
@@ -103,23 +102,16 @@ def _staged(cascade: Cascade, nest: Nest, loop: Temporal, how: str, stages: Stag
     spilled = tuple(t for t in crossing if t not in above and loop.rank in cascade.tensor(t).ranks)
     summaries = tuple(t for t in crossing if t not in above and loop.rank not in cascade.tensor(t).ranks)
     children = []
-    for stage, names in zip(stages, touched, strict=True):
+    for stage in stages:
+        names = _touched(cascade, stage)
         made = sorted(names - above - set(crossing) - set(levels))  # what recomputation added is kept close by
         kept = _only(inner, names - set(summaries), tuple(made), close)
         body = stage[0].nodes if len(stage) == 1 else (Branch(how, stage),)
         children.append(Nest((loop, *kept, *body)))
-    keeps = [Keep(names, level) for names, level in ((spilled, home), (summaries, close)) if names]
+    far, near = ((Keep(names, level),) if names else () for names, level in ((spilled, home), (summaries, close)))
     front = nest.nodes[:at]
     place = next((i + 1 for i, n in reversed(list(enumerate(front))) if isinstance(n, Keep) and n.level == home), 0)
-    return Nest(
-        (
-            *front[:place],
-            *keeps[: bool(spilled)],
-            *front[place:],
-            *keeps[bool(spilled) :],
-            Branch("sequence", tuple(children)),
-        )
-    )
+    return Nest((*front[:place], *far, *front[place:], *near, Branch("sequence", tuple(children))))
 
 
 def _level(inner: tuple[Node, ...], outer: list[Keep]) -> str:

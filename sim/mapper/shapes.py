@@ -23,6 +23,8 @@ from sim.model.flow import elsewhere
 from sim.model.nests import Mapped
 
 OPEN = 1 << 50  # tiles from here on stand for what is still to be chosen
+FIXED = 300  # work of counting a nest without loops
+FLAT = 60  # loops around an Einsum that make each as much work again
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,13 @@ class Shape:
     def mapped(self) -> Mapped:
         """The nest taken apart."""
         return Mapped(self.cascade, self.nest)
+
+    @cached_property
+    def work(self) -> int:
+        """What counting it takes, in units of about 3 us: each loop around an Einsum is looked at from each other one,
+        and of many loops each look takes longer."""
+        loops = (len(leaf.loops) for leaf in self.mapped.leaves)
+        return FIXED + sum(n**2 + n**3 // FLAT for n in loops)
 
     @cached_property
     def keys(self) -> dict[str, Tile]:
@@ -211,6 +220,11 @@ class Family:
     def size(self) -> int:
         """How many there are: more than ``len`` may say, where there are many levels."""
         return prod(self.axes)
+
+    @property
+    def work(self) -> int:
+        """What counting one of them takes, about."""
+        return self.made((0,) * len(self.axes)).work
 
     def __iter__(self) -> Iterator[Shape]:
         return map(self.made, product(*map(range, self.axes)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import permutations, product
-from math import prod
+from math import perm, prod
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from sim.model.spatial import idle, per_point
 
 Values = Mapping[str, Any]
 NEARLY = 0.75  # of the best use of fan-outs, below which a way is not looked at
-MOST = 1 << 16  # ways of giving Einsums to units that are compared
+MOST = 1 << 16  # ways of giving Einsums to units, or ranks to fan-outs, that are compared
+TAKEN = 64  # ways of giving ranks to the fan-outs of a stage that nests are made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +90,43 @@ def expected(cascade: Cascade, einsum: Einsum, sizes: Values) -> float:
 
 def spread(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, ranks: tuple[str, ...]) -> dict[str, str]:
     """The fan-out of each rank that keeps most instances at work; of equals, the one over ranks of the output."""
-    given = max(ways(einsum, fans, ranks), key=lambda one: _used(einsum, fans, sizes, one))
+    given = max(ways(einsum, fans, sizes, ranks), key=lambda one: _used(einsum, fans, sizes, one))
     return {rank: fan.name for rank, fan in zip(given, fans, strict=True) if rank}
 
 
-def ways(einsum: Einsum, fans: tuple[Fanout, ...], ranks: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Ranks for the fan-outs, each rank once, as many fan-outs in use as there are ranks for ("" is none)."""
+def ways(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, ranks: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Ranks for the fan-outs, each rank once, as many fan-outs in use as there are ranks for ("" is none).
+
+    Of too many ways to compare there is one: the fan-outs with most instances choose first.
+    """
     free = tuple(r for r in ranks if r not in carried(einsum))
-    short = max(len(fans) - len(free), 0)
-    yield from dict.fromkeys(permutations(free + ("",) * short, len(fans)))
+    every = free + ("",) * max(len(fans) - len(free), 0)
+    if perm(len(every), len(fans)) > MOST:
+        yield _in_turn(einsum, fans, sizes, free)
+    else:
+        yield from dict.fromkeys(permutations(every, len(fans)))
+
+
+def _in_turn(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, free: tuple[str, ...]) -> tuple[str, ...]:
+    """The rank that keeps most instances of a fan-out at work, of those that larger ones left; of the output first."""
+    found = [""] * len(fans)
+    for at in sorted(range(len(fans)), key=lambda n: -fans[n].count)[: len(free)]:
+        left = [r for r in free if r not in found]
+        found[at] = max(left, key=lambda r: (_busy(sizes[r], fans[at].count), r not in einsum.reduced))
+    return tuple(found)
 
 
 def full(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, ranks: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Those of the ways that keep nearly as many instances at work as the best; of equal fan-outs, one order."""
-    every = list(ways(einsum, fans, ranks))
+    """Those of the ways that keep nearly as many instances at work as the best, the first ``TAKEN`` of them; of equal
+    fan-outs, one order."""
+    every = list(ways(einsum, fans, sizes, ranks))
     best = max(_used(einsum, fans, sizes, one)[0] for one in every)
     found: dict[frozenset[tuple[str, int]], tuple[str, ...]] = {}
     for one in every:
         if _used(einsum, fans, sizes, one)[0] >= NEARLY * best:
             alike = frozenset((rank, fan.count) for rank, fan in zip(one, fans, strict=True))
             found.setdefault(alike, one)
-    return list(found.values())
+    return list(found.values())[:TAKEN]
 
 
 def _used(einsum: Einsum, fans: tuple[Fanout, ...], sizes: Values, given: tuple[str, ...]) -> tuple[float, int]:
@@ -143,7 +160,7 @@ def _costs(cascade: Cascade, einsum: Einsum, device: Device, sizes: Values, loop
     for unit, (seconds, joules) in able(cascade, einsum, device, sizes).items():
         fans = tuple(part for part in way(device, unit) if isinstance(part, Fanout))
         ranks = tuple(r for r in einsum.ranks if sizes[r] > 1 and r not in looped)
-        used = max((_used(einsum, fans, sizes, one)[0] for one in ways(einsum, fans, ranks)), default=1.0)
+        used = max((_used(einsum, fans, sizes, one)[0] for one in ways(einsum, fans, sizes, ranks)), default=1.0)
         found[unit] = points / used * seconds, points * joules
     return found
 

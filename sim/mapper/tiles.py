@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 Key = tuple[str, int]  # a rank at a stage
 CHUNK = 8192  # points at once: arrays that stay in the second-level cache
 HIGHEST = 20_000  # and at most
+CELLS = 20 * HIGHEST  # combinations times open loops, at most
+NESTS = 5_000  # of a group that are tried
 LEAST = 256  # combinations of tiles of any one nest, at least
 
 
@@ -34,7 +36,7 @@ class Space:
 
     tiles: int = 8
     mappings: int = 5_000_000
-    nests: int = 5_000
+    nests: int = NESTS
 
     def __post_init__(self) -> None:
         for name in ("tiles", "mappings", "nests"):
@@ -42,14 +44,23 @@ class Space:
                 raise WeirError(f"{name} {getattr(self, name)}: at least 1")
 
     def grids(self, shape: Shape, sizes: Values, most: int) -> Iterator[Grid]:
-        """All combinations of widths for a shape (about ``most``), those of a rank not growing inwards."""
-        lanes = shape.lanes
-        number = self.tiles
-        while True:
-            lists = {key: self.widths(sizes[key[0]], lanes[key], number) for key in lanes}
-            if number <= 2 or _combinations(lists) <= min(max(most, LEAST), HIGHEST):
-                return iter(_grids(tuple(lists.items()), tuple(r for r, _ in shape.cascade.sizes)))
+        """All combinations of widths for a shape (about ``most``), those of a rank not growing inwards.
+
+        Where two widths each are still too many, neighbouring levels cut a rank alike, and in the end only the longest
+        ranks are cut at all.
+        """
+        lanes, ranks, number = shape.lanes, tuple(r for r, _ in shape.cascade.sizes), self.tiles
+        lists = self._lists(shape, sizes, number)
+        while number > 2 and _combinations(lists) > min(max(most, LEAST), HIGHEST):
             number -= 1
+            lists = self._lists(shape, sizes, number)
+        most = min(HIGHEST, CELLS // max(len(lanes), 1))
+        if _combinations(lists) <= most:
+            return iter(_grids(tuple(lists.items()), ranks))
+        return iter(_alike(lists, ranks, sizes, most))
+
+    def _lists(self, shape: Shape, sizes: Values, number: int) -> dict[Key, tuple[int, ...]]:
+        return {key: self.widths(sizes[key[0]], lanes, number) for key, lanes in shape.lanes.items()}
 
     def widths(self, extent: int, lanes: int, number: int) -> tuple[int, ...]:
         """Widths of strips to try: of all that make different numbers of pieces, ``number`` at most."""
@@ -110,23 +121,57 @@ def _grids(given: tuple[tuple[Key, tuple[int, ...]], ...], ranks: tuple[str, ...
     return tuple(_parts(dict(given), ranks))
 
 
+def _alike(lists: dict[Key, tuple[int, ...]], ranks: tuple[str, ...], sizes: Values, most: int) -> Iterator[Grid]:
+    """Combinations with two widths for each rank at most, ``most`` of them: stages that follow one another cut a rank
+    alike, but where its strips may get shorter; ranks for which there is no room left are gone through one by one."""
+    longest = sorted({rank for rank, _ in lists}, key=lambda rank: -sizes[rank])
+    cut = longest[: most.bit_length() - 1]  # two combinations a rank, at least
+    blocks = max(int(most ** (1 / len(cut)) + 1e-9) - 1, 1)
+    firsts: dict[Key, Key] = {}
+    for rank in cut:
+        inwards = sorted(key for key in lists if key[0] == rank)
+        size = -(-len(inwards) // blocks)
+        firsts |= {key: inwards[n // size * size] for n, key in enumerate(inwards)}
+    own = {key: lists[key] for key in lists if firsts.get(key) == key}
+    for grid in _grids(tuple(own.items()), ranks):
+        widths, names = dict[Key, Any](), dict[Key, Hashable]()
+        for key, some in lists.items():
+            first = firsts.get(key)
+            widths[key] = np.minimum(grid.widths[first], some[-1]) if first else 1.0
+            names[key] = (grid.names[first], some[-1]) if first else 1
+        yield Grid(widths, names, grid.place)
+
+
 def _parts(lists: dict[Key, tuple[int, ...]], ranks: tuple[str, ...]) -> Iterator[Grid]:
-    strides = {key: prod(len(lists[k]) for k in list(lists)[n + 1 :]) for n, key in enumerate(lists)}
     along = [_falling({key: one for key, one in lists.items() if key[0] == rank}) for rank in ranks]
     lengths = [max(map(len, found.values()), default=1) for found in along]
+    orders = [_order(found, lists, prod(lengths[n + 1 :])) for n, found in enumerate(along)]
     longest = lengths.index(max(lengths))
     step = max(CHUNK * lengths[longest] // prod(lengths), 1)
     for start in range(0, lengths[longest], step):
         widths, names = dict[Key, Any](), dict[Key, Hashable]()
         place: Any = np.zeros([1] * len(ranks), np.int64)
         for number, found in enumerate(along):
+            piece = slice(start, start + step) if number == longest else slice(None)
+            place = place + _axis(orders[number][piece], number, len(ranks))
             every = tuple((key, lists[key]) for key in found)
             for key, chosen in found.items():
-                part = chosen[start : start + step] if number == longest else chosen
-                widths[key] = _axis(np.array(lists[key], float)[part], number, len(ranks))
+                widths[key] = _axis(np.array(lists[key], float)[chosen[piece]], number, len(ranks))
                 names[key] = key, every, start if number == longest else None
-                place = place + _axis(part, number, len(ranks)) * strides[key]
         yield Grid({key: widths[key] for key in lists}, names, place)
+
+
+def _order(found: dict[Key, NDArray[np.int64]], lists: dict[Key, tuple[int, ...]], after: int) -> NDArray[np.int64]:
+    """What each of a rank's combinations counts in the order of all: by widths, one list after another, or where such
+    numbers would be too long by ranks, with so many combinations of those ``after`` it."""
+    length = max(map(len, found.values()), default=1)
+    if prod(map(len, lists.values())) >= 1 << 63:
+        return np.arange(length) * after
+    names = list(lists)
+    place = np.zeros(length, np.int64)
+    for key, chosen in found.items():
+        place = place + chosen * prod(len(lists[k]) for k in names[names.index(key) + 1 :])
+    return place
 
 
 def _falling(lists: dict[Key, tuple[int, ...]]) -> dict[Key, NDArray[np.int64]]:

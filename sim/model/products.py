@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from einsum import Access, Cascade, Einsum
+from einsum.counted import PerRow
 from einsum.counts import operations
-from einsum.sparsity import PerRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,8 +81,8 @@ class Step:
         layout = self.work.layout
         if layout.stages == 1:
             return 0.0
-        pool = self.cluster.pool(layout.places[0].pool)
-        return pool.link(layout.places[0].count * layout.stages).seconds(self.work.passed)
+        pool, span = self.cluster.pool(layout.places[0].pool), layout.places[0].count * layout.stages
+        return pool.link(span, layout.replicas).seconds(self.work.passed)
 
     @cached_property
     def busy(self) -> dict[str, Any]:

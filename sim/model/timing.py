@@ -138,7 +138,7 @@ class Clock:
         return self.layout.together or self.layout.at(pool).count
 
     def _collective(self, task: Task) -> Timed:
-        link = self.cluster.pool(task.pool).link(task.ways)
+        link = self.cluster.pool(task.pool).link(task.reach, task.groups)
         seconds, algorithm = collective(task.kind, task.size, task.ways, link.bandwidth, link.latency)
         moving, _ = collective(task.kind, task.size, task.ways, link.bandwidth, 0.0)
         chip = self._chip(task.pool)

@@ -6,20 +6,20 @@ or what must travel; all amounts may be arrays over design points.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
-from einsum import Access, Cascade, Einsum, WeirError
+from einsum import Access, Affine, Cascade, Einsum, WeirError
+from einsum.counted import PerRow
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
-from einsum.sparsity import PerRow
 from einsum.terms import Sizes, accesses
 from mappings.kernels import cached, divisions, weighted
-from mappings.layout import FREE, Layout, Place
+from mappings.layout import FREE, Axis, Layout, Place
 from mappings.spread import Sharded, expand
 from sim.model.products import Product, merged, product
 
@@ -41,6 +41,8 @@ class Task:
     size: Any
     ops: Ops = ()
     ways: int = 1  # devices that take part
+    span: int = 1  # neighbouring devices among which they are, if these are more
+    groups: int = 1  # of so many neighbours, that do the same
     source: str = ""  # of a transfer: the sending pool
     senders: int = 1
     receivers: int = 1
@@ -57,6 +59,11 @@ class Task:
     rows: Any = 1.0  # such rows
     work: str = "map"  # what such a kernel does: map, reduce, curve (transcendental), turn (positions) or narrow
 
+    @property
+    def reach(self) -> int:
+        """Neighbouring devices among which those that take part are."""
+        return max(self.ways, self.span)
+
 
 def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
     """All tasks of one run of a cascade, in program order, each after those it waits for."""
@@ -65,13 +72,16 @@ def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
 
 @dataclass
 class _Made:
-    """How a tensor stands: written by which Einsum, since which task so, how divided, and in how many partial sums."""
+    """How a tensor stands: written by which Einsum, since which task so, how divided, in how many partial sums, and the
+    loops over devices that divide it (axes) and leave it in parts (summed)."""
 
     task: int
     einsum: Einsum
     place: Place
     divided: tuple[int, ...]
     partial: int
+    axes: frozenset[Axis]
+    summed: frozenset[Axis]
 
 
 @dataclass
@@ -106,6 +116,15 @@ class _Builder:
         """Ways in which each dimension of a tensor is divided, as an Einsum writes or reads it."""
         return divisions(self.sharded.ways(einsum), access)
 
+    def axes(self, access: Access, einsum: Einsum) -> frozenset[Axis]:
+        """The loops over devices that divide a tensor, as an Einsum writes or reads it."""
+        ranks = {rank for index in access.indices if isinstance(index, Affine) for rank in index.ranks}
+        return self.along(einsum, ranks)
+
+    def along(self, einsum: Einsum, ranks: Collection[str]) -> frozenset[Axis]:
+        """Where the devices lie over which an Einsum's loops along some ranks go."""
+        return frozenset(axis for rank, axis in self.place(einsum).axes(einsum) if rank in ranks)
+
     def local(self, einsum: Einsum) -> dict[str, Any]:
         """Extents of one device's share of an Einsum (the fullest device's, where the division is uneven)."""
         if einsum.name not in self.locals:
@@ -122,49 +141,46 @@ class _Builder:
         """The task of one fused group, after whatever brings it its inputs."""
         if any(e.name in self.layout.anew for e in group):
             self.moved = {}
-        inside = {e.output.tensor for e in group}
         after: set[int] = set()
         own: dict[str, _Made] = {}
-        place, number = self.place(group[0]), -1
         for einsum in group:
             parts = self.parts(einsum, own)
             for access in einsum.reads:
                 if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
                     after.add(self.made[access.tensor].task if parts > 1 else self.fetch(access, einsum))
-            written = self.divisions(einsum.output, einsum)
-            partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
-            own[einsum.output.tensor] = _Made(number, einsum, place, written, partial)
-        names = tuple(e.name for e in group)
-        size = self.inputs(group, inside) + self.outputs(group, inside)
-        task = Task(
-            " ".join(names),
-            "kernel",
-            place.pool,
-            size,
-            self.operations(group),
-            after=tuple(sorted(after)),
-            einsums=names,
-            products=self.products(group),
-            attends=not weighted(self.cascade, group[0]),
-            fresh=self.local(group[0]).get("p", 1.0),
-            wide=self.wide(group),
-            rows=self.rows(group),
-            work=self.sort(group),
-            flash=self.layout.flash if cached(self.cascade, group) else None,
-        )
-        self.found.append(task)
+            own[einsum.output.tensor] = self.written(einsum, own, parts)
+        self.found.append(self.fused(group, tuple(sorted(after))))
         number = len(self.found) - 1
         for einsum in group:
             self.made[einsum.output.tensor] = replace(own[einsum.output.tensor], task=number)
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
-            self.push(einsum.output.tensor, place)
+            self.push(einsum.output.tensor, self.place(einsum))
+
+    def written(self, einsum: Einsum, own: Mapping[str, _Made], parts: int) -> _Made:
+        """How an Einsum leaves its result, in as many partial sums for each that its operands are in; no task yet."""
+        divided = self.divisions(einsum.output, einsum)
+        partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
+        made = [one for one in self.operands(einsum, own) if one and parts > 1]
+        summed = self.along(einsum, einsum.reduced).union(*(one.summed for one in made))
+        return _Made(-1, einsum, self.place(einsum), divided, partial, self.axes(einsum.output, einsum), summed)
+
+    def fused(self, group: tuple[Einsum, ...], after: tuple[int, ...]) -> Task:
+        """What one device does in a group."""
+        names, inside = tuple(e.name for e in group), {e.output.tensor for e in group}
+        size = self.inputs(group, inside) + self.outputs(group, inside)
+        return Task(
+            " ".join(names), "kernel", self.place(group[0]).pool, size, self.operations(group), after=after,
+            einsums=names, products=self.products(group), attends=not weighted(self.cascade, group[0]),
+            fresh=self.local(group[0]).get("p", 1.0), wide=self.wide(group), rows=self.rows(group),
+            work=self.sort(group), flash=self.layout.flash if cached(self.cascade, group) else None,
+        )  # fmt: skip
 
     def parts(self, einsum: Einsum, own: Mapping[str, _Made]) -> int:
         """Partial sums in which an Einsum leaves what it adds up: as many as all its operands are in (its kernel's
         ``own`` among them), if they are divided as it is. State that sums are added to is in as many by itself."""
         reads = [a.tensor for a in einsum.reads]
-        made = [own.get(n) or self.made.get(n) for n in reads if n in own or self.cascade.tensor(n).kind != "state"]
+        made = self.operands(einsum, own)
         alike = {(one.partial, one.divided) if one else (1, ()) for one in made}
         partial, divided = alike.pop() if len(alike) == 1 and einsum.adds else (1, ())
         if partial > 1 and divided == self.divisions(einsum.output, einsum):
@@ -174,6 +190,11 @@ class _Builder:
                 f"{einsum.name} needs {name} whole, which its own kernel leaves in partial sums: set it apart"
             )
         return 1
+
+    def operands(self, einsum: Einsum, own: Mapping[str, _Made]) -> list[_Made | None]:
+        """How what an Einsum reads stands, but for state of before; None for what nothing here has made."""
+        names = [a.tensor for a in einsum.reads]
+        return [own.get(n) or self.made.get(n) for n in names if n in own or self.cascade.tensor(n).kind != "state"]
 
     def products(self, group: tuple[Einsum, ...]) -> tuple[Product, ...]:
         """The matrix products of a group."""
@@ -287,12 +308,14 @@ class _Builder:
         if key not in self.moved:
             if made.partial > 1:
                 need = self.bytes_of(access, einsum) * prod(want)  # the whole may hold more than any part
-                self.reduce(made, want if place.pool == made.place.pool else None, need)
+                here = place.pool == made.place.pool
+                self.reduce(made, want if here else None, need, self.axes(access, einsum) if here else frozenset())
             self.moved[key] = self.route(access, einsum, made, place, want)
         return self.moved[key]
 
-    def reduce(self, made: _Made, want: tuple[int, ...] | None, whole: Any) -> None:
-        """Add up partial sums of ``whole`` bytes: everywhere, or each part where wanted (anywhere for another pool)."""
+    def reduce(self, made: _Made, want: tuple[int, ...] | None, whole: Any, kept: frozenset[Axis]) -> None:
+        """Add up partial sums of ``whole`` bytes: everywhere, or each part where wanted (anywhere for another pool),
+        divided along the axes ``kept``."""
         name, size = made.einsum.output.tensor, self.bytes_of(made.einsum.output, made.einsum)
         left, divided = made.partial, made.divided
         if want is None and divided:
@@ -303,11 +326,13 @@ class _Builder:
         made.partial = 1
         if further == 1 or left % further:
             size = np.maximum(size, whole / prod(divided))
-            made.task = self.add("all-reduce", name, made.place, size, left, made.task)
+            made.task = self.add("all-reduce", name, made.place, size, left, made.task, _span(made.summed, left))
             return
-        made.task, made.divided = self.add("reduce-scatter", name, made.place, size, left, made.task), scattered
+        span, made.divided, made.axes = _span(made.summed, left), scattered, made.axes | made.summed
+        made.task = self.add("reduce-scatter", name, made.place, size, left, made.task, span)
         if left > further:  # several devices want the same part
-            made.task = self.add("all-gather", name, made.place, whole / prod(scattered), left // further, made.task)
+            size, left = whole / prod(scattered), left // further
+            made.task = self.add("all-gather", name, made.place, size, left, made.task, _span(made.summed, left, kept))
 
     def route(self, access: Access, einsum: Einsum, made: _Made, place: Place, want: tuple[int, ...]) -> int:
         """Cross to the reader's pool, or divide anew within the writer's; a finer division is there already."""
@@ -319,7 +344,8 @@ class _Builder:
         if coarser == 1:
             return made.task
         kind = "all-to-all" if finer or self.routed(access, einsum) else "all-gather"
-        return self.add(kind, access.tensor, place, self.bytes_of(access, einsum), coarser, made.task)
+        span = _span(made.axes, coarser, self.axes(access, einsum))
+        return self.add(kind, access.tensor, place, self.bytes_of(access, einsum), coarser, made.task, span)
 
     def routed(self, access: Access, einsum: Einsum) -> bool:
         """Whether each reader wants only some of a tensor: the rank that divides the readers decides, and is sparse."""
@@ -355,18 +381,22 @@ class _Builder:
         if made.partial > 1:
             parts = prod(made.divided)
             whole = footprint(self.cascade, name, self.sizes) / parts  # parts may be sparser than their sum
-            last = self.add("all-reduce", name, made.place, np.maximum(held, whole), made.partial, last)
+            size, span = np.maximum(held, whole), _span(made.summed, made.partial)
+            last = self.add("all-reduce", name, made.place, size, made.partial, last, span)
         if split > 1:
-            self.add("all-gather", name, made.place, held * split, split, last)
+            span = _span(self.along(made.einsum, set(access.ranks) - set(FREE)), split)
+            self.add("all-gather", name, made.place, held * split, split, last, span)
 
     def add(
-        self, kind: str, name: str, place: Place, size: Any, ways: int, after: int, source: Place | None = None
-    ) -> int:
-        """Append one collective or transfer and return its number."""
+        self, kind: str, name: str, place: Place, size: Any, ways: int, after: int, span: int = 1,
+        source: Place | None = None,
+    ) -> int:  # fmt: skip
+        """Append one collective, among ``span`` neighbours, or one transfer, and return its number."""
         sender = source or place
+        groups = self.layout.devices(place.pool) // max(ways, span)
         self.found.append(
-            Task(f"{kind} {name}", kind, place.pool, size, ways=ways, source=sender.pool if source else "",
-                 senders=sender.count, receivers=place.count, after=(after,))
+            Task(f"{kind} {name}", kind, place.pool, size, ways=ways, span=span, groups=groups,
+                 source=sender.pool if source else "", senders=sender.count, receivers=place.count, after=(after,))
         )  # fmt: skip
         return len(self.found) - 1
 
@@ -374,3 +404,15 @@ class _Builder:
 def _turns(einsum: Einsum) -> bool:
     """Whether an Einsum puts together elements of one tensor, as a rotation by positions does."""
     return len({a.tensor for a in einsum.reads}) < len(einsum.reads)
+
+
+def _span(axes: frozenset[Axis], ways: int, kept: frozenset[Axis] = frozenset()) -> int:
+    """Neighbouring devices among which ``ways`` are that differ along some axes, but not along those ``kept``.
+
+    Where what is left does not come to so many ways, devices may differ along all of them.
+    """
+    left = axes
+    for one in kept:
+        left = frozenset(part for axis in left for part in axis.without(one))
+    some = left if prod(axis.ways for axis in left) == ways else axes
+    return max((axis.span for axis in some), default=ways)

@@ -1,7 +1,7 @@
 """What binds a plan and what would help, in words: the plan computed again with one number a tenth better.
 
-What was decided (fractions of a block, an order of runs, ranges of layers) stays, but for policies, purchases and
-graphs, which are planned again: policies for the same block, the others for a few seconds.
+What was decided (fractions of a block, an order of runs, ranges of layers) stays, but for policies and purchases, which
+are planned again: policies for the same block, purchases for a few seconds. ``memory_advice`` is for buffers, graphs.
 """
 
 from __future__ import annotations
@@ -13,28 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from einsum import Infeasible
-from sim.planner.answers import Laid, Piped, Scheduled
+from sim.planner.answers import Piped
 from sim.planner.cache import Replayed, room
 from sim.planner.milp import Unfinished
 from sim.planner.offers import Rented
-from sim.planner.packing import pack
-from sim.planner.paging import page
 from sim.planner.pipeline import timed
 from sim.planner.policy import Policy
 from sim.planner.purchase import rent
 from sim.planner.quicker import Gains, said
 from sim.planner.ranges import Placed, flow, limiting
-from sim.planner.rematerialise import rematerialise
 from sim.planner.shape import UNITS
 from sim.planner.timeline import timed as laid_out
 from sim.planner.training import Training
 from sim.serving.sensitivity import NUDGE
 from sim.units import fmt
 
-AGAIN = 5.0  # seconds at most for each purchase or schedule that is planned again
+AGAIN = 5.0  # seconds at most for each purchase that is planned again
 HALVES = 12  # steps of a bisection: a price to one part in 4,000
-NAMED = 3  # buffers or nodes that are named
+NAMED = 3  # nodes that are named
 
 
 def offloaded(found: Policy) -> Iterator[str]:
@@ -73,20 +69,6 @@ def _step(found: Training) -> Gains:
     for name, one in (("speed of all kernels", replace(problem, tasks=quicker)),
                       ("link to the host", replace(problem, tiers=wider))):  # fmt: skip
         yield name, found.seconds / laid_out(one, found.steps).value - 1
-
-
-def laid(found: Laid) -> Iterator[str]:
-    """The fullest moment and the largest of the buffers that are live then."""
-    when, live = pack(found.problem).fullest
-    if not live:
-        return
-    large = sorted(live, key=lambda b: -b.size)[:NAMED]
-    names = ", ".join(f"{b.name} ({fmt(b.size, 'B')})" for b in large)
-    more = f" and {len(live) - len(large)} more" if len(live) > len(large) else ""
-    yield (
-        f"fullest at {when:g}: {fmt(sum(b.size for b in live), 'B')} live, {names}{more}; no placement is lower unless"
-        " one of them is smaller or not live then"
-    )
 
 
 def piped(one: Piped) -> Iterator[str]:
@@ -188,22 +170,3 @@ def stored(found: Replayed) -> Iterator[str]:
     )
     more = room(found.where.with_(f"{found.where.memory.name}.capacity", found.where.capacity * NUDGE), found.weights)
     yield from said([("capacity of the device", more / found.room - 1)], "tokens held")
-
-
-def scheduled(found: Scheduled) -> Iterator[str]:
-    """What of a graph's time is computing again or waiting, and what a tenth more memory would save."""
-    over, budget = found.seconds / found.once - 1 if found.once else 0.0, found.problem.tiers[0].capacity
-    if over <= 0 or not isfinite(budget):
-        yield "nothing is computed again or waited for: more memory would not help"
-        return
-    yield f"{over / (1 + over):.1%} of the time is computing again or waiting for copies"
-    more = replace(
-        found.problem, tiers=(replace(found.problem.tiers[0], capacity=budget * NUDGE), *found.problem.tiers[1:])
-    )
-    make = page if len(more.tiers) > 1 else rematerialise
-    try:
-        quicker = min(found.seconds, make(more, seconds=AGAIN).value)  # the schedule there is still fits
-    except (Infeasible, Unfinished):
-        yield f"whether more memory would help was not found in {AGAIN:g} s"
-        return
-    yield from said([("memory", found.seconds / quicker - 1)], "runs/s")

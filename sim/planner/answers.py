@@ -11,27 +11,6 @@ from sim.planner.problem import Plan, Problem
 
 
 @dataclass(frozen=True)
-class Laid:
-    """Buffers at their offsets."""
-
-    problem: Problem
-    plan: Plan
-
-    @property
-    def offsets(self) -> dict[str, int]:
-        """Each buffer's address, in bytes."""
-        return {stay.buffer: stay.offset or 0 for stay in self.plan.stays}
-
-    def summary(self) -> dict[str, Any]:
-        """The figures."""
-        found = self.plan
-        return {
-            "height": int(found.value), "bound": int(found.bound), "proven": found.proven, "method": found.method,
-            "seconds": found.seconds, "offsets": self.offsets, "notes": list(found.notes),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Scheduled:
     """A graph's tasks in their order."""
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 from sim.planner.problem import Buffer, Move, Plan, Problem, Run, Stay, Task, Tier
 
@@ -45,7 +45,7 @@ class _Held:
 
     def __init__(self, stay: Stay, start: int, stop: int) -> None:
         self.stay, self.start, self.stop = stay, start, stop
-        self.changes: list[tuple[int, int, int]] = []  # from, to, and then it is this version
+        self.changes: tuple[tuple[int, int, int], ...] = ()  # from, to, and then it is this version
 
     def version(self, start: int, stop: int) -> int | None:
         """The version held unchanged from one moment to another, if there is one."""
@@ -64,8 +64,7 @@ class _Known:
     tasks: dict[str, Task] = field(init=False)
     first: str = field(init=False)
     stays: dict[tuple[str, str], list[_Held]] = field(init=False)  # by buffer and tier, in order of time
-    inside: dict[str, list[_Held]] = field(init=False)  # by tier, those of no length left out
-    sorted: dict[str, list[tuple[_Held, bool]]] = field(default_factory=dict)
+    inside: dict[str, list[_Held]] = field(init=False)  # by tier, as they start; those of no length left out
 
     def __post_init__(self) -> None:
         self.buffers = {b.name: b for b in self.problem.buffers}
@@ -101,13 +100,16 @@ class _Known:
         """The number of a moment: what floating point tells apart by its last digits is one."""
         return self.moments[time]
 
-    def events(self, tier: str) -> list[tuple[_Held, bool]]:
+    def events(self, tier: str) -> Iterator[tuple[_Held, bool]]:
         """Beginnings and ends of the stays in a tier in order of time, ends first; a stay of no length is none."""
-        if tier not in self.sorted:
-            keyed = [(2 * h.stop, h) for h in self.inside[tier]] + [(2 * h.start + 1, h) for h in self.inside[tier]]
-            keyed.sort(key=itemgetter(0))
-            self.sorted[tier] = [(held, key % 2 == 1) for key, held in keyed]
-        return self.sorted[tier]
+        starting, ending = self.inside[tier], sorted(self.inside[tier], key=attrgetter("stop"))
+        ended = 0
+        for held in starting:
+            while ending[ended].stop <= held.start:
+                yield ending[ended], False
+                ended += 1
+            yield held, True
+        yield from ((held, False) for held in ending[ended:])
 
     def during(self, event: Run | Move, name: str, tier: str) -> list[_Held]:
         """The stays of a buffer in a tier that last all the time of a run or a move."""
@@ -271,7 +273,7 @@ def _from_outside(known: _Known, writers: dict[str, list[str]]) -> None:
     for name in given:
         for held in known.stays.get((name, known.first), ())[:1]:
             _must(held.start == begin, f"{name} is given, but not in {known.first} from the start")
-            held.changes.append((begin, begin, 0))
+            held.changes += ((begin, begin, 0),)
     for buffer in known.problem.buffers:
         if buffer.name in given or buffer.name in writers:
             continue
@@ -285,7 +287,7 @@ def _arrives(known: _Known, buffer: Buffer, own: Sequence[_Held]) -> None:
         for start, _ in buffer.live:
             moment = known.moments[start]
             if held.start <= moment < held.stop:
-                held.changes.append((moment, moment, 0))
+                held.changes += ((moment, moment, 0),)
                 offsets.add(held.stay.offset)
     _must(len(offsets) <= 1, f"{buffer.name} has several addresses in one tier, and nothing moves it")
 
@@ -297,7 +299,7 @@ def _write(known: _Known, writers: dict[str, list[str]]) -> None:
             there = known.during(run, name, known.first)
             _must(there, f"{run.task} at {run.start} writes {name}, which has no room in {known.first} all that time")
             version = writers[name].index(run.task) + 1
-            there[0].changes.append((known.at(run.start), known.at(run.stop), version))
+            there[0].changes += ((known.at(run.start), known.at(run.stop), version),)
 
 
 def _moved(known: _Known, move: Move) -> None:
@@ -308,7 +310,7 @@ def _moved(known: _Known, move: Move) -> None:
     _must(versions, f"{move.buffer} at {move.start} moves from {move.source}, which does not hold it all that time")
     targets = known.during(move, move.buffer, move.target)
     _must(targets, f"{move.buffer} at {move.start} moves to {move.target}, which has no room for it all that time")
-    targets[0].changes.append((start, stop, versions[0]))
+    targets[0].changes += ((start, stop, versions[0]),)
 
 
 def _read(known: _Known, run: Run, name: str, wanted: int) -> None:

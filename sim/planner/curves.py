@@ -13,17 +13,18 @@ from einsum.errors import Infeasible
 from sim.planner.graph import graph, within
 from sim.planner.paging import page
 from sim.planner.problem import Plan, Problem
-from sim.planner.rematerialise import Heard, rematerialise, smallest
+from sim.planner.rematerialise import Heard, Least, rematerialise, smallest
+from sim.units import fmt
 
 POINTS = 7
+SEEKING = 0.25  # of the time, at most, for the least budget
 MET = 1 + 1e-9  # seconds that are nearer are the same
 Told = Callable[[int, int, str], None]  # budgets done, of how many, and what is being done
 
 
-def budgets(problem: Problem, points: int = POINTS) -> list[float]:
+def budgets(least: float, full: float, points: int = POINTS) -> list[float]:
     """So many budgets from the least for which a schedule is found to what keeping everything takes, bytes."""
-    made = graph(problem)
-    return [float(round(b)) for b in np.linspace(smallest(made), made.full, points)]
+    return [float(round(b)) for b in np.linspace(least, full, points)]
 
 
 def curve(
@@ -32,14 +33,17 @@ def curve(
 ) -> Any:  # fmt: skip
     """Overhead (seconds beyond one plain pass, as a fraction of it) against bytes: a DataFrame, one row a budget.
 
-    Values are computed again, or paged where there is a second tier. ``seconds`` is for all budgets together. What fits
-    a smaller budget fits the next larger one, so the overhead never rises with the budget; what a larger budget needs a
-    smaller one needs too, and so with the bound; a budget that nothing fits has ``nan``. An interrupt ends it with the
-    rows there are (``attrs["wanted"]`` counts all), and is raised only where there are none.
+    Values are computed again, or paged where there is a second tier. ``seconds`` is for all budgets together, and for
+    the least of them where none are ``tried`` (``attrs["coarse"]``: it could not be found to one part in a hundred).
+    What fits a smaller budget fits the next larger one, so the overhead never rises with the budget; what a larger
+    budget needs a smaller one needs too, and so with the bound; a budget that nothing fits has ``nan``. An interrupt
+    ends it with the rows there are (``attrs["wanted"]`` counts all), and is raised only where there are none.
     """
-    import pandas as pd
-
-    wanted = sorted(budgets(problem) if tried is None else tried)
+    made, least = graph(problem), None
+    if tried is None:
+        least = smallest(made, seconds * SEEKING, _seeking(told))
+        tried, seconds = budgets(least.fits, made.full), max(seconds - least.seconds, seconds * (1 - SEEKING))
+    wanted = sorted(tried)
     rows: list[dict[str, Any]] = []
     try:
         for row in _rows(problem, wanted, seconds / max(len(wanted), 1), solver, told):
@@ -47,13 +51,29 @@ def curve(
     except KeyboardInterrupt:
         if not rows:
             raise
+    table = _table(rows)
+    table.attrs.update(wanted=len(wanted), coarse=least is not None and not least.near)
+    return table
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    """The rows, what one says of another's bound put to use."""
+    import pandas as pd
+
     table = pd.DataFrame(rows, columns=["budget", "share", "overhead", "bound", "proven", "peak", "method"])
     table["bound"] = table.bound[::-1].cummax()[::-1].clip(upper=table.overhead)
     # A bound of more bytes may meet what fewer take, which is proven then.
     met = table.proven.eq(True) | (table.overhead + 1 <= (table.bound + 1) * MET)
     table["proven"] = met.where(table.overhead.notna(), None)
-    table.attrs["wanted"] = len(wanted)
     return table
+
+
+def _seeking(told: Told | None) -> Callable[[Least], None] | None:
+    """What tells of the search for the least budget."""
+    if told is None:
+        return None
+    told(0, POINTS, "seeking the least budget")
+    return lambda least: told(0, POINTS, f"seeking the least budget: {fmt(float(least.fits), 'B')} will do")
 
 
 def _rows(

@@ -21,31 +21,38 @@ def fit(shape: Shape, order: Ints, best: bool, stop: Ints) -> Ints:
     n = order.size
     offset, end = np.zeros(n, np.int64), np.zeros(n, np.int64)
     first, last = shape.begin[shape.at[:-1]], shape.end[shape.at[1:] - 1]
-    placed, count = np.empty(n, np.int64), 0  # in the order of their offsets
-    for i in order:
+    placed = np.empty(n, np.int64)  # in the order of their offsets
+    for count, i in enumerate(order):
         if stop[0]:
             _pile(shape, order, count, offset)
             break
-        size, align, low, high = shape.size[i], shape.align[i], first[i], last[i]
-        top, tightest, found = np.int64(0), np.int64(1) << 62, np.int64(-1)
-        for k in range(count):
-            j = placed[k]
-            if first[j] >= high or low >= last[j] or not _together(shape, i, j):
-                continue
-            hole = top + (-top) % align
-            if offset[j] - hole >= size and offset[j] - top < tightest:
-                tightest, found = offset[j] - top, hole
-                if not best:
-                    break
-            top = max(top, end[j])
-        offset[i] = found if found >= 0 else top + (-top) % align
-        end[i] = offset[i] + size
+        offset[i] = _hole(shape, placed, count, first, last, offset, end, i, best)
+        end[i] = offset[i] + shape.size[i]
         k = _slot(placed, count, offset, offset[i])
         for m in range(count, k, -1):
             placed[m] = placed[m - 1]
         placed[k] = i
-        count += 1
     return offset
+
+
+@inside
+def _hole(
+    shape: Shape, placed: Ints, count: int, first: Ints, last: Ints, offset: Ints, end: Ints, i: int, best: bool
+) -> int:  # fmt: skip
+    """The lowest offset where a buffer fits among those placed, or that of the tightest hole (``best``)."""
+    size, align, low, high = shape.size[i], shape.align[i], first[i], last[i]
+    top, tightest, found = np.int64(0), np.int64(1) << 62, np.int64(-1)
+    for k in range(count):
+        j = placed[k]
+        if first[j] >= high or low >= last[j] or not _together(shape, i, j):
+            continue
+        hole = top + (-top) % align
+        if offset[j] - hole >= size and offset[j] - top < tightest:
+            tightest, found = offset[j] - top, hole
+            if not best:
+                break
+        top = max(top, end[j])
+    return int(found if found >= 0 else top + (-top) % align)
 
 
 @inside
@@ -103,20 +110,11 @@ def skyline(shape: Shape, order: Ints, stop: Ints) -> Ints:
     while count > 0:
         if stop[0]:
             return offset[:0]
-        left = 0
-        for s in range(shape.moments):
-            if outline[s] < outline[left]:
-                left = s
-        right = left
-        while right < shape.moments and outline[right] == outline[left]:
-            right += 1
-        ground, chosen = outline[left], -1
-        for k in range(count):
-            i = waiting[k]
-            if left <= first[i] and last[i] <= right:
-                chosen = k
-                break
-        if chosen < 0:  # nobody fits: fill up to the lower slope
+        left, right = _valley(outline)
+        ground, chosen = outline[left], 0
+        while chosen < count and not (left <= first[waiting[chosen]] and last[waiting[chosen]] <= right):
+            chosen += 1
+        if chosen == count:  # nobody fits: fill up to the lower slope
             before = outline[left - 1] if left > 0 else np.int64(1) << 62
             after = outline[right] if right < shape.moments else np.int64(1) << 62
             outline[left:right] = min(before, after)
@@ -128,3 +126,16 @@ def skyline(shape: Shape, order: Ints, stop: Ints) -> Ints:
         offset[i] = ground + (-ground) % shape.align[i]
         outline[first[i] : last[i]] = offset[i] + shape.size[i]
     return offset
+
+
+@inside
+def _valley(outline: Ints) -> tuple[int, int]:
+    """Where the lowest stretch of an outline begins and ends, the first of those that are as low."""
+    left = 0
+    for s in range(outline.size):
+        if outline[s] < outline[left]:
+            left = s
+    right = left
+    while right < outline.size and outline[right] == outline[left]:
+        right += 1
+    return left, right

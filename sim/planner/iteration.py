@@ -105,7 +105,7 @@ class Iteration:
         size = self.stream
         [pool] = s.cluster.pools
         sent: float = pool.link(s.cluster.devices).seconds(size / s.tensor)
-        near = pool.link(s.tensor)
+        near = pool.link(s.tensor, s.cluster.devices // s.tensor)
         together: float = collective("all-gather", size, s.tensor, near.bandwidth, near.latency)[0]
         return sent if s.spread else sent + together
 
@@ -150,7 +150,8 @@ class Iteration:
 
     def _reduced(self, kind: str, size: float, ways: int, span: int) -> float:
         """Seconds of a collective among devices that are ``span`` apart at most."""
-        link = self.setting.cluster.pools[0].link(span)
+        where = self.setting.cluster
+        link = where.pools[0].link(span, where.devices // span)
         found: float = collective(kind, size, ways, link.bandwidth, link.latency)[0]
         return found
 
@@ -373,6 +374,3 @@ def training_step(
     where = placed(on)
     book = prices_if_any([pool.device for pool in where.pools], prices, price)
     return Iteration(Setting(spec, where, sequence, batch, *ways, fused, tier), book)
-
-
-training_step.unpriced = True  # type: ignore[attr-defined]  # a sweep goes on where no book has the devices

@@ -20,7 +20,7 @@ from sim.planner.check import check
 from sim.planner.halting import until
 from sim.planner.kernel import overlaps
 from sim.planner.milp import SOLVERS, Progress, Unfinished
-from sim.planner.packing import Ints, Packing, pack
+from sim.planner.packing import Ints, Laid, Packing, pack
 from sim.planner.problem import Plan, Problem, validate
 
 MOST_BYTES = 1 << 62  # of all buffers together, so that ends fit 64 bits
@@ -41,6 +41,14 @@ def plan(
     ``progress`` is told seconds, height and bound whenever one of the two is better. An interrupt ends the work; what
     was found is the answer. Raises :class:`Infeasible`, naming what would do, when nothing fits or none was found.
     """
+    return lay(problem, seconds=seconds, minimise=minimise, solver=solver, progress=progress).plan
+
+
+def lay(
+    problem: Problem, *, seconds: float = 60.0, minimise: bool | None = None, solver: str = "highs",
+    progress: Progress | None = None,
+) -> Laid:  # fmt: skip
+    """The same with the buffers as arrays, from which more can be read."""
     _checked(problem, seconds, solver)
     _compile_greedy(packing := pack(problem))
     capacity = problem.tiers[0].capacity
@@ -55,7 +63,7 @@ def plan(
         raise Infeasible(_too_small(work), work.height * packing.unit / max(capacity, 1))
     found = packing.plan(work.best, work.bound, work.method, work.elapsed, proven=work.bound == work.height)
     check(problem, found)
-    return replace(found, notes=work.notes)
+    return Laid(packing, replace(found, notes=work.notes))
 
 
 def _until_interrupted(work: Work) -> None:

@@ -101,6 +101,32 @@ class Packing:
         return Plan(self.problem.name, "peak", height, bound * self.unit, proven, method, seconds, stays)
 
 
+@dataclass(frozen=True)
+class Laid:
+    """Buffers at their offsets."""
+
+    packing: Packing
+    plan: Plan
+
+    @property
+    def problem(self) -> Problem:
+        """What was asked."""
+        return self.packing.problem
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """Each buffer's address, in bytes."""
+        return {stay.buffer: stay.offset or 0 for stay in self.plan.stays}
+
+    def summary(self) -> dict[str, Any]:
+        """The figures."""
+        found = self.plan
+        return {
+            "height": int(found.value), "bound": int(found.bound), "proven": found.proven, "method": found.method,
+            "seconds": found.seconds, "offsets": self.offsets, "notes": list(found.notes),
+        }  # fmt: skip
+
+
 def highest(offsets: Any, sizes: Any) -> Any:
     """Where the buffer ends that reaches highest; nothing where there is none."""
     return (offsets + sizes).max() if len(sizes) else 0

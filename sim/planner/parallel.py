@@ -179,8 +179,9 @@ class Setting:
 
     def timed(self, cascade: Cascade, layout: Layout) -> Estimate:
         """A cascade on the cluster, kernel by kernel, on the slowest of all devices: each waits for the others."""
-        together = replace(layout, together=self.cluster.devices)
-        return estimate(cascade, self.cluster, layout=together, tier=self.tier)
+        groups = self.cluster.devices // layout.places[0].count  # of devices that all do the same
+        laid = replace(layout, replicas=groups, together=self.cluster.devices)
+        return estimate(cascade, self.cluster, layout=laid, tier=self.tier)
 
     @property
     def microbatches(self) -> int:

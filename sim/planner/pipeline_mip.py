@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from einsum.errors import WeirError
-from sim.planner.pipeline import Flow, Pass, Schedule, listed, lower_bound, timed
+from sim.planner.pipeline import Flow, Orders, Pass, Schedule, listed, lower_bound, timed
 
 if TYPE_CHECKING:
     from sim.planner.milp import Row
@@ -22,9 +22,8 @@ def exact(flow: Flow, batches: int, limits: Sequence[float] | None = None, *, se
     """
     from sim.planner import milp
 
-    known = listed(flow, batches, limits)
+    known, model = listed(flow, batches, limits), milp.Model("pipeline")
     program = Program(flow, batches, limits, known.seconds)
-    model = milp.Model("pipeline")
     begins = {one: model.number(f"s{one[0]}_{one[1]}") for one in known.start}
     first = {pair: model.binary("o" + "_".join(map(str, (*pair[0], *pair[1])))) for pair in program.pairs}
     last = model.number("last", lower_bound(flow, batches))
@@ -37,16 +36,19 @@ def exact(flow: Flow, batches: int, limits: Sequence[float] | None = None, *, se
     start = {begins[one].name: at for one, at in known.start.items()} | {"last": known.seconds}
     start |= {var.name: float(known.start[a] < known.start[b]) for (a, b), var in first.items()}
     solved = model.solve(seconds=seconds, start=start)
-    found = {one: solved[variable] for one, variable in begins.items()}
-    orders = tuple(
-        tuple(sorted((o for o in found if flow.nodes[o[0]].device == d), key=lambda o: (found[o], o[0])))
-        for d in range(flow.devices)
-    )
-    made = timed(flow, orders, method="mip")
+    made = timed(flow, _ordered(flow, {one: solved[variable] for one, variable in begins.items()}), method="mip")
     if made.seconds > known.seconds:
         made = known
     bound = max(made.bound, solved.bound)
     return Schedule(flow, made.orders, made.start, bound, made.seconds <= bound * (1 + 1e-6), "mip")
+
+
+def _ordered(flow: Flow, begins: Mapping[Pass, float]) -> Orders:
+    """The passes of each device as they begin."""
+    return tuple(
+        tuple(sorted((o for o in begins if flow.nodes[o[0]].device == d), key=lambda o: (begins[o], o[0])))
+        for d in range(flow.devices)
+    )
 
 
 @dataclass(frozen=True)

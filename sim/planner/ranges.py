@@ -267,31 +267,31 @@ def place(
     from sim.planner.ranges_mip import Helix
 
     began = monotonic()
-    begun = [
-        improved(network, ranges, tries=tries, seed=seed, until=began + seconds * part)
-        for part, ranges in zip((0.25, 0.5), templates(network), strict=True)
-    ]
+    parts = zip((0.25, 0.5), templates(network), strict=True)
+    begun = (improved(network, one, tries=tries, seed=seed, until=began + seconds * part) for part, one in parts)
     known = max(begun, key=lambda ranges: flow(network, ranges))
-    value = flow(network, known)
-    most = network.most
+    value, most = flow(network, known), network.most
     if value >= most * (1 - 1e-6):
         return Placed(network, known, value, max(value, most), True, "template", monotonic() - began)
     rows = Helix(network, milp.Model("ranges"))
     rows.build(most)
-    start = rows.start(known) if value else None
+    start, left = rows.start(known) if value else None, max(began + seconds - monotonic(), seconds / 4)
     try:
-        left = max(began + seconds - monotonic(), seconds / 4)
         solved = rows.model.solve(seconds=left, start=start, solver=solver, progress=progress)
     except Infeasible:
-        raise Infeasible(f"no ranges of {len(network.nodes)} nodes hold {network.layers} layers in a row") from None
+        raise _too_few(network) from None
     found = rows.ranges(solved)
     reached, bound = flow(network, found), min(most, -solved.bound)
     if reached <= value * (1 + 1e-9):
         found, reached = known, value
     if not reached:
-        raise Infeasible(f"no ranges of {len(network.nodes)} nodes hold {network.layers} layers in a row")
+        raise _too_few(network)
     proven = solved.proven or reached >= bound * (1 - 1e-6)
     return Placed(network, found, reached, max(bound, reached), proven, "mip", monotonic() - began)
+
+
+def _too_few(network: Network) -> Infeasible:
+    return Infeasible(f"no ranges of {len(network.nodes)} nodes hold {network.layers} layers in a row")
 
 
 def network(

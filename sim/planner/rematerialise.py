@@ -24,6 +24,7 @@ CUTS = (1, 4, 8)  # of the programmes, one after another
 SQUEEZED = 20_000_000  # runs and operands gone through where eviction finds nothing: a quarter of a second
 ANNEALED = 150_000_000  # and from what is known: two seconds, each time
 ROUNDS = 3
+ADVICE = 5.0  # seconds at most to find what would do when nothing fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +80,39 @@ def squeezed(made: Graph) -> tuple[str, list[int]] | None:
 def _fits(made: Graph) -> None:
     if made.least > made.budget:
         raise Infeasible(f"{made.problem.name}: one task alone needs {made.least:,.0f} bytes, "
-                         f"{made.budget:,.0f} are given; {smallest(made):,.0f} would do")  # fmt: skip
+                         f"{made.budget:,.0f} are given; {smallest(made).fits:,.0f} would do")  # fmt: skip
 
 
-def smallest(made: Graph) -> int:
-    """The least budget for which eviction or annealing finds a schedule, to one part in a hundred."""
-    low, high = made.least, made.full
-    while high - low > max(high // 100, 1):
-        middle = (low + high) // 2
-        fits = any(attempt(made, middle))
-        low, high = (low, middle) if fits else (middle, high)
-    return high
+@dataclass(frozen=True, slots=True)
+class Least:
+    """Bytes for which a schedule is found, those below which none can be or was found, and the seconds it took."""
+
+    fits: int
+    below: int
+    seconds: float = 0.0
+
+    @property
+    def near(self) -> bool:
+        """Whether the two are apart by no more than one part in a hundred."""
+        return self.fits - self.below <= max(self.fits // 100, 1)
+
+
+def smallest(made: Graph, seconds: float = ADVICE, told: Callable[[Least], None] | None = None) -> Least:
+    """The least budget for which eviction or annealing finds a schedule, by bisection to one part in a hundred.
+
+    What is known after ``seconds``, at the latest; ``told`` hears of every step.
+    """
+    anneal(made, range(len(made.reads)), 0)  # compiled, or loaded, before the clock starts
+    found, began = Least(made.full, made.least), monotonic()
+    while not found.near:
+        middle = (found.below + found.fits) // 2
+        fits = next((one for one in attempt(made, middle) if one or monotonic() > began + seconds), False)
+        if not fits and monotonic() > began + seconds:
+            break
+        found = replace(found, fits=middle) if fits else replace(found, below=middle)
+        if told is not None:
+            told(found)
+    return replace(found, seconds=monotonic() - began)
 
 
 def attempt(made: Graph, budget: float) -> Iterator[bool]:
@@ -208,7 +231,7 @@ def _staged(made: Graph, known: Found | None, seconds: float, solver: str, told:
 
 def _nothing(made: Graph, proven: bool) -> Infeasible:
     no = "no schedule fits" if proven else "no schedule found in"
-    return Infeasible(f"{made.problem.name}: {no} {made.budget:,.0f} bytes; {smallest(made):,.0f} would do")
+    return Infeasible(f"{made.problem.name}: {no} {made.budget:,.0f} bytes; {smallest(made).fits:,.0f} would do")
 
 
 def steps(made: Graph, order: Sequence[int]) -> Iterable[Step]:

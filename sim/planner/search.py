@@ -296,8 +296,21 @@ def _choose(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, 
     frame[TRAIL] = state.now[TRAILED]
     state.now[POOL] = frame[CHOICE_END]
     state.offset[one] = state.low[one]
-    end, trailed = state.low[one] + shape.size[one], state.now[TRAILED]
-    left = frame[CHOICE_END]  # where those that remain are listed
+    left = _lift(shape, table, state, frame, one)
+    rest = state.frames[-1]  # what remains as one part, for the bound
+    rest[MEMBER_AT], rest[MEMBER_END] = frame[CHOICE_END], left
+    rest[FLOOR], rest[LAST] = state.low[one], state.rank[one]
+    if not _bounded(shape, state, rest, capacity):
+        _undo_one(state, frame, one)
+        return False
+    _divide(shape, state, frame, left)
+    return True
+
+
+@inside
+def _lift(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, one: int) -> int:
+    """List the members that remain behind the choices, those that meet the one above it; where the list ends."""
+    end, trailed, left = state.low[one] + shape.size[one], state.now[TRAILED], frame[CHOICE_END]
     for k in range(frame[MEMBER_AT], frame[MEMBER_END]):
         i = state.pool[k]
         if i == one:
@@ -309,14 +322,7 @@ def _choose(shape: Shape, table: NDArray[np.bool_], state: _State, frame: Ints, 
             trailed += 1
             state.low[i] = end + (-end) % shape.align[i]
     state.now[TRAILED] = trailed
-    rest = state.frames[-1]  # what remains as one part, for the bound
-    rest[MEMBER_AT], rest[MEMBER_END] = frame[CHOICE_END], left
-    rest[FLOOR], rest[LAST] = state.low[one], state.rank[one]
-    if not _bounded(shape, state, rest, capacity):
-        _undo_one(state, frame, one)
-        return False
-    _divide(shape, state, frame, left)
-    return True
+    return int(left)
 
 
 @inside
@@ -340,18 +346,7 @@ def _undo(state: _State, frame: Ints) -> None:
 def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
     """Order what remains by the parts of time that nothing crosses; the ends of the parts follow in the pool."""
     start, cross, pool = frame[CHOICE_END], state.cross, state.pool
-    low, high = shape.moments, 0
-    for k in range(start, left):
-        i = pool[k]
-        begin, end = shape.begin[shape.at[i]], shape.end[shape.at[i + 1] - 1]
-        cross[begin + 1] += 1
-        cross[end] -= 1
-        low, high = min(low, begin), max(high, end)
-    parts, crossing = 0, 0
-    for s in range(low, high):  # from here on ``cross`` is the number of the part that a moment is in
-        crossing += cross[s]
-        parts += crossing == 0
-        cross[s] = parts - 1
+    low, high, parts = _number_parts(shape, state, start, left)
     frame[PART_AT], frame[PART_END], frame[PART] = left, left + parts, left - 1
     for part in range(parts):
         pool[left + part] = 0
@@ -367,6 +362,24 @@ def _divide(shape: Shape, state: _State, frame: Ints, left: int) -> None:
     frame[PART_END] = left + kept
     for s in range(low, high + 1):
         cross[s] = 0
+
+
+@inside
+def _number_parts(shape: Shape, state: _State, start: int, left: int) -> tuple[int, int, int]:
+    """Let ``cross`` say which part each moment is in; the first and the last moment, and how many parts."""
+    cross, low, high = state.cross, shape.moments, 0
+    for k in range(start, left):
+        i = state.pool[k]
+        begin, end = shape.begin[shape.at[i]], shape.end[shape.at[i + 1] - 1]
+        cross[begin + 1] += 1
+        cross[end] -= 1
+        low, high = min(low, begin), max(high, end)
+    parts, crossing = 0, 0
+    for s in range(low, high):
+        crossing += cross[s]
+        parts += crossing == 0
+        cross[s] = parts - 1
+    return low, high, parts
 
 
 @inside

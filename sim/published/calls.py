@@ -15,7 +15,7 @@ from einsum.errors import WeirError, hint
 from einsum.tables import Table
 
 FOLDER = Path(__file__).parent / "kinds"
-_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def call(entry: Table, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> C
 
 
 def _fits(value: Any, annotation: str) -> bool:
-    return isinstance(value, _TYPES[annotation]) and not isinstance(value, bool)
+    return isinstance(value, _TYPES[annotation]) and isinstance(value, bool) == (annotation == "bool")
 
 
 @cache

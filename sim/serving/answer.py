@@ -16,7 +16,7 @@ from sim.arch.prices import Prices, prices
 from sim.model.physical import Chip
 from sim.model.step import Step
 from sim.model.tested import band, energy
-from sim.serving.advice import Binding, BreakEven, binding, break_evens, helps
+from sim.serving.advice import Binding, binding, helps
 from sim.serving.deploy import Choice, Model, best, deployments, idle
 from sim.serving.engines import Software, engine_names, software
 from sim.serving.sensitivity import Sensitivity, sensitivities
@@ -191,10 +191,10 @@ def serve(
     ``host`` seconds are added to every step, beside the engine's own.
     Raises :class:`WeirError` for what is not understood and :class:`Infeasible` for what does not fit.
     """
-    resolved = _model(model)
+    resolved = read_model(model)
     where = on if isinstance(on, Cluster) else cluster(on)
     load, note = _load(trace, prompt, output)
-    book = prices if isinstance(prices, Prices) else _prices([where], prices, price)
+    book = prices if isinstance(prices, Prices) else priced([where], prices, price)
     limits = {k: _seconds(v, k) for k, v in (("tpot", tpot), ("ttft", ttft))}
     chosen, rules, keeps = _engine(engine, prefill, _seconds(host, "host") or 0.0)
     terms = (tier if isinstance(tier, Tier) else _tier(tier), book.usd_per_hour(where))
@@ -327,7 +327,8 @@ def _load(given: Trace | str | Path | None, prompt: int | None, output: int | No
     return constant(*sizes), note
 
 
-def _model(model: Model | str | Path) -> Model:
+def read_model(model: Model | str | Path) -> Model:
+    """A model, read where it is a name or the path of a file."""
     if not isinstance(model, str | Path):
         return model
     from workloads.transformer import from_config
@@ -339,68 +340,10 @@ def _tier(name: str) -> Tier:
     return tier(name)
 
 
-def _prices(clusters: Iterable[Cluster], book: str | None, overrides: Mapping[str, str | float] | None) -> Prices:
+def priced(clusters: Iterable[Cluster], book: str | None, overrides: Mapping[str, str | float] | None) -> Prices:
+    """Prices of all devices of some clusters, from one book."""
     return prices([pool.device for c in clusters for pool in c.pools], book, overrides)
 
 
 def _seconds(value: float | str | None, where: str) -> float | None:
     return None if value is None else si(value, "s", where)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The same load on several clusters, priced from one book; the first is what the others are compared with."""
-
-    answers: tuple[Answer, ...]
-
-    @property
-    def ratios(self) -> tuple[float, ...]:
-        """Tokens per dollar of each over the first's."""
-        return tuple(a.tokens_per_dollar / self.answers[0].tokens_per_dollar for a in self.answers)
-
-    @property
-    def break_evens(self) -> tuple[BreakEven, ...]:
-        """For each answer after the first, the price of each device at which it draws level with the first."""
-        first, *others = ((a.cluster.name, a.tokens_per_second, a.devices) for a in self.answers)
-        return tuple(one for other in others for one in break_evens(first, other, self.answers[0].prices))
-
-    def summary(self) -> dict[str, Any]:
-        """Each answer's summary, ratios and break-even prices, under the JSON schema ``weir.compare/1``."""
-        return {
-            "schema": "weir.compare/1",
-            "answers": [a.summary() for a in self.answers],
-            "tokens_per_dollar_ratio": list(self.ratios),
-            "break_even": [
-                {"device": b.device, "usd_per_hour": b.price, "now": b.now, "wins": b.other, "over": b.first,
-                 "where": "below" if b.below else "above"}
-                for b in self.break_evens
-            ],
-        }  # fmt: skip
-
-    def frame(self) -> Any:
-        """A pandas DataFrame, one row a cluster, with the ratio of tokens per dollar."""
-        import pandas as pd
-
-        rows = [flat(a.summary()) | {"ratio": r} for a, r in zip(self.answers, self.ratios, strict=True)]
-        return pd.DataFrame(rows)
-
-    def __str__(self) -> str:
-        """Each answer, with its ratio to the first."""
-        pairs = zip(self.answers, self.ratios, strict=True)
-        return "\n".join(f"{answer}\n  {ratio:.2f} x the first's tokens per dollar" for answer, ratio in pairs)
-
-
-def compare(
-    model: Model | str | Path, clusters: Iterable[Cluster | str | Path], *, prices: str | None = None,
-    price: Mapping[str, str | float] | None = None, **terms: Any,
-) -> Comparison:  # fmt: skip
-    """Serve a model on several clusters on the same terms (those of :func:`serve`) and from one price book.
-
-    The result prints side by side, ratios to the first; ``frame()`` has a row a cluster. Raises as :func:`serve` does.
-    """
-    resolved = _model(model)
-    places = [c if isinstance(c, Cluster) else cluster(c) for c in clusters]
-    if not places:
-        raise WeirError("nothing to compare: name at least one cluster")
-    book = _prices(places, prices, price)
-    return Comparison(tuple(serve(resolved, place, prices=book, **terms) for place in places))

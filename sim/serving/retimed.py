@@ -41,6 +41,6 @@ def _seen(cluster: Cluster, tier: Tier) -> Callable[[Task], tuple[Any, ...]]:
             return (levels[task.pool], device.memories, device.computes, device.fanouts)
         if task.kind == "transfer":
             return (cluster.network, pools[task.pool].network, pools[task.source].network)
-        return (tier.constants, tier.collective, pools[task.pool].link(task.ways), device.fanouts)
+        return (tier.constants, tier.collective, pools[task.pool].link(task.reach, task.groups), device.fanouts)
 
     return seen

@@ -64,6 +64,23 @@ def _nudged(deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
         yield "kernel launch", deployment.nudged(cluster, replace(tier, launch=tier.launch * NUDGE))
 
 
+def _networks(deployment: Deployment) -> Iterator[str]:
+    """Paths of the networks in use: between pools, and between nodes that a replica of the model is on."""
+    layout, cluster = deployment.layout, deployment.cluster
+    if len(layout.places) > 1:
+        yield "network"
+    for place in layout.places:
+        pool = cluster.pool(place.pool)
+        span = layout.devices(pool.name) // layout.replicas
+        if span == 1 or pool.link(span, layout.replicas) != pool.network:
+            continue
+        own = pool.device.link("network")
+        if own is not None:
+            yield f"{pool.name}.{own.name}"
+        elif len(layout.places) == 1:
+            yield "network"
+
+
 def _holds(deployment: Deployment) -> frozenset[str]:
     """Dotted paths of the capacities that decide how many requests fit."""
     pools = (deployment.cluster.pool(place.pool) for place in deployment.layout.places)
@@ -92,5 +109,4 @@ def _paths(deployment: Deployment) -> Iterator[str]:
         link = device.link("node")
         if link is not None and place.count > 1:
             yield from (f"{place.pool}.{link.name}.{attribute}" for attribute in ("bandwidth", "latency"))
-    if len(deployment.layout.places) > 1:
-        yield from ("network.bandwidth", "network.latency")
+    yield from (f"{name}.{attribute}" for name in _networks(deployment) for attribute in ("bandwidth", "latency"))

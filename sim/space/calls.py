@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from einsum.errors import Infeasible, WeirError, hint
 from sim.arch import Device, Prices
-from sim.arch.prices import prices, prices_if_any
+from sim.arch.prices import prices_or_why
 from sim.model.estimate import placed
 from sim.serving.answer import flat
 from sim.space.axes import REFUSED, Axis, changed, dotted, held, label, points, repriced, size
@@ -84,19 +84,17 @@ def _row(function: Callable[..., Any], point: dict[str, Any], priced: tuple[Devi
 
 def answered(function: Callable[..., Any], point: dict[str, Any], priced: tuple[Device, ...]) -> Any:
     """What the function answers at a point."""
-    arguments = _arguments(point, priced, getattr(function, "unpriced", False))
-    return function(**arguments)
+    return function(**_arguments(point, priced))
 
 
-def _arguments(point: dict[str, Any], priced: tuple[Device, ...], unpriced: bool) -> dict[str, Any]:
+def _arguments(point: dict[str, Any], priced: tuple[Device, ...]) -> dict[str, Any]:
     """The point as keyword arguments, its dotted names worked into the cluster and the prices."""
     arguments: dict[str, Any] = {name: value for name, value in point.items() if not dotted(name)}
     if any(dotted(name) and not name.startswith("price.") for name in point):
         arguments["on"] = changed(placed(point["on"]), point)
     overrides = {**(point.get("price") or {}), **repriced(point)}
     if priced and not isinstance(point.get("prices"), Prices):
-        book = (prices_if_any if unpriced else prices)(priced, point.get("prices"), overrides)
-        arguments["prices"] = Prices("", ()) if book is None else book  # no other book for some of the points
+        arguments["prices"] = prices_or_why(priced, point.get("prices"), overrides)  # one book for all points, or none
         arguments.pop("price", None)
     elif overrides:
         arguments["price"] = overrides

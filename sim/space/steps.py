@@ -90,19 +90,10 @@ def steps(axes: Sequence[Axis], only: str | None = None, devices: tuple[Device, 
     whole = space(axes)
     total = size(whole.axes)
     shape = (size(whole.cells), size(whole.costs), size(whole.sizes))
-    found = {name: np.full(shape, np.nan) for name in (*FIGURES, *COSTS)}
-    labels = {name: np.full(shape, "", object) for name in ("layout", "bound", "reason")}
-    refused = np.zeros(shape, bool)
     hourly = _hourly(whole, devices)
     asked = held(whole.axes, only)
     needed: NDArray[np.bool_] | None = None if asked is None else np.any(asked.reshape(shape), axis=1)
-    for cell, places, figures, laid, reason in tracked(_figures(whole, needed), total // max(1, shape[1])):
-        for name, values in figures.items():
-            (labels if name in labels else found)[name][cell][:, places] = values
-        labels["layout"][cell] = laid
-        if reason is not None:
-            labels["reason"][cell] = str(reason)
-            refused[cell] = not isinstance(reason, Infeasible)
+    found, labels, refused = _filled(whole, shape, needed)
     found["usd_per_hour"][:] = hourly[:, :, None]
     _price(found)
     given = {a.name: column(whole.axes, a.name) for a in whole.axes}
@@ -115,6 +106,23 @@ def steps(axes: Sequence[Axis], only: str | None = None, devices: tuple[Device, 
     if asked is not None:
         made = {name: values[asked] for name, values in made.items()}
     return pd.DataFrame(made, copy=False)
+
+
+def _filled(
+    whole: Space, shape: tuple[int, int, int], needed: NDArray[np.bool_] | None
+) -> tuple[dict[str, Array], dict[str, NDArray[Any]], NDArray[np.bool_]]:
+    """Figures, labels and what was refused for every point (cell, price, size); what is not needed stays empty."""
+    found = {name: np.full(shape, np.nan) for name in (*FIGURES, *COSTS)}
+    labels = {name: np.full(shape, "", object) for name in ("layout", "bound", "reason")}
+    refused = np.zeros(shape, bool)
+    for cell, places, figures, laid, reason in tracked(_figures(whole, needed), shape[0] * shape[2]):
+        for name, values in figures.items():
+            (labels if name in labels else found)[name][cell][:, places] = values
+        labels["layout"][cell] = laid
+        if reason is not None:
+            labels["reason"][cell] = str(reason)
+            refused[cell] = not isinstance(reason, Infeasible)
+    return found, labels, refused
 
 
 @cache

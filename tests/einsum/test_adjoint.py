@@ -83,6 +83,20 @@ def test_masked_places_have_no_gradient() -> None:
     assert differs(cascade, adjoint(cascade), "O") < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("declared", "line"),
+    [
+        ("A[m, k]: uniform(0.5)", "B[m, k] = exp(A[m, k])"),  # B is read, whose places follow from A's
+        ("A[m, k]: per_row(k, 2)", "B[m, k] = exp(A[m, k])"),
+        ("A[m, k]: uniform(0.5)", "B[m, k] = A[m, k] * A[m, k]"),  # A is read in both passes, at the same places
+        ("B[m, k]: uniform(0.5)", "B[m, k] = exp(A[m, k])"),
+    ],
+)
+def test_places_drawn_in_the_forward_pass_are_those_of_the_backward_pass(declared: str, line: str) -> None:
+    cascade = parse(f"{declared}\n{line}\nY[m] = B[m, k] * V[k]", m=5, k=6)
+    assert differs(cascade, adjoint(cascade), "Y") < 1e-5
+
+
 def test_what_is_recomputed_is_not_read() -> None:
     cascade = parse("A[m] = exp(X[m])\nB[m] = square(A[m])\nC[m] = sin(B[m])\nY[m] = C[m] * C[m]", m=5)
     plain, again = adjoint(cascade), adjoint(cascade, recompute=("A", "B", "C"))

@@ -140,25 +140,27 @@ def test_indices_out_of_range(text: str, index: list[float], message: str) -> No
     assert message in str(caught.value)
 
 
+ROUTED = """
+    G[t, e]: per_row(e, 2)
+    S[t, e] = X[t, d] * R[d, e]
+    T[t, k] = top_k[e, k](S[t, e])
+    I[t, k] = arg_top_k[e, k](S[t, e])
+    E[t, k] = exp(T[t, k])
+    N[t] = E[t, k]
+    P[t, k] = E[t, k] / N[t]
+    G[t, I[t, k]] = P[t, k]
+    H[t, e, f] = one(G[t, e]) * X[t, d] * W[e, d, f]
+    A[t, e, f] = relu(H[t, e, f])
+    Y[t, d] = G[t, e] * A[t, e, f] * V[e, f, d]
+"""
+
+
 def test_routing_by_scatter_equals_a_loop_over_experts() -> None:
     """A mixture of experts: each token's top two, dispatched as a sparse tensor, combined by its gates."""
-    text = """
-        G[t, e]: per_row(e, 2)
-        S[t, e] = X[t, d] * R[d, e]
-        T[t, k] = top_k[e, k](S[t, e])
-        I[t, k] = arg_top_k[e, k](S[t, e])
-        E[t, k] = exp(T[t, k])
-        N[t] = E[t, k]
-        P[t, k] = E[t, k] / N[t]
-        G[t, I[t, k]] = P[t, k]
-        H[t, e, f] = one(G[t, e]) * X[t, d] * W[e, d, f]
-        A[t, e, f] = relu(H[t, e, f])
-        Y[t, d] = G[t, e] * A[t, e, f] * V[e, f, d]
-    """
     rng = np.random.default_rng(1)
     t, e, d, f, k = 6, 4, 3, 5, 2
     x, r, w, v = (rng.normal(size=s) for s in [(t, d), (d, e), (e, d, f), (e, f, d)])
-    got = interpret(parse(text, t=t, e=e, d=d, f=f, k=k), {"X": x, "R": r, "W": w, "V": v}, masked=True)
+    got = interpret(parse(ROUTED, t=t, e=e, d=d, f=f, k=k), {"X": x, "R": r, "W": w, "V": v}, masked=True)
     want = np.zeros((t, d))
     for token in range(t):
         scores = x[token] @ r

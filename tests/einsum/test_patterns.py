@@ -7,8 +7,9 @@ import pytest
 
 from einsum import parse
 from einsum.cascade import Cascade
+from einsum.counted import PerRow
 from einsum.patterns import Projected
-from einsum.sparsity import Band, PerRow, Uniform
+from einsum.sparsity import Band, Uniform
 
 CAUSAL = (Band("p", "m"),)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum import Part, Program, WeirError, parse
-from mappings.layout import Layout, Place, check, uneven
+from mappings.layout import Axis, Layout, Place, check, uneven
 from mappings.parallel import attention_core, candidates, devices, layout, read
 from mappings.tree import Spatial
 
@@ -189,6 +189,44 @@ def test_a_device_more_never_takes_a_layout_away() -> None:
     for fewer, more in ((4, 5), (6, 7)):
         names = [{each.name for each in candidates(program(), {"model": n})} for n in (fewer, more)]
         assert names[0] <= names[1]
+
+
+def axes(text: str, einsum: str) -> dict[str, Axis]:
+    made = read(text, program(), {"model": 32})
+    [part] = program().parts
+    return dict(made.places[0].axes(part.cascade.einsum(einsum)))
+
+
+def test_devices_of_a_tensor_parallel_group_are_neighbours_and_those_of_data_parallelism_furthest_apart() -> None:
+    assert axes("tp=4,dp=2,cp=2", "QK") == {"b": Axis(2, 8), "m": Axis(2, 4), "g": Axis(4, 1)}
+    assert axes("tp=8,dp=2", "Q") == {"b": Axis(2, 8), "g": Axis(4, 2), "r": Axis(2, 1)}
+    assert axes("tp=4,dp=2,sp=4", "RT") == {"b": Axis(2, 4), "p": Axis(4, 1)}
+
+
+def test_experts_are_on_the_nearest_devices_that_other_loops_leave() -> None:
+    assert axes("tp=4,dp=2,ep=8", "H") == {"x": Axis(8, 1)}
+    assert axes("tp=4,dp=2,ep=4", "H") == {"x": Axis(4, 1), "b": Axis(2, 4)}
+    assert axes("tp=2,dp=4,ep=4", "H") == {"x": Axis(4, 2), "f": Axis(2, 1)}
+    assert axes("tp=4,ep=2", "H") == {"x": Axis(2, 1)}
+
+
+def test_loops_that_state_no_stride_lie_as_they_are_written() -> None:
+    [part] = program().parts
+    place = Place("model", 8, (Spatial("b", 2), Spatial("g", 4)))
+    assert dict(place.axes(part.cascade.einsum("QK"))) == {"b": Axis(2, 4), "g": Axis(4, 1)}
+    assert dict(place.axes(part.cascade.einsum("RT"))) == {"b": Axis(2, 4)}
+
+
+@given(outer=st.integers(0, 4), inner=st.integers(0, 4), other=st.integers(0, 4), far=st.integers(0, 4))
+def test_what_is_left_of_an_axis_are_its_devices_alike_along_another(
+    outer: int, inner: int, other: int, far: int
+) -> None:
+    """Of 256 devices: those that differ along one axis and not along the other."""
+    one, two = Axis(2**outer, 2**inner), Axis(2**other, 2**far)
+    first, second = ({step * axis.stride for step in range(axis.ways)} for axis in (one, two))
+    bits = {1 << n for n in range(8)}
+    left = {bit for part in one.without(two) for bit in bits & {n * part.stride for n in range(part.ways)}}
+    assert left == (bits & first) - (bits & second)
 
 
 def test_a_layout_prints_its_places_and_numbers() -> None:

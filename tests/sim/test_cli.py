@@ -282,27 +282,29 @@ def test_a_narrow_terminal_breaks_no_number(
     assert "1.02 s" in capsys.readouterr().out
 
 
+class Bar:
+    """A bar that writes down what it is told."""
+
+    task_ids = (7,)
+
+    def __init__(self, doing: str, shown: list[str]) -> None:
+        self.shown = shown
+        shown.append(doing)
+
+    def update(self, task: int, *, completed: int, total: int, description: str) -> None:
+        self.shown.append(f"{task}: {description}, {completed} of {total}")
+
+    def stop(self) -> None:
+        self.shown.append("stopped")
+
+
 def test_patience_shows_only_to_a_person_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
     from sim.cli import patience as module
 
     shown: list[str] = []
-
-    class Bar:
-        task_ids = (7,)
-
-        def update(self, task: int, *, completed: int, total: int, description: str) -> None:
-            shown.append(f"{task}: {description}, {completed} of {total}")
-
-        def stop(self) -> None:
-            shown.append("stopped")
-
-    def start(doing: str) -> Bar:
-        shown.append(doing)
-        return Bar()
-
-    monkeypatch.setattr(module, "_start", start)
+    monkeypatch.setattr(module, "_start", lambda doing: Bar(doing, shown))
     with module.patience("piped", delay=0.0):
         time.sleep(0.05)
     assert shown == []

@@ -96,7 +96,7 @@ def test_slow_links_carry_less(capsys: pytest.CaptureFixture[str]) -> None:
         (f"{PASSES} --plot x.gif", 2, "end the name in .png"),
         (f"{PASSES} --save /nowhere/at/all.csv", 2, "no folder"),
         (f"{PASSES} --seconds -1", 2, "--seconds must be more than 0"),
-        ("pipeline gemma-2-2b --on 2xa100", 2, "several kinds cannot be cut yet"),
+        ("pipeline gemma-2-2b --on 27xa100", 2, "27 stages cannot share 26 layers of gemma-2-2b"),
         ("ranges llama-3-8b --on 2xl4 --seconds nan", 2, "--seconds must be more than 0"),
         ("ranges llama-3-8b --on 65xl4", 2, "65 nodes; at most 64"),
         ("ranges llama-3-8b --on 2xl4 --link 0B/s", 2, "nothing would flow"),
@@ -109,6 +109,16 @@ def test_mistakes_are_one_line(argv: str, code: int, message: str, capsys: pytes
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_pipeline_of_layers_of_several_kinds_says_what_each_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = "pipeline gemma-2-2b --on 2xa100 --sequence 1024 --microbatches 4 --schedule 1f1b"
+    assert main(argv.split()) == 0
+    said = capsys.readouterr().out
+    assert "each of 13 layer_local takes" in said
+    assert "\neach of 13 layer_global takes" in said
+    assert "layers by stage 13, 13" in said
+    assert "kinds of layers come one after the other" in said
 
 
 def test_a_picture_of_too_much_leaves_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

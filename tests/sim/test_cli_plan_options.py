@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.cli import WRONG, main, plans
+from sim.cli import WRONG, main, plan_asked, plans
+from sim.planner.training import STRATEGIES
 from tests.sim.test_cli_plan import TABLE
 from tests.sim.test_cli_plan_training import GRAPH
 
@@ -82,12 +83,18 @@ def test_an_option_is_heeded_or_refused_in_one_line(
         (["net.json", "--host", "1TiB"], "weir: --host is of a device: give --on too, or a second tier in the JSON\n"),
         (["net.json", "--on", "a100", "--link", "1GB/s"], "weir: --link is the rate to --host: give --host too\n"),
         (["net.json", "--on", "tpu_v4", "--host", "1TiB"], "weir: tpu_v4 states no link to a host; give --link, as 12GB/s\n"),  # noqa: E501
+        ([*STEP, "--strategy", "keep", "--host", "1TiB"], "weir: --host is of what is swapped, and --strategy keep swaps nothing\n"),  # noqa: E501
+        ([*STEP, "--strategy", "recompute", "--link", "1GB/s"], "weir: --link is of what is swapped, and --strategy recompute swaps nothing\n"),  # noqa: E501
         (["config.json", "--on", "a100"], "weir: 'config.json' is no file, so it names a model in training: give --sequence N too\n"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_what_is_said(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", *argv]) == WRONG
     assert capsys.readouterr().err == said
+
+
+def test_every_strategy_but_that_which_swaps_is_refused_a_host() -> None:
+    assert {*plan_asked.RESIDENT, "memo"} == {*STRATEGIES}
 
 
 def test_no_time_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,11 +34,31 @@ def test_help_imports_nothing_of_the_model() -> None:
     assert found.isdisjoint(HEAVY | {"numpy", "einsum", "rich"})
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [["plann"], ["estimate"], ["plan", "--budgett", "1GB"], ["plan", "gpt2-xl", "--layers", "2"],
+     ["plan", "gpt2-xl", "--solver", "scip"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_mistake_on_the_command_line_is_said_without_the_model(argv: list[str]) -> None:
+    found = modules(*argv)
+    assert "einsum.errors" in found
+    assert found.isdisjoint(HEAVY | {"numpy", "einsum.parse", "sim.arch", "rich"})
+
+
 @pytest.mark.parametrize("argv", [ESTIMATE, TRAIN, ["list"], ["show", "h20"]], ids=lambda argv: argv[0])
 def test_a_piped_command_imports_nothing_heavy(argv: list[str]) -> None:
     found = modules(*argv)
     assert "numpy" in found
     assert found.isdisjoint(HEAVY | {"rich"})
+
+
+def test_a_placement_and_its_advice_import_no_model(tmp_path: Path) -> None:
+    buffers = tmp_path / "buffers.csv"
+    buffers.write_text("id,lower,upper,size\na,0,2,8\nb,1,3,8\n")
+    found = modules("plan", str(buffers))
+    assert "sim.planner.memory_advice" in found
+    assert found.isdisjoint({"sim.serving", "sim.model", "sim.planner.iteration", "sim.planner.advice", "pandas"})
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

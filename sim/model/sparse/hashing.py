@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.model.sparse.structure import Floats, Ints, Structure
-from workloads.kernels.core.jit import jit
+from workloads.kernels.core.jit import jit, jit_inside
 
 MOST = 1 << 21  # products, about, of the windows that are run to count their probes
 CAP = 4096  # probes after which one product is counted no further
@@ -100,6 +100,24 @@ def _emptied(table: Ints) -> float:
     return squares
 
 
+@jit_inside
+def _bits(slots: int) -> int:
+    """The bits of a slot's number."""
+    bits = 0
+    while (1 << bits) < slots:
+        bits += 1
+    return bits
+
+
+@jit_inside
+def _walked(table: Ints, tag: int, slot: int) -> tuple[int, int]:
+    """From a slot on, the first that is free or has the tag, and the probes until there (``CAP`` at most)."""
+    steps = 1
+    while table[slot, 0] >= 0 and table[slot, 0] != tag and steps < CAP:
+        slot, steps = (slot + 1) & (len(table) - 1), steps + 1
+    return slot, steps
+
+
 @jit
 def _probed(
     ap: Ints,
@@ -119,9 +137,7 @@ def _probed(
 
     A slot of the table is a tag, below 0 if it is free, and the updates of its place.
     """
-    slots, bits, most = len(table), 0, 0
-    while (1 << bits) < slots:
-        bits += 1
+    bits, most = _bits(len(table)), 0
     total, products, capped = np.zeros(len(chosen)), np.zeros(len(chosen)), np.zeros(len(chosen))
     squares, places = np.zeros(len(chosen)), np.zeros(len(chosen))
     table[:, 0] = -1
@@ -131,9 +147,7 @@ def _probed(
             for entry in range(ap[m], ap[m + 1]):
                 for j in range(bp[ai[entry]], bp[ai[entry] + 1]):
                     tag = tagged(m - first, bi[j], wide, high, outside)
-                    slot, steps = slot_of(tag, kind, bits, wide + high), 1
-                    while table[slot, 0] >= 0 and table[slot, 0] != tag and steps < CAP:
-                        slot, steps = (slot + 1) & (slots - 1), steps + 1
+                    slot, steps = _walked(table, tag, slot_of(tag, kind, bits, wide + high))
                     products[at] += 1
                     total[at] += steps
                     most = max(most, steps)

@@ -171,10 +171,7 @@ def unit_of(counter: Counter, leaf: Leaf, counted: SparseCounts, out: Shared | N
         waited: Any = sum(_waits(counter, move) for move in moves)
         fair = unit.elapsed(seconds / copies, waited / copies)
         if out is not None and moves_rows:
-            serial = seconds + waited if unit.contexts < np.inf else seconds * out.workers / copies
-            # In one another's way threads are at whatever all share: their pipeline, or the memory they wait for.
-            busy = max(seconds / copies, _channel(counter, moves) if unit.contexts < np.inf else 0.0)
-            fair = max(fair, out.spans(mapping.share, busy, serial))
+            fair = max(fair, _spanned(counter, unit, out, moves, seconds, waited))
         # Threads go through rows and then write back; a unit that waits for nothing leaves that to the levels.
         wall += max(fair, _channel(counter, moves)) if unit.contexts < np.inf else fair
         working, waiting, joules = working + seconds, waiting + waited, joules + spent
@@ -236,6 +233,21 @@ def _waits(counter: Counter, move: Move) -> float:
     return each * move.size / memory.line if each and memory.line else 0.0
 
 
+def _requests(device: Device, memory: Memory, size: Any, unit: Compute) -> Requests:
+    """What a unit asks of one copy of a memory for ``size`` bytes in all, and how many of it may be in flight."""
+    copies = device.instances(memory.name)
+    return Requests(size / copies / (memory.line or 1.0), unit.contexts * device.instances(unit.name) / copies)
+
+
+def _spanned(counter: Counter, unit: Compute, out: Shared, moves: list[Move], seconds: Any, waited: Any) -> Any:
+    """Seconds until the last of those that share rows has gone through its own."""
+    copies = counter.device.instances(unit.name)
+    serial = seconds + waited if unit.contexts < np.inf else seconds * out.workers / copies
+    # In one another's way threads are at whatever all share: their pipeline, or the memory they wait for.
+    busy = max(seconds / copies, _channel(counter, moves) if unit.contexts < np.inf else 0.0)
+    return out.spans(counter.mapping.share, busy, serial)
+
+
 def crowded(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
     """The unit, slowed down by queues at what it asks, an engine's among them, and with the last window's writing back,
     which no other window hides."""
@@ -243,27 +255,16 @@ def crowded(counter: Counter, counted: SparseCounts, unit: Unit) -> Unit:
     where = next(c for c in counter.device.computes if c.name == unit.name)
     seconds = unit.seconds
     for memory in counter.device.memories:
-        copies = counter.device.instances(memory.name)
         here = [m for m in counted.moves if m.level == memory.name and memory.line and memory.bandwidth < np.inf]
         own = sum(m.size for m in here if _own(counter, leaf, m))
+        asked = _requests(counter.device, memory, own, where)
         if own and where.contexts < np.inf:
-            flight = where.contexts * counter.device.instances(where.name) / copies
-            lines = Requests(own / copies / memory.line, flight)
-            seconds = queued(seconds, lines, memory.line / memory.bandwidth)
+            seconds = queued(seconds, asked, memory.line / memory.bandwidth)
         for name, tensors in counter.mapping.via.items():
             engine = next(c for c in counter.device.computes if c.name == name)
             its = sum(m.size for m in here if m.tensor in tensors and not _own(counter, leaf, m))
-            seconds = contended(
-                seconds,
-                Requests(
-                    own / copies / (memory.line or 1.0), where.contexts * counter.device.instances(where.name) / copies
-                ),
-                Requests(
-                    its / copies / (memory.line or 1.0), engine.contexts * counter.device.instances(name) / copies
-                ),
-                memory.line / memory.bandwidth,
-                latency(counter.device, memory),
-            )
+            beside = _requests(counter.device, memory, its, engine)
+            seconds = contended(seconds, asked, beside, memory.line / memory.bandwidth, latency(counter.device, memory))
     return replace(unit, seconds=seconds + _last(counter, counted))
 
 

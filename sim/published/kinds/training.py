@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,16 +31,18 @@ def _gpt(inputs: Mapping[str, Any], model: str) -> Spec:
     return Spec(model, width, int(number(inputs, "vocabulary")), (kind,), norm, True, rows, rows)
 
 
-def _iteration(inputs: Mapping[str, Any], model: str, mode: str, devices: int = 0) -> Iteration:
-    """One of the paper's runs; other ``devices`` make replicas, with as much larger a batch."""
+def _iteration(inputs: Mapping[str, Any], model: str, mode: str, devices: int = 0, hidden: bool = True) -> Iteration:
+    """One of the paper's runs; other ``devices`` make replicas, with as much larger a batch. Collectives run beside
+    kernels as its code has them begin, or wait (not ``hidden``)."""
     run, how = dict(table(inputs, "models", model)), dict(table(inputs, "modes", mode))
     own = int(run["tensor"] * run["stages"])
     count = devices or own
     where = cluster(f"{count}x{text(inputs, 'device')}").with_("network.bandwidth", text(inputs, "network"))
+    kernels = fusion(text(inputs, "kernels"))
     setting = Setting(
         _gpt(inputs, model), where, int(number(inputs, "sequence")), int(run["batch"]) * count // own,
         microbatch=int(run["microbatch"]), tensor=int(run["tensor"]), stages=int(run["stages"]),
-        chunks=int(run["chunks"]), kernels=fusion(text(inputs, "kernels")), **how,
+        chunks=int(run["chunks"]), kernels=kernels if hidden else replace(kernels, beside=False), **how,
     )  # fmt: skip
     return _made(setting)
 
@@ -49,9 +52,9 @@ def _made(setting: Setting) -> Iteration:
     return Iteration(setting)
 
 
-def seconds(inputs: Mapping[str, Any], *, model: str, mode: str) -> float:
+def seconds(inputs: Mapping[str, Any], *, model: str, mode: str, hidden: bool = True) -> float:
     """Seconds of an iteration."""
-    return _iteration(inputs, model, mode).seconds
+    return _iteration(inputs, model, mode, hidden=hidden).seconds
 
 
 def share(inputs: Mapping[str, Any], *, model: str, mode: str, devices: int) -> float:
@@ -75,7 +78,9 @@ def kept(inputs: Mapping[str, Any], *, model: str, mode: str) -> float:
     return found.layer.kept / (s.sequence * s.microbatch * s.spec.model)
 
 
-def error(inputs: Mapping[str, Any]) -> float:
+def error(inputs: Mapping[str, Any], *, hidden: bool = True) -> float:
     """Percent by which the paper's iterations are off on average, whatever the sign."""
     measured = pick(inputs, "measured")
-    return float(np.mean([abs(100 * (seconds(inputs, model=m, mode=w) / t - 1)) for m, w, t in measured]))
+    return float(
+        np.mean([abs(100 * (seconds(inputs, model=m, mode=w, hidden=hidden) / t - 1)) for m, w, t in measured])
+    )

@@ -83,6 +83,26 @@ def test_devices_talk_over_the_nearest_link_that_reaches(text: str, ways: int, l
     assert cluster(text).pool("model").link(ways).name == link
 
 
+@pytest.mark.parametrize(
+    ("devices", "node", "span", "groups", "inside"),
+    [
+        (16, 8, 8, 2, True),
+        (16, 4, 8, 2, False),
+        (16, 8, 6, 2, True),  # one on each node, two devices of which stay idle
+        (12, 8, 6, 2, False),  # eight and four: one of them is on both
+        (12, 8, 6, 1, True),
+        (12, 8, 4, 3, True),
+        (15, 8, 3, 4, True),
+        (15, 8, 3, 5, False),
+    ],
+)
+def test_groups_stay_inside_nodes_that_have_room_for_all_of_them(
+    devices: int, node: int, span: int, groups: int, inside: bool
+) -> None:
+    [pool] = cluster(f"{devices}xh100").with_("model.node_size", node).pools
+    assert (pool.link(span, groups).scope == "node") == inside
+
+
 @pytest.mark.parametrize("name", cluster_names())
 def test_every_shipped_cluster_loads(name: str) -> None:
     found = cluster(name)

@@ -35,7 +35,7 @@ ASKED = {
     "cache": "cache llama-3-8b --on a100 --trace azure_conv --requests 40",
     "plan": "plan buffers.csv",
     "graph": "plan graph.json --budget 20",
-    "training": "plan llama-2-7b --on 8xa800 --sequence 64K --host 2TiB --strategy recompute",
+    "training": "plan llama-2-7b --on 8xa800 --sequence 64K --strategy recompute",
     "pipeline": "pipeline --stages 4 --forward 11ms --backward 22ms --microbatches 8 --lag 1ms --schedule 1f1b",
     "train": "train gpt2-xl --on 8xh100 --pp 2 --interleave 2 --batch 16 --sequence 512 --recompute selective",
     "replicas": (

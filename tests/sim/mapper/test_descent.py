@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import inf
 
 import numpy as np
 from hypothesis import given
@@ -48,3 +49,15 @@ def test_what_is_enough_ends_it() -> None:
         return float(10 - place[0])
 
     assert descend((5, 7), cost, 20, enough=7.0) == len(asked) == 4
+
+
+def test_where_nothing_near_the_first_place_is_within_reach_the_last_is_next() -> None:
+    asked: list[Place] = []
+
+    def cost(place: Place) -> float:
+        asked.append(place)
+        return 1.0 if place == (3, 3, 3) else inf
+
+    descend((4, 4, 4), cost, 20)
+    assert asked[0] == (0, 0, 0)
+    assert (3, 3, 3) in asked

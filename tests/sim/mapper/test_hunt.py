@@ -18,7 +18,7 @@ from mappings.tree import Keep
 from sim.arch import Compute, Device, Fanout, Memory
 from sim.mapper import Space, parts, search
 from sim.mapper.hunt import OBJECTIVES, _Hunt
-from sim.mapper.shapes import families
+from sim.mapper.shapes import Tile, families
 from sim.mapper.tiles import value
 from sim.model.spatial import busiest, evaluate, measured
 from workloads import attention
@@ -122,10 +122,81 @@ def test_grids_hold_each_combination_that_does_not_grow_inwards_once() -> None:
         )
 
 
-def layered(levels: int) -> Device:
-    """A unit under so many memories."""
-    deep = [Memory(f"level{n}", f"level{n - 1}" if n else "", capacity=1e6, bandwidth=1e9) for n in range(levels)]
+def layered(levels: int, capacity: float = 1e6, inner: float = 1e6) -> Device:
+    """A unit under so many memories, of which the outermost has another capacity than the others."""
+    deep = [
+        Memory(f"level{n}", f"level{n - 1}" if n else "", capacity=inner if n else capacity, bandwidth=1e9)
+        for n in range(levels)
+    ]
     return replace(device(30.0), memories=tuple(deep), computes=(Compute("alu", f"level{levels - 1}", RATES),))
+
+
+EIGHT = parse(
+    "Z[a, b, c, d, e] = A[a, b, c, f, g, h] * B[f, g, h, c, d, e]",
+    a=1 << 20, b=7, c=2, d=720_720, e=5, f=4, g=3, h=3,
+)  # fmt: skip
+
+
+def test_grids_of_many_loops_stay_small_and_hold_the_shortest_and_the_longest_tiles() -> None:
+    [family] = families(parts.group(EIGHT, ("Z",)), layered(20, capacity=1e15), EIGHT.bind())
+    shape = family.made((0,) * len(family.axes))
+    grids = list(Space().grids(shape, EIGHT.bind(), 100))
+    found = [grid.at(n) for grid in grids for n in range(grid.place.size)]
+    assert len(shape.lanes) == 7 * 19  # what every tensor has is gone through one by one
+    assert 256 <= len(found) <= 400_000 / len(shape.lanes)
+    assert any(set(one.values()) == {1} for one in found)
+    assert any(all(one[rank, stage] == EIGHT.bind()[rank] for rank, stage in one) for one in found)
+    assert sum(grid.place.size for grid in grids) == len({int(p) for grid in grids for p in grid.place.ravel()})
+
+
+def test_of_more_ranks_than_may_be_cut_the_longest_are() -> None:
+    ranks = "abcdefghijklmnopqrstuvw"
+    wide = parse(f"Z[{', '.join(ranks)}] = A[{', '.join(ranks)}]", **{rank: 2 + (rank < "d") for rank in ranks})  # type: ignore[arg-type]
+    [shape, *_] = families(parts.group(wide, ("Z",)), layered(3, capacity=1e15), wide.bind())[0]
+    named = dict.fromkeys((rank, stage) for rank in ranks for stage in (1, 2))
+    lanes = replace(shape, made=lambda: (shape.nest, tuple(Tile(*key) for key in named)))
+    cut = {
+        rank
+        for grid in Space().grids(lanes, wide.bind(), 100)
+        for (rank, _), w in grid.widths.items()
+        if np.size(w) > 1
+    }
+    assert {"a", "b", "c"} <= cut
+    assert len(cut) == 13  # two to the thirteenth are within 400,000 tiles of 46 loops
+
+
+def test_an_order_of_tiles_that_64_bits_do_not_hold_is_one_by_ranks() -> None:
+    [family] = families(parts.group(GEMM, ("Z",)), layered(26), GEMM.bind())
+    shape = family.made((0,) * len(family.axes))
+    grids = list(Space().grids(shape, GEMM.bind(), 100))
+    places = np.concatenate([grid.place.ravel() for grid in grids])
+    assert len(set(places.tolist())) == places.size
+    assert places.min() >= 0
+
+
+def test_many_levels_and_ranks_are_searched_with_as_much_work_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.mapper.hunt.WORK", 500_000)
+    small = EIGHT.with_sizes(a=16, d=12)
+    found = search(small, layered(20, capacity=1e9, inner=64.0))
+    assert found.shapes < 100
+    assert found.bound <= found.value < np.inf
+    assert f"{found.shapes} of {found.nests:,} nests" in found.proof
+
+
+def test_levels_that_hold_next_to_nothing_are_passed_by() -> None:
+    found = search(GEMM, layered(12, inner=1.0))
+    assert {node.level for node in found.nest.nodes if isinstance(node, Keep)} == {"level0"}
+
+
+def test_what_is_too_deep_to_be_searched_is_said_at_once() -> None:
+    with pytest.raises(WeirError, match="toy has 40 memories above alu; nests are searched for under at most 32"):
+        search(GEMM, layered(40))
+
+
+def test_a_search_that_found_nothing_says_how_much_it_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.mapper.hunt._fits", lambda at, device: False)
+    with pytest.raises(WeirError, match=r"^none of 12 nests of cascade that were tried, of [\d,]+, fits toy: "):
+        search(GEMM, layered(9), space=Space(nests=12))
 
 
 def test_more_nests_are_counted_than_an_index_of_64_bits_holds() -> None:
@@ -136,10 +207,11 @@ def test_more_nests_are_counted_than_an_index_of_64_bits_holds() -> None:
 def test_of_many_levels_some_nests_are_tried() -> None:
     on = layered(9)
     told: list[tuple[int, int]] = []
-    found = search(GEMM, on, space=Space(nests=20), advance=lambda done, of: told.append((done, of)))
-    assert found.shapes <= 20 < found.nests
+    found = search(GEMM, on, space=Space(nests=2), advance=lambda done, of: told.append((done, of)))
+    assert found.shapes <= 2
+    assert found.nests > 10**9  # nobody goes through so many
     assert f"{found.shapes} of {found.nests:,} nests, chosen by descent" in found.proof
-    assert told == [(n + 1, 20) for n in range(found.shapes)]
+    assert told == [(n + 1, 2) for n in range(found.shapes)]
 
 
 @pytest.mark.parametrize("what", ["tiles", "mappings", "nests"])
@@ -204,7 +276,9 @@ def test_fusemax_is_not_the_last_word() -> None:
 def test_what_fits_nowhere_is_refused() -> None:
     tiny = replace(device(1.0), memories=(Memory("dram", capacity=10.0, bandwidth=1e9),), fanouts=())
     alone = replace(tiny, computes=(Compute("alu", "dram", RATES),))
-    with pytest.raises(WeirError, match="no mapping of cascade fits toy"):
+    with pytest.raises(
+        WeirError, match="cascade needs 42 B at least for what goes in and comes out; dram of toy has 10"
+    ):
         search(GEMM, alone)
 
 
@@ -226,3 +300,9 @@ def test_widths_are_the_shortest_for_their_number_of_pieces() -> None:
     assert list(widths) == sorted(
         {int(np.ceil(1000 / p)) for p in [2**n for n in range(10)] + [3 * 2**n for n in range(9)]} | {1}
     )
+
+
+def test_who_asks_for_more_nests_is_given_work_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.mapper.hunt.WORK", 60_000)
+    few, more = (search(GEMM, layered(6), space=Space(nests=n)).shapes for n in (5_000, 50_000))
+    assert 8 <= few < more

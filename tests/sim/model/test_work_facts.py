@@ -72,6 +72,30 @@ def test_a_tensor_parallel_layer_has_two_all_reduces(ways: int, p: int) -> None:
     assert found == [("all-reduce Y1", size, ways), ("all-reduce Y2", size, ways)]
 
 
+def crosses(task: Task, axis: tuple[int, int], count: int, node: int) -> bool:
+    """Whether some group of devices that differ along an axis (ways, stride) alone is on several nodes, one by one."""
+    ways, stride = axis
+    assert task.ways == ways
+    groups: dict[int, set[int]] = {}
+    for number in range(count):
+        place = number // stride % ways
+        groups.setdefault(number - place * stride, set()).add(number // node)
+    return any(len(nodes) > 1 for nodes in groups.values())
+
+
+@pytest.mark.parametrize(("dp", "cp", "tp"), [(2, 2, 4), (1, 4, 4), (4, 2, 2), (2, 8, 1), (1, 2, 8)])
+def test_a_group_is_as_wide_as_the_neighbours_that_it_is_among(dp: int, cp: int, tp: int) -> None:
+    count = dp * cp * tp
+    found = laid({"dp": dp, "cp": cp, "tp": tp}, {"model": count}, b=dp, c=127)
+    axes = {"Y1": (tp, 1), "Y2": (tp, 1), **dict.fromkeys(("GM", "SD", "AV"), (cp, tp))}
+    sent = [t for t in found if t.kind != "kernel"]
+    assert {t.name.split()[-1] for t in sent} == {name for name, (ways, _) in axes.items() if ways > 1}
+    for task in sent:
+        assert task.groups * task.reach == count
+        for node in (n for n in (1, 2, 4, 8, 16) if count % n == 0):
+            assert (task.reach > node) == crosses(task, axes[task.name.split()[-1]], count, node)
+
+
 def test_requests_divided_move_nothing() -> None:
     assert moving(laid({"tp": 1, "dp": 2}, {"model": 2})) == []
 

@@ -10,31 +10,16 @@ import pytest
 
 from sim.arch import book, device
 from sim.planner import advice, flows
-from sim.planner.advice import laid, offloaded, piped, ranged
-from sim.planner.answers import Laid, Piped, Scheduled
+from sim.planner.advice import offloaded, piped, ranged
+from sim.planner.answers import Piped
 from sim.planner.cache import Replayed, Usage, paged, room
 from sim.planner.offers import Rented
-from sim.planner.offsets import plan
 from sim.planner.policy import Load, place
-from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.purchase import Bucket, Template, rent
 from sim.planner.ranges import Holder, Network, flow, limiting
 from sim.planner.ranges import place as spread
-from sim.planner.rematerialise import rematerialise
 from sim.planner.shape import hardware, shape
 from workloads.transformer import from_config
-
-
-def test_buffers_of_the_fullest_moment_are_named() -> None:
-    buffers = (Buffer("a", 5, ((0, 4),)), Buffer("b", 7, ((2, 6),)), Buffer("c", 3, ((4, 9),)))
-    problem = Problem("p", buffers, (Tier("memory"),))
-    [said] = laid(Laid(problem, plan(problem)))
-    assert said.startswith("fullest at 2: 12 B live, b (7 B), a (5 B);")
-
-
-def test_nothing_is_said_of_no_buffers() -> None:
-    problem = Problem("p", (), (Tier("memory"),))
-    assert list(laid(Laid(problem, plan(problem)))) == []
 
 
 def test_the_slow_node_of_a_chain_is_full_and_its_speed_helps() -> None:
@@ -103,22 +88,3 @@ def test_more_memory_holds_more_tokens() -> None:
     assert found[0].startswith("paged 16 wastes least, 10.0%: 3.5 requests at once")
     more = room(where.with_(f"{where.memory.name}.capacity", 1.1 * where.capacity), 16e9) / room(where, 16e9) - 1
     assert found[1] == f"+10% capacity of the device -> +{more:.1%} tokens held"
-
-
-@pytest.mark.parametrize(
-    ("capacity", "words"),
-    [
-        (41, ["nothing is computed again or waited for: more memory would not help"]),
-        (37, ["20.0% of the time is computing again or waiting for copies", "+10% memory -> +25.0% runs/s"]),
-    ],
-)
-def test_a_graph_short_of_memory_computes_again_until_it_has_more(capacity: int, words: list[str]) -> None:
-    tasks = (
-        Task("a", 1.0, (), ("x",)),
-        Task("b", 1.0, ("x",), ("y",)),
-        Task("c", 1.0, ("y",), ("w",)),
-        Task("d", 1.0, ("w", "x"), ("z",)),
-    )
-    buffers = tuple(Buffer(name, size, ()) for name, size in {"x": 10, "y": 20, "w": 10, "z": 1}.items())
-    problem = Problem("chain", buffers, (Tier("device", capacity),), tasks)
-    assert list(advice.scheduled(Scheduled(problem, rematerialise(problem)))) == words

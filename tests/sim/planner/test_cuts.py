@@ -83,7 +83,7 @@ def test_moments_are_where_memory_is_short() -> None:
 
 
 def test_a_cut_proves_a_step_that_is_too_large_for_stages() -> None:
-    problem = step(Setting(model("gpt2-xl").spec, cluster("5xa100"), 4096), 10)
+    problem = step(Setting(model("gpt2-xl").spec, cluster("5xa100"), 4096), 9)
     made = graph(problem)
     assert len(made.reads) > LARGE
     tight = replace(problem, tiers=(Tier("device", int(0.5 * made.full)),))

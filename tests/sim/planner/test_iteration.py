@@ -231,6 +231,18 @@ def test_tokens_travel_to_experts_and_back() -> None:
     assert alone.memory[0][1] > made.memory[0][1]
 
 
+@pytest.mark.parametrize(("node", "link"), [(8, (450e9, 0.8e-6)), (4, (50e9, 16.5e-6))])
+def test_experts_on_two_nodes_are_reached_over_the_network(node: int, link: tuple[float, float]) -> None:
+    """Four replicas of two neighbours exchange tokens: four ways, over all eight devices."""
+    where = cluster("8xh100").with_("model.node_size", node)
+    made = sim.training_step(
+        "mixtral-8x7b", where, batch=8, sequence=512, tensor=2, experts=8, spread=True, tier="limit"
+    )
+    [one] = [one for _, _, one in made.layer.timed[0] if one.task.name == "all-to-all AN"]
+    assert (one.task.ways, one.task.reach) == (8, 8)
+    assert one.seconds == pytest.approx(link[1] + one.task.size * 7 / 8 / link[0], rel=1e-6)
+
+
 def test_layers_of_several_kinds_fill_stages_in_order() -> None:
     made = sim.training_step("deepseek-v2", "4xh100", batch=8, sequence=512, stages=4, experts=1)
     first, second = made.layers

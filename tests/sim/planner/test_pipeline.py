@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +15,7 @@ from sim.planner.pipeline import Flow, Hold, Node, Orders, Schedule, listed, low
 from sim.planner.pipeline_mip import exact
 
 TIMES = st.integers(1, 5).map(float)
+TWO = Stages((1.0, 1.0), (1.0, 1.0))
 
 
 def checked(made: Schedule, microbatches: int) -> None:
@@ -134,33 +135,32 @@ def test_a_lag_is_waited_for() -> None:
     assert list(table.start) == [0, 1.5, 2.5, 4]
 
 
-def test_what_is_wrong_is_named() -> None:
-    stages = Stages((1.0, 1.0), (1.0, 1.0))
-    flow = chain(stages)
+def test_orders_and_limits_that_cannot_be_are_named() -> None:
+    flow = chain(TWO)
     backward_first: Orders = (((flow.index["B0"], 0), (flow.index["F0"], 0)), ((1, 0), (2, 0)))
     with pytest.raises(WeirError, match="the orders wait for one another: B0 of microbatch 0"):
         timed(flow, backward_first)
     with pytest.raises(Infeasible, match="device 0 holds 1 for one microbatch; its limit is 0"):
         listed(flow, 2, [0, 1])
     with pytest.raises(WeirError, match="several things"):
-        exact(v_shape(stages), 2, [2, 2])
-    with pytest.raises(WeirError, match="1 times for 2 stages"):
-        Stages((1.0, 1.0), (1.0, 1.0), 0.0, (1.0,))
-    with pytest.raises(WeirError, match="weights' gradients take 2 s of a backward pass of 1 s"):
-        Stages((1.0,), (1.0,), 0.0, (2.0,))
-    with pytest.raises(WeirError, match="one of each a stage"):
-        Stages((1.0,), (1.0, 2.0))
-    with pytest.raises(WeirError, match="not a multiple of 2"):
-        interleaved(stages, 3)
-    with pytest.raises(WeirError, match="at least two"):
-        interleaved(stages, 4, 1)
-    with pytest.raises(WeirError, match="1 chunks on 2 devices"):
-        chunks(Stages((1.0,), (1.0,)), [0, 1])
-    with pytest.raises(WeirError, match="one or two"):
-        Vocabulary((1.0,), (1.0,), barriers=3)
-    with pytest.raises(WeirError, match="comes after 'G'"):
-        Flow((Node("F", 0, 1.0, ("G",)),), ())
-    with pytest.raises(WeirError, match="given twice, or negative"):
-        Flow((Node("F", 0, -1.0),), ())
-    with pytest.raises(WeirError, match="no such nodes"):
-        Flow((Node("F", 0, 1.0),), (Hold("F", "B"),))
+        exact(v_shape(TWO), 2, [2, 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Stages((1.0, 1.0), (1.0, 1.0), 0.0, (1.0,)), "1 times for 2 stages"),
+        (lambda: Stages((1.0,), (1.0,), 0.0, (2.0,)), "weights' gradients take 2 s of a backward pass of 1 s"),
+        (lambda: Stages((1.0,), (1.0, 2.0)), "one of each a stage"),
+        (lambda: interleaved(TWO, 3), "not a multiple of 2"),
+        (lambda: interleaved(TWO, 4, 1), "at least two"),
+        (lambda: chunks(Stages((1.0,), (1.0,)), [0, 1]), "1 chunks on 2 devices"),
+        (lambda: Vocabulary((1.0,), (1.0,), barriers=3), "one or two"),
+        (lambda: Flow((Node("F", 0, 1.0, ("G",)),), ()), "comes after 'G'"),
+        (lambda: Flow((Node("F", 0, -1.0),), ()), "given twice, or negative"),
+        (lambda: Flow((Node("F", 0, 1.0),), (Hold("F", "B"),)), "no such nodes"),
+    ],
+)
+def test_stages_and_flows_that_make_no_sense_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(WeirError, match=message):
+        make()

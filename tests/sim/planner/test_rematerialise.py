@@ -5,7 +5,6 @@ from heapq import heappop, heappush
 from itertools import product
 from math import inf
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,10 +12,9 @@ from hypothesis import strategies as st
 from einsum import Infeasible, WeirError
 from sim.planner.check import check
 from sim.planner.checkmate import build, order_of, start_of
-from sim.planner.curves import curve
 from sim.planner.evict import best, evict, gaps, scores, trim
 from sim.planner.graph import Graph, graph, lives, peak, spent, within
-from sim.planner.problem import Buffer, Plan, Problem, Task, Tier
+from sim.planner.problem import Buffer, Problem, Task, Tier
 from sim.planner.rematerialise import improve, quick, rematerialise, steps
 from sim.planner.timeline import timed
 
@@ -206,79 +204,12 @@ def test_the_relaxation_guides_what_is_too_large(monkeypatch: pytest.MonkeyPatch
     assert plan.bound <= rematerialise(problem).value + 1e-9
 
 
-def test_overhead_falls_as_the_budget_grows() -> None:
-    table = curve(chain(6), [20, 50, 60, 70, 80], seconds=20)
-    assert np.isnan(table.overhead[0])
-    assert table.overhead.iloc[-1] == 0.0
-    assert (table.overhead[1:].diff()[1:] <= 1e-12).all()
-    assert (table.peak[1:] <= table.budget[1:]).all()
-    assert (table.bound[1:] <= table.overhead[1:] + 1e-12).all()
-
-
-def test_an_interrupt_leaves_the_budgets_that_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem, done = chain(4), list[float]()
-
-    def interrupted(one: Problem, **given_: object) -> Plan:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(one.tiers[0].capacity)
-        return rematerialise(one, seconds=5)
-
-    monkeypatch.setattr("sim.planner.curves.rematerialise", interrupted)
-    table = curve(problem, [50, 60, 70, 80])
-    assert table.budget.tolist() == done == [50, 60]
-    assert table.attrs["wanted"] == 4
-    with pytest.raises(KeyboardInterrupt):
-        curve(problem, [50, 60])  # nothing was done before it
-
-
-def test_a_bound_of_more_bytes_holds_for_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = chain(4)
-
-    def unsure(one: Problem, **given_: object) -> Plan:
-        plan = rematerialise(one, seconds=5)
-        return replace(plan, bound=12.0, proven=False) if one.tiers[0].capacity == 40 else plan
-
-    monkeypatch.setattr("sim.planner.curves.rematerialise", unsure)
-    table = curve(problem, [40, 50])
-    assert table.bound[0] == table.bound[1] > 0
-
-
-def test_what_meets_the_bound_of_more_bytes_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem, true = chain(6), curve(chain(6), [40, 47], seconds=20)
-    assert true.overhead[0] == true.overhead[1]
-
-    def unsure(one: Problem, **given_: object) -> Plan:
-        plan = rematerialise(one, seconds=10)
-        return replace(plan, bound=18.0, proven=False) if one.tiers[0].capacity == 40 else plan
-
-    monkeypatch.setattr("sim.planner.curves.rematerialise", unsure)
-    assert curve(problem, [40, 47]).proven.tolist() == [True, True]
-
-
-def test_a_bound_that_a_quicker_plan_breaks_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is over schedules in stages, and the plan of a smaller budget is none."""
-
-    def slower(one: Problem, **given_: object) -> Plan:
-        plan = rematerialise(one, seconds=10)
-        return replace(plan, value=99.0, bound=99.0, proven=True) if one.tiers[0].capacity == 50 else plan
-
-    monkeypatch.setattr("sim.planner.curves.rematerialise", slower)
-    table = curve(chain(4), [40, 50])
-    assert table.overhead[0] == table.overhead[1]
-    assert (table.bound[1], table.proven[1]) == (0.0, False)
-
-
 def test_progress_names_the_method_with_the_best_and_the_bound_so_far() -> None:
     heard = list[tuple[str, float, float]]()
     plan = rematerialise(within(graph(chain(6)), 50).problem, seconds=20, heard=lambda *said: heard.append(said))
     assert [heard[0][0], heard[1][0]] == ["eviction", "one cut"]
     once = graph(chain(6)).once
     assert all(least <= plan.bound / once + 1e-9 and best >= plan.value / once - 1e-9 for _, best, least in heard)
-    told = list[str]()
-    curve(chain(6), [50, 60], seconds=20, told=lambda done, count, what: told.append(what))
-    assert told[0] == "budget 1 of 2"
-    assert any(what.startswith("budget 2 of 2: one cut; ") for what in told)
 
 
 @pytest.mark.parametrize(

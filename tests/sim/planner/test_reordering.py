@@ -75,7 +75,7 @@ def test_annealing_fits_what_eviction_does_not() -> None:
 
 def test_the_least_budget_found_is_one_that_a_schedule_is_found_for() -> None:
     made = graph(chain(6))
-    least = smallest(made)
+    least = smallest(made).fits
     assert rematerialise(within(made, least).problem, seconds=10).value >= made.once
     with pytest.raises(Infeasible):
         rematerialise(within(made, made.least - 1).problem)

@@ -77,8 +77,10 @@ def test_a_slow_link_stalls_and_says_so() -> None:
 
 
 def test_longer_with_less_kept() -> None:
-    deep = replace(SETTING, spec=replace(GPT, layers=(replace(GPT.layers[0], times=40),)), host=1e14)
-    most = {s: longest(deep, s, top=96 * 1024 * 1024) for s in ("keep", "recompute", "memo")}
+    small = SETTING.cluster.with_("model.hbm.capacity", 1e10)
+    deep = replace(SETTING, cluster=small, spec=replace(GPT, layers=(replace(GPT.layers[0], times=40),)), host=1e14)
+    most = {s: longest(deep, s, top=6 * 1024 * 1024) for s in ("keep", "recompute", "memo")}
+    assert max(most.values()) < 6 * 1024 * 1024
     assert 0 < most["keep"] < most["recompute"] < most["memo"]
     assert fits(replace(deep, sequence=most["keep"]), "keep")
     assert not fits(replace(deep, sequence=most["keep"] + 65536), "keep")

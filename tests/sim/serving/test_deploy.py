@@ -31,6 +31,60 @@ def test_one_request_is_one_batch_in_flight_however_many_there_could_be() -> Non
     assert float(two.latency[0]) < float(two.period[0]) < 2 * float(two.latency[0])
 
 
+def sent(deployment: Deployment) -> dict[str, float]:
+    """Seconds of each collective of a decoding step of 8 requests at 999 tokens."""
+    rows = deployment.decoding(np.array([8.0]), np.array([999.0])).rows
+    return {one.task.name: float(np.ravel(one.seconds)[0]) for _, timed in rows for one in timed
+            if one.task.kind != "kernel"}  # fmt: skip
+
+
+NETWORK, FABRIC = (50e9, 16.5e-6), (450e9, 0.8e-6)  # bytes a second and seconds, of two nodes and inside one
+
+
+@pytest.mark.parametrize(("node", "link"), [(8, FABRIC), (4, NETWORK)])
+def test_what_is_added_up_over_parts_of_the_context_goes_over_the_link_between_them(
+    node: int, link: tuple[float, float]
+) -> None:
+    """Two devices of a group are four apart; an all-reduce of two is one exchange of all that each holds."""
+    where = cluster("8xh100").with_("model.node_size", node)
+    [found] = deployments(from_config("llama-3-70b"), where, tier("limit"), 1.0, layout="tp=4,cp=2")
+    seconds = sent(found)
+    partial = 8 * (64 / 4) * 128 * 2  # bytes of sums on a device: requests, heads, elements, bf16
+    assert seconds["all-reduce AV"] == pytest.approx(link[1] + partial / link[0], rel=1e-6)
+    inside = FABRIC[1] + 3 * 8 * 8192 * 2 / FABRIC[0]  # all of it from each of three neighbours, on any node
+    assert seconds["all-reduce Y"] == pytest.approx(inside, rel=1e-6)
+
+
+@pytest.mark.parametrize(("node", "link"), [(8, FABRIC), (4, NETWORK)])
+def test_tokens_go_to_experts_over_the_link_between_the_furthest(node: int, link: tuple[float, float]) -> None:
+    """Requests of two groups of four devices to experts on all eight: two ways, but from one node to the other."""
+    where = cluster("8xh100").with_("model.node_size", node)
+    [found] = deployments(from_config("mixtral-8x7b"), where, tier("limit"), 1.0, layout="tp=4,dp=2,ep=8")
+    seconds = sent(found)
+    met = 1 - (6 / 8) * 1  # an expert of eight is among the two that a token chose
+    tokens = 8 * 4096 * 2 * met
+    assert seconds["all-to-all AN"] == pytest.approx(link[1] + tokens / 2 / link[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(("layout", "node"), [("tp=4,dp=2", 4), ("tp=2,cp=2,replicas=2", 4), ("tp=8", 8)])
+def test_what_stays_inside_nodes_is_as_fast_on_small_ones(layout: str, node: int) -> None:
+    small, large = (cluster("8xh100").with_("model.node_size", n) for n in (node, 8))
+    one, two = (
+        deployments(from_config("llama-3-70b"), where, tier("limit"), 1.0, layout=layout) for where in (small, large)
+    )
+    assert sent(next(iter(one))) == sent(next(iter(two)))
+
+
+@pytest.mark.parametrize(("node", "link"), [(8, FABRIC), (4, NETWORK)])
+def test_stages_on_two_nodes_hand_over_through_the_network(node: int, link: tuple[float, float]) -> None:
+    """Of eight requests in flight, each stage has four."""
+    where = cluster("8xh100").with_("model.node_size", node)
+    [found] = deployments(from_config("llama-3-70b"), where, tier("limit"), 1.0, layout="tp=4,pp=2")
+    step = found.decoding(np.array([8.0]), np.array([999.0]))
+    layers = sum(part.times * sum(float(one.seconds[0]) for one in timed) for part, timed in step.rows)
+    assert float(step.latency[0]) - layers == pytest.approx(link[1] + 4 * 8192 * 2 / link[0], rel=1e-4)
+
+
 def test_one_prompt_is_not_cut_over_the_stages() -> None:
     staged = deployed("tp=1,pp=4")
     one, four = (staged.prefilling(np.array([n]), np.array([1000.0])) for n in (1.0, 4.0))

@@ -13,11 +13,12 @@ from sim.arch import cluster, tier
 from sim.serving.deploy import Deployment, deployments
 from workloads.transformer import from_config
 
-CASES = {  # chips whose multiprocessors are described, one without, two pools, and stages between nodes
+CASES = {  # described multiprocessors, a chip without, two pools, stages and parts of the context on two nodes
     "4xh100": "tp=4",
     "2xmi300x": "tp=2",
     "2xh100_4xh20": "tp=2,attention=heads",
     "16xh100": "tp=8,pp=2",
+    "16xa100": "tp=8,cp=2",
 }
 FLASH = ("4xh100",)  # where attention is FlashAttention's, as an engine may have it
 

@@ -18,6 +18,7 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("llama-3-8b", "1xh100_2xh20", {"batch": 24}),
     ("llama-3-70b", "2xh100_4xh20", {"prefill": "elsewhere"}),
     ("mixtral-8x7b", "4xh100", {"layout": "tp=2,pp=2", "host": 1e-3}),
+    ("llama-3-8b", "16xh100", {"layout": "tp=8,cp=2"}),
 ]
 
 
@@ -63,3 +64,11 @@ def test_a_fixed_batch_gains_nothing_from_more_memory_and_a_free_one_does() -> N
     }
     assert found[True]["model.hbm.capacity"].speed == 0.0
     assert found[False]["model.hbm.capacity"].speed > 0.0
+
+
+def test_the_network_counts_where_devices_of_one_replica_are_on_several_nodes() -> None:
+    found = sim.serve("llama-3-8b", "16xh100", prompt=700, output=150, layout="tp=8,cp=2").sensitivities
+    speeds = {one.parameter: one.speed for one in found}
+    assert speeds["network.latency"] < 0 < speeds["network.bandwidth"]
+    apart = sim.serve("llama-3-8b", "16xh100", prompt=700, output=150, layout="tp=8").sensitivities
+    assert not [one for one in apart if one.parameter.startswith("network")]

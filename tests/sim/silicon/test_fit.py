@@ -27,7 +27,7 @@ def test_priors_cover_every_class_with_the_names_that_are_shipped() -> None:
     assert constants is not None
     names = {name: set(table) for name, table in constants.table().items()}
     assert names == {name: set(table) for name, table in priors().items()}
-    assert {c for classes in CLASSES.values() for c in classes} == set(names)
+    assert {c for classes in CLASSES.values() for c in classes} == set(names) - {"boards"}  # published, not fitted
 
 
 def test_a_fit_to_the_models_own_times_finds_its_constants(files: dict[str, Measured]) -> None:

@@ -172,6 +172,21 @@ def test_serve_over_clusters_is_priced_from_one_book() -> None:
     assert frame["usd"][1] == frame["usd"][0] / 2 + 6
 
 
+def test_only_what_asks_for_a_price_is_refused_where_no_book_has_all_devices() -> None:
+    def idle(on: str, prices: Any = None) -> float:
+        return 0.0
+
+    def paid(on: str, prices: Any = None) -> float:
+        return float(prices.usd_per_hour(cluster(on)))
+
+    places = ["1xrtx_pro_6000", "1xa100"]
+    assert sweep(idle, on=places)["fits"].all()
+    with pytest.raises(WeirError, match="no book has a price for rtx_pro_6000: add --price"):
+        sweep(paid, on=places)
+    with pytest.raises(WeirError, match="'lamina_2024' has no price for rtx_pro_6000"):
+        sweep(idle, on=places, prices="lamina_2024")
+
+
 def test_serve_is_a_function_like_any_other() -> None:
     frame = sweep(serve, model=TOY, on="1xh100", prompt=8000, output=20, batch=[4, None], sensitive=False)
     assert frame["model"].tolist() == ["toy", "toy"]

@@ -96,6 +96,15 @@ def _scatter(
     return count
 
 
+@jit_inside
+def _longest(pointers: Array, first: Any, stop: Any) -> Any:
+    """The most places of any of some rows."""
+    most = 0
+    for m in range(first, stop):
+        most = max(most, pointers[m + 1] - pointers[m])
+    return most
+
+
 @jit
 def hashed(
     first: int,
@@ -111,9 +120,7 @@ def hashed(
     out: Out,
 ) -> None:
     (ap, ai, av), (bp, bi, bv), (room, columns, values, counts) = a, b, out
-    most = 0
-    for m in range(pieces[first], pieces[stop]):
-        most = max(most, room[m + 1] - room[m])
+    most = _longest(room, pieces[first], pieces[stop])
     bits = _table_bits(most)
     keys, sums = np.full(1 << bits, -1, np.int32), np.empty(1 << bits, av.dtype)
     slots, found = np.empty(most + 1, np.uint64), np.empty(most + 1, np.uint32)
@@ -136,13 +143,22 @@ def hashed(
                 found[i] = keys[slots[i]]
             if sort:
                 ordered(found, count, words, tops)
-            for i in range(count):
-                slot = _slot(keys, found[i], bits) if sort else slots[i]
-                columns[place + i], values[place + i] = found[i], sums[slot]
-            for i in range(count):
-                keys[slots[i]] = -1
+            _written(found, count, slots, keys, sums, bits, sort, columns[place:], values[place:])
             counts[m] = count
             place += count
+
+
+@jit_inside
+def _written(
+    found: Array, count: int, slots: Array, keys: Array, sums: Array, bits: int, sort: bool, columns: Array,
+    values: Array,
+) -> None:  # fmt: skip
+    """Write a row's columns and their sums, and leave its slots empty."""
+    for i in range(count):
+        slot = _slot(keys, found[i], bits) if sort else slots[i]
+        columns[i], values[i] = found[i], sums[slot]
+    for i in range(count):
+        keys[slots[i]] = -1
 
 
 @jit
@@ -164,6 +180,20 @@ def _slot(keys: Array, key: Any, bits: int) -> Any:
     return slot
 
 
+@jit_inside
+def _begun(chosen: Array, bp: Array, bi: Array, heap: Array, at: Array) -> Any:
+    """A heap of the first columns of the rows chosen, each with the row's number; how many there are."""
+    lists = 0
+    for k in range(chosen.size):
+        at[k] = bp[chosen[k]]
+        if at[k] < bp[chosen[k] + 1]:
+            heap[lists] = (np.int64(bi[at[k]]) << 32) | k
+            lists += 1
+    for i in range(lists // 2 - 1, -1, -1):
+        _sift(heap, i, lists)
+    return lists
+
+
 @jit
 def heaped(
     first: int,
@@ -179,21 +209,13 @@ def heaped(
     out: Out,
 ) -> None:
     (ap, ai, av), (bp, bi, bv), (room, columns, values, counts) = a, b, out
-    most = 0
-    for m in range(pieces[first], pieces[stop]):
-        most = max(most, ap[m + 1] - ap[m])
+    most = _longest(ap, pieces[first], pieces[stop])
     heap, at = np.empty(most, np.int64), np.empty(most, np.int64)  # column and list in one number; place in the list
     for piece in range(first, stop):
         place = room[pieces[piece]]
         for m in range(pieces[piece], pieces[piece + 1]):
-            start, lists = ap[m], 0
-            for k in range(ap[m + 1] - start):
-                at[k] = bp[ai[start + k]]
-                if at[k] < bp[ai[start + k] + 1]:
-                    heap[lists] = (np.int64(bi[at[k]]) << 32) | k
-                    lists += 1
-            for i in range(lists // 2 - 1, -1, -1):
-                _sift(heap, i, lists)
+            start = ap[m]
+            lists = _begun(ai[start : ap[m + 1]], bp, bi, heap, at)
             before, last = place, -1
             while lists:
                 column, k = heap[0] >> 32, heap[0] & 0xFFFFFFFF

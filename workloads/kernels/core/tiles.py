@@ -6,6 +6,7 @@ where the machine's are shorter. Uncompiled it is NumPy's product.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from workloads.kernels.core.checks import Array
-from workloads.kernels.core.jit import jit
+from workloads.kernels.core.jit import jit, jit_inside
 
 VECTOR = 64  # bytes
 # Accumulators in flight: at least the latency of a multiply-add times two of them a cycle, and no more than registers
@@ -75,24 +76,34 @@ def _emit(builder: Any, rows: int, vectors: int, size: int, data: Any, args: Any
     k = builder.phi(whole)
     sums = [builder.phi(vector) for _ in range(rows * vectors)]
     right = [builder.load(lanes(b, builder.mul(k, bk), at), align=size) for at in range(vectors)]
-    grown = []
+    grown: list[Any] = []
     for row in range(rows):
         scalar = builder.load(builder.gep(a, [builder.add(builder.mul(whole(row), ar), builder.mul(k, ak))]))
-        left = _spread(builder, scalar, vector)
-        for at in range(vectors):
-            product = builder.fmul(left, right[at], flags=("contract",))
-            grown.append(builder.fadd(sums[row * vectors + at], product, flags=("contract",)))
+        grown += _added(builder, sums[row * vectors : (row + 1) * vectors], _spread(builder, scalar, vector), right)
     after = builder.add(k, whole(1))
     builder.cbranch(builder.icmp_signed("<", after, depth), loop, done)
     _join(k, entry, whole(0), loop, after)
     builder.position_at_end(done)
-    for place, (total, sum_) in enumerate(zip(sums, grown, strict=True)):
-        _join(total, entry, ir.Constant(vector, None), loop, sum_)
-        sums[place] = final = builder.phi(vector)
-        _join(final, entry, ir.Constant(vector, None), loop, sum_)
-    for place, final in enumerate(sums):
+    for place, final in enumerate(_finals(builder, sums, grown, entry, loop)):
         to = lanes(c, builder.mul(whole(place // vectors), cr), place % vectors)
         builder.store(builder.fadd(builder.load(to, align=size), final), to, align=size)
+
+
+def _finals(builder: Any, sums: list[Any], grown: list[Any], entry: Any, loop: Any) -> list[Any]:
+    """The accumulators behind the loop; in it each begins as nothing and goes on as what it has grown to."""
+    finals = []
+    for total, sum_ in zip(sums, grown, strict=True):
+        _join(total, entry, ir.Constant(total.type, None), loop, sum_)
+        finals.append(builder.phi(total.type))
+        _join(finals[-1], entry, ir.Constant(total.type, None), loop, sum_)
+    return finals
+
+
+def _added(builder: Any, sums: list[Any], left: Any, right: list[Any]) -> Iterator[Any]:
+    """Accumulators with one product more each."""
+    for total, vector in zip(sums, right, strict=True):
+        product = builder.fmul(left, vector, flags=("contract",))
+        yield builder.fadd(total, product, flags=("contract",))
 
 
 @intrinsic
@@ -139,6 +150,16 @@ _many, _some, _one = (_tile(rows, WIDE) for rows in (ROWS, REST, 1))
 _many_narrow, _one_narrow = (_tile(rows, 1) for rows in (NARROW, 1))
 
 
+@jit_inside
+def _heights(rows: int) -> tuple[int, int]:
+    """Rows in tiles of ``ROWS``, and those with the tiles of ``REST`` below; what is left comes one by one."""
+    full = rows // ROWS
+    if ROWS % REST == 2 and full > 0 and rows % ROWS % REST > 1:
+        full -= 1  # what is left then is tiles of REST
+    full *= ROWS
+    return full, rows - (rows - full) % REST
+
+
 @overload(multiply)
 def _multiply(a: Any, b: Any, c: Any) -> Any:
     size = a.dtype.bitwidth // 8
@@ -149,11 +170,7 @@ def _multiply(a: Any, b: Any, c: Any) -> Any:
         rows, depth = a.shape
         ar, ak = a.strides[0] // size, a.strides[1] // size
         bk, cr = b.shape[1], c.shape[1]
-        full = rows // ROWS
-        if ROWS % REST == 2 and full > 0 and rows % ROWS % REST > 1:
-            full -= 1  # what is left then is tiles of REST
-        full *= ROWS
-        most = rows - (rows - full) % REST
+        full, most = _heights(rows)
         packed = rows >= PACKED and bk > wide
         panel = np.empty((DEPTH if packed else 0, wide), b.dtype)
         for first in range(0, depth, DEPTH):

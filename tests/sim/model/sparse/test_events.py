@@ -44,7 +44,7 @@ MATRICES = st.one_of(
     engine=st.booleans(),
     hashed=st.sampled_from(["multiplicative", "low"]),
 )
-def test_within_a_tenth(
+def test_within_fifteen_percent(
     matrix: str, contexts: int, latency: str, bandwidth: str, window: int, engine: bool, hashed: str
 ) -> None:
     where = device("piuma_core").with_("mtp.contexts", contexts).with_("dram.latency", latency)
@@ -53,7 +53,7 @@ def test_within_a_tenth(
     assert mapping.table is not None
     mapping = replace(mapping, table=replace(mapping.table, hash=hashed))
     ours, simulated = both(matrix, mapping if engine else replace(mapping, via={}), where)
-    assert ours == pytest.approx(simulated.seconds, rel=0.10)
+    assert ours == pytest.approx(simulated.seconds, rel=0.15)
 
 
 def test_a_few_products_a_token_are_too_little_to_average_over() -> None:
