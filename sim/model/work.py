@@ -18,7 +18,7 @@ from einsum.counted import PerRow
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
 from einsum.terms import Sizes, accesses
-from mappings.kernels import divisions, weighted
+from mappings.kernels import cached, divisions, weighted
 from mappings.layout import FREE, Axis, Layout, Place
 from mappings.spread import Sharded, expand
 from sim.model.products import Product, merged, product
@@ -173,7 +173,7 @@ class _Builder:
             " ".join(names), "kernel", self.place(group[0]).pool, size, self.operations(group), after=after,
             einsums=names, products=self.products(group), attends=not weighted(self.cascade, group[0]),
             fresh=self.local(group[0]).get("p", 1.0), wide=self.wide(group), rows=self.rows(group),
-            work=self.sort(group),
+            work=self.sort(group), flash=self.layout.flash if cached(self.cascade, group) else None,
         )  # fmt: skip
 
     def parts(self, einsum: Einsum, own: Mapping[str, _Made]) -> int:
@@ -202,21 +202,27 @@ class _Builder:
         return merged(group, [(e, p) for e, p in found if p is not None])
 
     def wide(self, group: tuple[Einsum, ...]) -> Any:
-        """Elements in a row of the group's last result: all but what its first rank, or a router's choice, counts."""
-        last = group[-1]
-        routed = {p.along for p in self.cascade.patterns[last.name] if isinstance(p, PerRow)}
-        ranks = set(last.output.ranks) - {*FREE[:2], "m"} - routed
-        return prod((self.local(last)[r] for r in sorted(ranks)), start=1.0)
+        """Elements in a row of the group's last result; of all that a rotation turns, one after another."""
+        alike = [e for e in group if _turns(e)] if self.sort(group) == "turn" else group[-1:]
+        return sum(self.row(e) for e in alike)
+
+    def row(self, einsum: Einsum) -> Any:
+        """Elements in a row of a result: all but what its first rank, or a router's choice, counts."""
+        routed = {p.along for p in self.cascade.patterns[einsum.name] if isinstance(p, PerRow)}
+        ranks = set(einsum.output.ranks) - {*FREE[:2], "m"} - routed
+        return prod((self.local(einsum)[r] for r in sorted(ranks)), start=1.0)
 
     def rows(self, group: tuple[Einsum, ...]) -> Any:
         """Rows of the group's last result."""
         last = group[-1].output
-        return self.bytes_of(last, group[-1]) * 8 / bits(self.cascade.tensor(last.tensor).dtype) / self.wide(group)
+        return self.bytes_of(last, group[-1]) * 8 / bits(self.cascade.tensor(last.tensor).dtype) / self.row(group[-1])
 
     def sort(self, group: tuple[Einsum, ...]) -> str:
         """What a kernel without products does, by what its Einsums are."""
         read = {a.tensor for e in group for a in e.reads} - {e.output.tensor for e in group}
-        if len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
+        last = self.cascade.tensor(group[-1].output.tensor)
+        kept = last.kind == "state" and isinstance(group[-1].expr, Access)  # at scales that are known beforehand
+        if len(read) == 1 and bits(last.dtype) <= 8 and not kept:
             return "narrow"
         if group[0].name in self.layout.held:
             return "map"
@@ -224,8 +230,7 @@ class _Builder:
             return "reduce"
         if any("exp" in operations(self.cascade, e, self.sizes, self.local(e)) for e in group):
             return "curve"
-        turned = any(len({a.tensor for a in e.reads}) < len(e.reads) for e in group)
-        return "turn" if turned else "map"
+        return "turn" if any(map(_turns, group)) else "map"
 
     def push(self, name: str, place: Place) -> None:
         """Send a tensor that another pool will read as soon as it is made, rather than when it is asked for."""
@@ -394,6 +399,11 @@ class _Builder:
                  source=sender.pool if source else "", senders=sender.count, receivers=place.count, after=(after,))
         )  # fmt: skip
         return len(self.found) - 1
+
+
+def _turns(einsum: Einsum) -> bool:
+    """Whether an Einsum puts together elements of one tensor, as a rotation by positions does."""
+    return len({a.tensor for a in einsum.reads}) < len(einsum.reads)
 
 
 def _span(axes: frozenset[Axis], ways: int, kept: frozenset[Axis] = frozenset()) -> int:
