@@ -12,7 +12,8 @@ from mappings.parallel import layout, prefilled
 from mappings.tree import Spatial
 from sim.arch import cluster, tier
 from sim.model.step import Work
-from sim.model.work import Task, tasks
+from sim.model.task import Task
+from sim.model.work import tasks
 
 LAYER = """
 WQ[d, g, r, e]: weight
