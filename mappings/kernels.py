@@ -6,7 +6,8 @@ The default follows what serving engines do: products with weights stand alone, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import prod
 
 from einsum import Access, Affine, Cascade, Einsum
@@ -40,7 +41,38 @@ def kernels(cascade: Cascade, layout: Layout) -> tuple[tuple[Einsum, ...], ...]:
             groups[-1].append(einsum)
         else:
             groups.append([einsum])
-    return tuple(tuple(g) for g in groups)
+    cut = [one for group in groups for one in _cut(cascade, group)] if layout.flash else groups
+    return tuple(tuple(g) for g in cut)
+
+
+def cached(cascade: Cascade, group: Sequence[Einsum]) -> Einsum | None:
+    """The scores of an attention over keys and values that are state, each of its own: what its average sums over."""
+    found = [(e, _state(cascade, e)) for e in group if e.contraction and not weighted(cascade, e)]
+    over = [(e, kept) for e, kept in found if kept is not None]
+    if len(over) < 2:
+        return None
+    (scores, keys), (average, values) = over[0], over[-1]
+    summed = set(scores.output.ranks) & set(keys.ranks) & set(values.ranks) & set(average.reduced)
+    return scores if keys.tensor != values.tensor and summed else None
+
+
+def _state(cascade: Cascade, einsum: Einsum) -> Access | None:
+    """The state that an Einsum multiplies activations with, if it does."""
+    reads = [a for a in einsum.reads if a.ranks]
+    return next((a for a in reads if len(reads) > 1 and cascade.tensor(a.tensor).kind == "state"), None)
+
+
+def _cut(cascade: Cascade, group: list[Einsum]) -> Iterator[list[Einsum]]:
+    """A group around attention as kernels: what makes queries and keys, what copies into the cache, attention alone."""
+    scores = cached(cascade, group)
+    copies = [i for i, e in enumerate(group) if isinstance(e.expr, Access) and _written(cascade, e)]
+    first = group.index(scores) if scores else 0
+    cuts = sorted({0, first, *(i for i in copies[:1] if i < first), len(group)})
+    yield from (group[i:j] for i, j in pairwise(cuts))
+
+
+def _written(cascade: Cascade, einsum: Einsum) -> bool:
+    return cascade.tensor(einsum.output.tensor).kind == "state"
 
 
 def _ordered(cascade: Cascade, layout: Layout) -> list[Einsum]:

@@ -115,6 +115,7 @@ class Layout:
     anew: tuple[str, ...] = ()  # Einsums before which gathered copies are dropped, to be gathered anew
     held: tuple[str, ...] = ()  # Einsums with which kernels begin that keep rows in registers, and move them in vectors
     together: int = 0  # devices that wait for one another; 0: those of each place
+    flash: bool | None = None  # of cached attention: FlashAttention's kernel, alone; False: all in one; None: either
     name: str = ""
 
     def place(self, einsum: str) -> Place:

@@ -20,7 +20,8 @@ _QUANTITIES = {
     "collective": Quantity("s"),
 }
 RATES = (  # constants that something is divided by
-    "compute", "memory", "draw", "cache", "blend", "ahead", "issued", "peak", "words", "copy", "host", "switch", "direct",
+    "compute", "memory", "draw", "cache", "blend", "ahead", "issued",
+    "peak", "words", "copy", "host", "switch", "direct",
 )  # fmt: skip
 
 

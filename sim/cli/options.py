@@ -72,7 +72,7 @@ Prefill = Annotated[str, typer.Option(metavar="here|elsewhere", help="Whether pr
 Host = Annotated[str, typer.Option(metavar="TIME", help="The engine's own time in every step, as in 5ms.")]
 Engine = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Whose scheduling: vllm, sglang, trtllm; else prompts whole, in turn."),
+    typer.Option(metavar="NAME", help="Whose schedule and attention: vllm, sglang, trtllm; else prompts whole."),
 ]
 Settings = Annotated[
     Many, typer.Option("--set", metavar="PATH=VALUE", help="As model.hbm.bandwidth=4TB/s; repeatable.")

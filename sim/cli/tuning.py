@@ -30,7 +30,8 @@ def calibrate(
 MEASURE = """Time a short set of kernels on the GPU at hand; write the CSV files that weir calibrate reads.
 
 Products, attention (PyTorch's own) and elementwise kernels, each warmed up, recorded and replayed with a cold cache;
-the median counts, and the clock after each is noted. Needs pip install 'weir[measure]', and an idle GPU.
+the median counts, and the clock after each is noted. Needs pip install 'weir[measure]', and an idle GPU. Rows are kept
+as they are measured; the same command goes on where it was interrupted, and names what could not be measured.
 
 \b
 weir measure --device h100 --out my_kernels/

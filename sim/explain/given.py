@@ -15,7 +15,7 @@ from sim.explain.traced import leaf
 from sim.model.actions import Counts
 from sim.model.products import Product
 from sim.model.step import Work
-from sim.model.work import Task
+from sim.model.task import Task
 
 UNVERIFIED, YOURS = "unverified", "set by you"
 AMOUNTS = ("copies", "rows", "cols", "depth")  # of a product

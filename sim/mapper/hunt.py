@@ -23,7 +23,7 @@ from sim.mapper.descent import descend
 from sim.mapper.parts import Group
 from sim.mapper.shapes import Family, Shape, families
 from sim.mapper.sites import Values, way
-from sim.mapper.tiles import Grid, Key, Space, front, pair, unbeaten, value
+from sim.mapper.tiles import NESTS, Grid, Key, Space, front, pair, unbeaten, value
 from sim.model.fit import occupancy
 from sim.model.legal import check
 from sim.model.sized import Sized
@@ -111,6 +111,7 @@ def search(
     whole = cascade.with_sizes(**sizes)
     _possible(whole, one)
     hunt = _Hunt(whole, one, whole.bind(), objective, space or Space(), advance or (lambda done, of: None))
+    hunt.work = WORK * max(1.0, hunt.space.nests / NESTS)  # who asks for more nests than that is given time for them
     nest = _joined(whole, one, [p.shape.closed(p.widths, hunt.sizes) for p in hunt.best().points])
     every = parts.group(whole, tuple(e.name for e in whole.einsums))
     least = bound.seconds(every, one, hunt.sizes), bound.joules(every, one, hunt.sizes)
@@ -195,7 +196,7 @@ class _Hunt:
     space: Space
     advance: Callable[[int, int], object]
     share: int = 0  # of the mappings, for one group
-    work: float = WORK  # that is left
+    work: float = WORK  # for all groups
     due: int = 1  # groups to be gone through, of which each may take its share of the work
     compared: int = 0
     tried: int = 0

@@ -65,10 +65,8 @@ class Shape:
 
     @cached_property
     def work(self) -> int:
-        """What counting it takes, in units of about 3 us.
-
-        Each loop around an Einsum is looked at from each other one, and of many loops each look takes longer.
-        """
+        """What counting it takes, in units of about 3 us: each loop around an Einsum is looked at from each other one,
+        and of many loops each look takes longer."""
         loops = (len(leaf.loops) for leaf in self.mapped.leaves)
         return FIXED + sum(n**2 + n**3 // FLAT for n in loops)
 

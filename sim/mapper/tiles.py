@@ -21,6 +21,7 @@ Key = tuple[str, int]  # a rank at a stage
 CHUNK = 8192  # points at once: arrays that stay in the second-level cache
 HIGHEST = 20_000  # and at most
 CELLS = 20 * HIGHEST  # combinations times open loops, at most
+NESTS = 5_000  # of a group that are tried
 LEAST = 256  # combinations of tiles of any one nest, at least
 
 
@@ -35,7 +36,7 @@ class Space:
 
     tiles: int = 8
     mappings: int = 5_000_000
-    nests: int = 5_000
+    nests: int = NESTS
 
     def __post_init__(self) -> None:
         for name in ("tiles", "mappings", "nests"):

@@ -19,7 +19,7 @@ import numpy as np
 from einsum import WeirError
 from sim.arch import Device, bits
 from sim.model.products import Product
-from sim.model.work import Task
+from sim.model.task import Task
 
 Constants = Mapping[str, float]  # of one class of kernel
 

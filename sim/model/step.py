@@ -13,8 +13,9 @@ from einsum import Part, Program
 from einsum.counts import writes
 from mappings.layout import Layout
 from sim.arch import Cluster, Tier
+from sim.model.task import Task
 from sim.model.timing import BOUNDS, Clock, Timed, schedule
-from sim.model.work import Task, tasks
+from sim.model.work import tasks
 
 
 @dataclass(frozen=True)

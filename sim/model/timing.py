@@ -17,7 +17,7 @@ from sim.arch.components import Power
 from sim.model import physical
 from sim.model.collectives import achieved, collective
 from sim.model.physical import Chip
-from sim.model.work import Ops, Task
+from sim.model.task import Ops, Task
 
 BOUNDS = ("compute", "memory", "launch", "collective", "network")
 

@@ -18,51 +18,11 @@ from einsum.counted import PerRow
 from einsum.counts import constants, footprint, operations, touched
 from einsum.ops import bits
 from einsum.terms import Sizes, accesses
-from mappings.kernels import divisions, weighted
+from mappings.kernels import cached, divisions, weighted
 from mappings.layout import FREE, Axis, Layout, Place
 from mappings.spread import Sharded, expand
 from sim.model.products import Product, merged, product
-
-Ops = tuple[tuple[str, str, Any], ...]  # (operation class, data type, count on one device)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One thing that a pool, or the network between pools, does.
-
-    ``kind`` is ``kernel``, a collective (``all-reduce``, ``reduce-scatter``, ``all-gather``, ``all-to-all``) or
-    ``transfer``. ``size`` is bytes: through one device's memory for a kernel; held by one device before a collective
-    reduces it, or after it gathers or exchanges it; received by one device in a transfer.
-    """
-
-    name: str
-    kind: str
-    pool: str
-    size: Any
-    ops: Ops = ()
-    ways: int = 1  # devices that take part
-    span: int = 1  # neighbouring devices among which they are, if these are more
-    groups: int = 1  # of so many neighbours, that do the same
-    source: str = ""  # of a transfer: the sending pool
-    senders: int = 1
-    receivers: int = 1
-    after: tuple[int, ...] = ()
-    einsums: tuple[str, ...] = ()
-    shot: bool = True  # of an all-reduce: a serving engine's own, in one step, is open to it
-    divided: bool = False  # of latent attention: its engine divides the context on every device
-    flash: bool | None = None  # of attention: FlashAttention's kernel alone; None: where it is the better one
-    products: tuple[Product, ...] = ()  # the matrix products in a kernel
-    again: Any = 0.0  # bytes that pass until it runs again on the same operands, as in benchmarks; 0: it never does
-    attends: bool = False  # its products are between activations or with state: attention
-    fresh: Any = 1.0  # new positions that its queries come from
-    wide: Any = 1.0  # elements in a row of what a kernel without products writes
-    rows: Any = 1.0  # such rows
-    work: str = "map"  # what such a kernel does: map, reduce, curve (transcendental), turn (positions) or narrow
-
-    @property
-    def reach(self) -> int:
-        """Neighbouring devices among which those that take part are."""
-        return max(self.ways, self.span)
+from sim.model.task import Ops, Task
 
 
 def tasks(cascade: Cascade, layout: Layout, sizes: Sizes) -> tuple[Task, ...]:
@@ -141,46 +101,40 @@ class _Builder:
         """The task of one fused group, after whatever brings it its inputs."""
         if any(e.name in self.layout.anew for e in group):
             self.moved = {}
-        inside = {e.output.tensor for e in group}
         after: set[int] = set()
         own: dict[str, _Made] = {}
-        place, number = self.place(group[0]), -1
         for einsum in group:
             parts = self.parts(einsum, own)
             for access in einsum.reads:
                 if access.tensor in self.made and not self.inner(access.tensor, einsum, group):
                     after.add(self.made[access.tensor].task if parts > 1 else self.fetch(access, einsum))
-            written = self.divisions(einsum.output, einsum)
-            partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
-            summed = self.along(einsum, einsum.reduced)
-            if parts > 1:
-                summed = summed.union(*(one.summed for one in self.operands(einsum, own) if one))
-            axes = self.axes(einsum.output, einsum)
-            own[einsum.output.tensor] = _Made(number, einsum, place, written, partial, axes, summed)
-        names = tuple(e.name for e in group)
-        size = self.inputs(group, inside) + self.outputs(group, inside)
-        task = Task(
-            " ".join(names),
-            "kernel",
-            place.pool,
-            size,
-            self.operations(group),
-            after=tuple(sorted(after)),
-            einsums=names,
-            products=self.products(group),
-            attends=not weighted(self.cascade, group[0]),
-            fresh=self.local(group[0]).get("p", 1.0),
-            wide=self.wide(group),
-            rows=self.rows(group),
-            work=self.sort(group),
-        )
-        self.found.append(task)
+            own[einsum.output.tensor] = self.written(einsum, own, parts)
+        self.found.append(self.fused(group, tuple(sorted(after))))
         number = len(self.found) - 1
         for einsum in group:
             self.made[einsum.output.tensor] = replace(own[einsum.output.tensor], task=number)
             self.moved = {key: task for key, task in self.moved.items() if key[0] != einsum.output.tensor}
         for einsum in group:
-            self.push(einsum.output.tensor, place)
+            self.push(einsum.output.tensor, self.place(einsum))
+
+    def written(self, einsum: Einsum, own: Mapping[str, _Made], parts: int) -> _Made:
+        """How an Einsum leaves its result, in as many partial sums for each that its operands are in; no task yet."""
+        divided = self.divisions(einsum.output, einsum)
+        partial = prod(w for r, w in self.sharded.ways(einsum).items() if r in einsum.reduced) * parts
+        made = [one for one in self.operands(einsum, own) if one and parts > 1]
+        summed = self.along(einsum, einsum.reduced).union(*(one.summed for one in made))
+        return _Made(-1, einsum, self.place(einsum), divided, partial, self.axes(einsum.output, einsum), summed)
+
+    def fused(self, group: tuple[Einsum, ...], after: tuple[int, ...]) -> Task:
+        """What one device does in a group."""
+        names, inside = tuple(e.name for e in group), {e.output.tensor for e in group}
+        size = self.inputs(group, inside) + self.outputs(group, inside)
+        return Task(
+            " ".join(names), "kernel", self.place(group[0]).pool, size, self.operations(group), after=after,
+            einsums=names, products=self.products(group), attends=not weighted(self.cascade, group[0]),
+            fresh=self.local(group[0]).get("p", 1.0), wide=self.wide(group), rows=self.rows(group),
+            work=self.sort(group), flash=self.layout.flash if cached(self.cascade, group) else None,
+        )  # fmt: skip
 
     def parts(self, einsum: Einsum, own: Mapping[str, _Made]) -> int:
         """Partial sums in which an Einsum leaves what it adds up: as many as all its operands are in (its kernel's
@@ -208,21 +162,27 @@ class _Builder:
         return merged(group, [(e, p) for e, p in found if p is not None])
 
     def wide(self, group: tuple[Einsum, ...]) -> Any:
-        """Elements in a row of the group's last result: all but what its first rank, or a router's choice, counts."""
-        last = group[-1]
-        routed = {p.along for p in self.cascade.patterns[last.name] if isinstance(p, PerRow)}
-        ranks = set(last.output.ranks) - {*FREE[:2], "m"} - routed
-        return prod((self.local(last)[r] for r in sorted(ranks)), start=1.0)
+        """Elements in a row of the group's last result; of all that a rotation turns, one after another."""
+        alike = [e for e in group if _turns(e)] if self.sort(group) == "turn" else group[-1:]
+        return sum(self.row(e) for e in alike)
+
+    def row(self, einsum: Einsum) -> Any:
+        """Elements in a row of a result: all but what its first rank, or a router's choice, counts."""
+        routed = {p.along for p in self.cascade.patterns[einsum.name] if isinstance(p, PerRow)}
+        ranks = set(einsum.output.ranks) - {*FREE[:2], "m"} - routed
+        return prod((self.local(einsum)[r] for r in sorted(ranks)), start=1.0)
 
     def rows(self, group: tuple[Einsum, ...]) -> Any:
         """Rows of the group's last result."""
         last = group[-1].output
-        return self.bytes_of(last, group[-1]) * 8 / bits(self.cascade.tensor(last.tensor).dtype) / self.wide(group)
+        return self.bytes_of(last, group[-1]) * 8 / bits(self.cascade.tensor(last.tensor).dtype) / self.row(group[-1])
 
     def sort(self, group: tuple[Einsum, ...]) -> str:
         """What a kernel without products does, by what its Einsums are."""
         read = {a.tensor for e in group for a in e.reads} - {e.output.tensor for e in group}
-        if len(read) == 1 and bits(self.cascade.tensor(group[-1].output.tensor).dtype) <= 8:
+        last = self.cascade.tensor(group[-1].output.tensor)
+        kept = last.kind == "state" and isinstance(group[-1].expr, Access)  # at scales that are known beforehand
+        if len(read) == 1 and bits(last.dtype) <= 8 and not kept:
             return "narrow"
         if group[0].name in self.layout.held:
             return "map"
@@ -230,8 +190,7 @@ class _Builder:
             return "reduce"
         if any("exp" in operations(self.cascade, e, self.sizes, self.local(e)) for e in group):
             return "curve"
-        turned = any(len({a.tensor for a in e.reads}) < len(e.reads) for e in group)
-        return "turn" if turned else "map"
+        return "turn" if any(map(_turns, group)) else "map"
 
     def push(self, name: str, place: Place) -> None:
         """Send a tensor that another pool will read as soon as it is made, rather than when it is asked for."""
@@ -406,6 +365,11 @@ class _Builder:
                  source=sender.pool if source else "", senders=sender.count, receivers=place.count, after=(after,))
         )  # fmt: skip
         return len(self.found) - 1
+
+
+def _turns(einsum: Einsum) -> bool:
+    """Whether an Einsum puts together elements of one tensor, as a rotation by positions does."""
+    return len({a.tensor for a in einsum.reads}) < len(einsum.reads)
 
 
 def _span(axes: frozenset[Axis], ways: int, kept: frozenset[Axis] = frozenset()) -> int:

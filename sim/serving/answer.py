@@ -186,8 +186,9 @@ def serve(
     is given, the largest that fits in memory and within ``tpot`` and ``ttft`` (seconds, p95) is taken, and unless
     ``layout`` is given (``tp=4,pp=2``), the best of those worth trying. ``rate`` is Poisson arrivals a second; without
     it the batch is a closed loop. ``prefill`` may be ``elsewhere``: then prompts cost nothing here.
-    ``engine`` (``vllm``) schedules prompts and keeps memory as that engine does by default; without it prompts are
-    filled whole, between decode steps. ``host`` seconds are added to every step, beside the engine's own.
+    ``engine`` (``vllm``) schedules prompts, keeps memory and runs attention as that engine does by default; without it
+    prompts are filled whole, between decode steps, and attention is the kernel that constants are fitted to.
+    ``host`` seconds are added to every step, beside the engine's own.
     Raises :class:`WeirError` for what is not understood and :class:`Infeasible` for what does not fit.
     """
     resolved = read_model(model)
@@ -217,7 +218,8 @@ def _engine(name: str | None, prefill: Prefill, host: float) -> tuple[Software |
     if name is None:
         return None, Rules(prefill=prefill, reserve="mean"), {"host": host}
     found = software(name)
-    return found, replace(found.rules, prefill=prefill), found.terms | {"host": found.host + host}
+    own = found.terms | {"host": found.host + host, "flash": found.flash}
+    return found, replace(found.rules, prefill=prefill), own
 
 
 def limited(choice: Choice, load: Lengths, prefill: Prefill) -> Any:

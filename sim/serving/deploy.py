@@ -220,14 +220,15 @@ class Choice:
 
 def deployments(
     model: Model, cluster: Cluster, tier: Tier, usd_per_hour: float, *, layout: str | None = None, host: float = 0.0,
-    reserve: float = RESERVE, of_free: bool = False,
+    reserve: float = RESERVE, of_free: bool = False, flash: bool | None = None,
 ) -> Iterable[Deployment]:  # fmt: skip
-    """The deployment of the layout given, or of every layout worth trying."""
+    """The deployment of the layout given, or of every layout worth trying; ``flash`` is whose attention it runs."""
     pools = {p.name: p.count for p in cluster.pools}
     laid = [read_layout(layout, model.decode, pools)] if layout else candidates(model.decode, pools)
     for one in laid:
         check(one, model.decode, pools)
-        yield Deployment(model, cluster, one, tier, usd_per_hour, host, reserve, of_free)
+        laid_out = replace(one, flash=flash)
+        yield Deployment(model, cluster, laid_out, tier, usd_per_hour, host, reserve, of_free)
 
 
 def best(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, isfinite, log
+from math import inf, isfinite, log, log1p
 from typing import Any
 
 from einsum.errors import WeirError
@@ -114,7 +114,10 @@ def _term(name: str, unit: str, values: list[float], part: float, depth: int) ->
 
 def _mean(a: float, b: float) -> float:
     """The logarithmic mean of two positive numbers: between the geometric and the arithmetic one."""
-    return (b - a) / log(b / a) if abs(log(b / a)) > 1e-9 else (a + b) / 2
+    if a == b:
+        return a
+    near = a / 2 < b < 2 * a  # where the quotient's logarithm would lose what tells them apart
+    return (b - a) / (log1p((b - a) / a) if near else log(b / a))
 
 
 def _speed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Term]:

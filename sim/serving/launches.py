@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sim.model.physical import kernel_class
 from sim.model.step import Work
-from sim.model.work import Task
+from sim.model.task import Task
 
 # Seconds of the host for each operation of eager PyTorch, as measured with inputs of one element on an A100's host:
 # LLMCompass (Zhang et al., ISCA 2024), hardware_model/compute_module.py. Its MI210's (34 us a product, 21 and 28 us

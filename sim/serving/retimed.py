@@ -12,8 +12,8 @@ from typing import Any
 from sim.arch import Cluster, Tier
 from sim.model.physical import Chip
 from sim.model.step import Step
+from sim.model.task import Task
 from sim.model.timing import Clock
-from sim.model.work import Task
 
 
 def retimed(step: Step, before: Tier, cluster: Cluster, tier: Tier, host: float) -> Step:

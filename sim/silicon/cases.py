@@ -21,8 +21,8 @@ from sim.arch import Cluster, Tier, cluster
 from sim.model.physical import kernel_class
 from sim.model.products import Product
 from sim.model.step import Work
+from sim.model.task import Task
 from sim.model.timing import Clock, Timed
-from sim.model.work import Task
 from sim.serving.launches import launching
 from sim.silicon.measured import Measured, column, known
 

@@ -85,25 +85,25 @@ def read(path: Path, operation: str, adapt: Mapping[str, str] | None = None) -> 
 
     ``adapt`` gives columns that the file lacks: the name of another one in their place, or a text for every row.
     """
-    columns = _columns(path)
-    count = len(next(iter(columns.values()), ()))
+    found = columns(path)
+    count = len(next(iter(found.values()), ()))
     for name, other in (adapt or {}).items():
-        columns.setdefault(name, columns.get(other, (other,) * count))
+        found.setdefault(name, found.get(other, (other,) * count))
     need = ("device", *FILES[operation], "latency_us")
-    if missing := [name for name in need if name not in columns]:
-        other = next((f"; {n!r} is there, but times are read in microseconds" for n in columns if "latency" in n), "")
+    if missing := [name for name in need if name not in found]:
+        other = next((f"; {n!r} is there, but times are read in microseconds" for n in found if "latency" in n), "")
         raise WeirError(f"{path.name}: needs columns {', '.join(missing)}{other}")
     if not count:
         raise WeirError(f"{path.name}: has no rows below its columns")
     for name in sorted(set(need) & SIZES):
-        positive(columns[name], f"{path.name}: {name}")
+        positive(found[name], f"{path.name}: {name}")
     for name in sorted(n for n in need if n.endswith("dtype")):
-        _check_types(columns[name], f"{path.name}: {name}")
-    micro = positive(columns["latency_us"], f"{path.name}: latency_us")
+        _check_types(found[name], f"{path.name}: {name}")
+    micro = positive(found["latency_us"], f"{path.name}: latency_us")
     if (micro < SHORTEST).any():
         line = 2 + int(np.flatnonzero(micro < SHORTEST)[0])
         raise WeirError(f"{path.name}: latency_us: line {line}: shorter than any launch; are they microseconds?")
-    return Measured(operation, columns, micro * 1e-6)
+    return Measured(operation, found, micro * 1e-6)
 
 
 def _check_types(cells: tuple[str, ...], where: str) -> None:
@@ -112,7 +112,7 @@ def _check_types(cells: tuple[str, ...], where: str) -> None:
             raise WeirError(f"{where}: unknown type {cell!r:.80}{hint(cell, (*TYPES, *_WORDS))}")
 
 
-def _columns(path: Path) -> dict[str, tuple[str, ...]]:
+def columns(path: Path) -> dict[str, tuple[str, ...]]:
     """A CSV file by column; every row has as many cells as the first."""
     if path.stat().st_size > LARGEST:
         raise WeirError(f"{path.name}: larger than {LARGEST >> 20} MiB")

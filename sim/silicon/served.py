@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +184,7 @@ def _deployed(row: Mapping[str, str], engine: Software, level: Tier) -> Deployme
     prefill, decode = (model(name).program(phase, **types) for phase in ("prefill", "decode"))
     whole = row["moe_tp_size"] == "1"  # experts are not divided themselves; where they also are, only that is modelled
     laid = layout(decode, {"model": ways}, tp=ways, ep=max(int(row["moe_ep_size"] or 1), 1) if whole else 1)
+    laid = replace(laid, flash=engine.flash)
     where = cluster(f"{ways}x{known(row['system']).name}")
     typed = _Typed(name, prefill, decode)
     return Deployment(typed, where, laid, level, 0.0, **engine.terms)

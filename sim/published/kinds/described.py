@@ -8,8 +8,8 @@ from typing import Any
 from einsum.errors import WeirError, hint
 from sim.arch import Cluster, cluster, device, tier
 from sim.arch.prices import prices
+from sim.model.task import Task
 from sim.model.timing import Clock
-from sim.model.work import Task
 from sim.published.calls import number, table, text, texts
 from sim.published.kinds.counts import decoding, state
 from sim.units import si

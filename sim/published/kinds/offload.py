@@ -15,7 +15,7 @@ from sim.arch import cluster as clustered
 from sim.arch import tier as tiers
 from sim.arch.prices import prices
 from sim.model.step import Work
-from sim.model.work import Task
+from sim.model.task import Task
 from sim.published.calls import table, text, texts
 from sim.serving.deploy import Choice, best, deployments
 from sim.serving.steady import lengths

@@ -12,8 +12,8 @@ from einsum.counts import operations, reads
 from einsum.errors import WeirError
 from mappings.kernels import weighted
 from sim.arch import Cluster, cluster, tier
+from sim.model.task import Task
 from sim.model.timing import Clock
-from sim.model.work import Task
 from sim.published.calls import text
 from sim.serving import Service, largest_batch
 from workloads.moe import top_k

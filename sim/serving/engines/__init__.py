@@ -28,6 +28,7 @@ KEYS = (
     "kept",
     "of_free",
     "narrow_state",
+    "flash",
     "source",
     "unverified",
     "tested",
@@ -71,6 +72,7 @@ class Software:
     reserve: Reserve  # the state that a request must find free to be admitted
     kept: float  # share of a device's memory that holds neither weights nor state
     of_free: bool  # whether that is a share of what weights leave free
+    flash: bool  # whether attention is FlashAttention's kernel, alone; else positions and cache are in its own
     narrow_state: bool  # whether the fp8 checkpoints that it is published with keep their state in fp8 too
     source: str
     tested: Measured
@@ -81,9 +83,11 @@ class Software:
         way = "beside those that decode" if self.schedule == "mixed" else "before anybody decodes"
         how = "in chunks" if self.divided else "undivided, in iterations"
         told = f"engine {self.title}: prompts {how} of up to {self.token_budget} tokens {way} ({self.source})"
+        runs = "FlashAttention's, positions and cache in kernels before it" if self.flash else "its own, with both"
         own = f"{fmt(self.front, 's')} of server and client" if self.front else "nothing of server and client: unknown"
+        first = f"first tokens with {self.name} hold {own}"
         doubt = (f"{self.name}: unverified: {self.unverified}",) if self.unverified else ()
-        return (told, f"first tokens with {self.name} hold {own}", *self.tested.lines(self.name, devices), *doubt)
+        return (told, f"attention with {self.name}: {runs}", first, *self.tested.lines(self.name, devices), *doubt)
 
     @property
     def terms(self) -> dict[str, Any]:

@@ -300,3 +300,9 @@ def test_widths_are_the_shortest_for_their_number_of_pieces() -> None:
     assert list(widths) == sorted(
         {int(np.ceil(1000 / p)) for p in [2**n for n in range(10)] + [3 * 2**n for n in range(9)]} | {1}
     )
+
+
+def test_who_asks_for_more_nests_is_given_work_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.mapper.hunt.WORK", 60_000)
+    few, more = (search(GEMM, layered(6), space=Space(nests=n)).shapes for n in (5_000, 50_000))
+    assert 8 <= few < more

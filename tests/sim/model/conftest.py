@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from einsum import Access, Affine, Call, Cascade, Const, Einsum
 from mappings.layout import Layout, Place
-from sim.model.work import Task
+from sim.model.task import Task
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.arch import Tier, cluster, tier
+from sim.model.task import Task
 from sim.model.timing import Clock, Timed, schedule
-from sim.model.work import Task
 
 LIMIT = tier("limit")
 

@@ -12,7 +12,8 @@ from mappings.parallel import layout, prefilled
 from mappings.tree import Spatial
 from sim.arch import cluster, tier
 from sim.model.step import Work
-from sim.model.work import Task, tasks
+from sim.model.task import Task
+from sim.model.work import tasks
 
 LAYER = """
 WQ[d, g, r, e]: weight
@@ -286,3 +287,39 @@ def test_activations_added_up_along_rows_are_no_product_whatever_scales_them() -
         rows, weighted = tasks(made, Layout((Place("model", 1),), apart=("T",)), made.bind())
         assert not rows.products
         assert weighted.products
+
+
+TURNED = """
+K[b, g, m, e]: state
+V[b, g, m, u]: state
+Q[b, g, r, p, i] = QN[b, g, r, p, i] * COS[C + p, i] + QN[b, g, r, p, I - 1 - i] * SIN[C + p, i]
+K[b, g, C + p, i] = KN[b, g, p, i] * COS[C + p, i] + KN[b, g, p, I - 1 - i] * SIN[C + p, i]
+V[b, g, C + p, u] = VN[b, g, p, u]
+QK[b, g, r, p, m] = Q[b, g, r, p, e] * K[b, g, m, e]
+SN[b, g, r, p, m] = exp(QK[b, g, r, p, m])
+AV[b, g, r, p, u] = SN[b, g, r, p, m] * V[b, g, m, u]
+"""
+
+
+def turned(flash: bool | None, state: str = "bf16") -> tuple[Task, ...]:
+    text = TURNED.replace(": state", f": (state, {state})")
+    made = parse(text, b=2, g=2, r=4, p=8, c=16, m="C + P", e=4, u=4, i=4)
+    return tasks(made, Layout((Place("model", 1),), flash=flash), made.bind())
+
+
+def test_of_a_kernel_that_attends_alone_only_its_queries_pass_once_more() -> None:
+    """They are written by the kernel that turns them, and read by the one that attends."""
+    [whole], apart = turned(None), turned(True)
+    assert sum(task.size for task in apart) == whole.size + 2 * (2 * 2 * 4 * 8 * 4) * 2
+
+
+def test_a_layout_says_whose_attention_a_task_is() -> None:
+    assert [task.flash for task in turned(True)] == [None, None, True]
+    assert [task.flash for flash in (None, False) for task in turned(flash)] == [None, False]
+
+
+@pytest.mark.parametrize("state", ["bf16", "fp8"])
+def test_a_cache_is_written_in_one_pass_and_a_rotation_goes_through_queries_and_keys(state: str) -> None:
+    turn, copy, _ = turned(True, state)
+    assert (turn.work, turn.wide, turn.rows) == ("turn", (2 * 4 + 2) * 4, 2 * 8)
+    assert (copy.work, copy.wide, copy.rows) == ("map", 2 * 4, 2 * 8)

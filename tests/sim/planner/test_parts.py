@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.arch import cluster
+from sim.model.task import Task
 from sim.model.timing import Timed
-from sim.model.work import Task
 from sim.planner.iteration import Iteration
 from sim.planner.parallel import Setting, fusion
 from sim.planner.parts import Part, issued, makespan

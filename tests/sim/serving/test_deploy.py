@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from einsum import Infeasible
 from sim.arch import cluster, tier
+from sim.model.timing import Clock
 from sim.serving.answer import serve
 from sim.serving.deploy import Deployment, deployments, filled
 from workloads.transformer import from_config
+
+ONE = np.ones(1)
 
 
 def deployed(layout: str, on: str = "4xh100") -> Deployment:
@@ -161,3 +166,21 @@ def test_a_share_of_what_weights_leave_asks_for_no_more_devices() -> None:
     for name, least in (("vllm", 3), ("trtllm", 2)):
         with pytest.raises(Infeasible, match=f"needs at least {least} of them"):
             sim.serve("llama-3-70b", small, engine=name, prompt=64, output=8, sensitive=False)
+
+
+def test_a_prefill_with_flash_attention_is_its_tasks_timed_so() -> None:
+    """80 layers: attention as that kernel, and what turns positions and copies into the cache, for the vendor's one."""
+    on, level, llama = cluster("4xh100"), tier("physical"), from_config("llama-3-70b")
+    plain, own = (
+        next(iter(deployments(llama, on, level, 1.0, layout="tp=4", flash=flash))).prefilling(ONE, 1024 * ONE)
+        for flash in (None, True)
+    )
+    [(part, timed)] = [(part, timed) for part, timed in plain.rows if part.times > 1]
+    [(_, cut)] = [(part, timed) for part, timed in own.rows if part.times > 1]
+    [vendors] = [one for one in timed if one.task.attends and one.task.products]
+    [turn, copy, flash] = [one for one in cut if one.task.einsums[:1] in (("QR",), ("V",), ("QK",))]
+    alone = Clock(on, level, plain.work.layout).time(replace(vendors.task, flash=True))
+    np.testing.assert_allclose(flash.seconds, alone.seconds, rtol=1e-12)
+    more = part.times * (turn.seconds + copy.seconds + flash.seconds - vendors.seconds)
+    np.testing.assert_allclose(own.latency, plain.latency + more, rtol=1e-12)
+    assert float(abs(flash.seconds / vendors.seconds - 1)[0]) > 0.05

@@ -54,3 +54,23 @@ def test_prompts_in_chunks_need_one_pool_without_stages() -> None:
 
     with pytest.raises(WeirError, match="one pool without pipeline stages"):
         sim.serve("llama-3-8b", "2xh100", layout="pp=2", engine="vllm", sensitive=False)
+
+
+KERNELS = {"vllm": True, "sglang": True, "trtllm": False}
+
+
+@pytest.mark.parametrize("name", engine_names())
+def test_an_engine_chooses_whose_attention_runs(name: str) -> None:
+    import sim
+
+    answer = sim.serve("llama-3-8b", "1xh100", engine=name, prompt=512, output=32, batch=4, sensitive=False)
+    assert answer.choice.deployment.layout.flash == software(name).flash == KERNELS[name]
+    how = "FlashAttention's" if KERNELS[name] else "its own"
+    assert any(note.startswith(f"attention with {name}: {how}") for note in answer.notes)
+
+
+def test_without_an_engine_none_is_named() -> None:
+    import sim
+
+    answer = sim.serve("llama-3-8b", "1xh100", prompt=512, output=32, batch=4, sensitive=False)
+    assert answer.choice.deployment.layout.flash is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mappings.parallel import layout
@@ -20,6 +22,13 @@ def test_a_layer_has_four_products_attention_and_four_passes() -> None:
     """Normalisations, activation and the residual; before and after all layers: embedding, norm, logits, choice."""
     expected = 32 * (4 * PASS + 5 * PRODUCT) + 3 * PASS + PRODUCT
     assert launching(work("decode", b=1.0, c=100.0, p=1.0)) == pytest.approx(expected)
+
+
+def test_flash_attention_leaves_two_more_passes_to_launch() -> None:
+    program = model("llama-3-8b").program("decode")
+    one = layout(program, {"model": 1}, tp=1)
+    alone, whole = (launching(Work.of(program, replace(one, flash=f), b=1.0, c=9.0, p=1.0)) for f in (True, None))
+    assert alone - whole == pytest.approx(32 * 2 * PASS)
 
 
 def test_collectives_are_launched_too() -> None:

@@ -20,12 +20,16 @@ CASES = {  # described multiprocessors, a chip without, two pools, stages and pa
     "16xh100": "tp=8,pp=2",
     "16xa100": "tp=8,cp=2",
 }
+FLASH = ("4xh100",)  # where attention is FlashAttention's, as an engine may have it
+
 READ = (".bandwidth", ".capacity", ".latency", ".clock", "_clock", ".bf16", ".fp32", ".idle", ".tdp")
 SIZES = (np.array([4.0, 32.0]), np.array([500.0, 4000.0]))
 
 
 def deployed(on: str, level: str) -> Deployment:
-    [found] = deployments(from_config("llama-3-8b"), cluster(on), tier(level), 1.0, layout=CASES[on], host=1e-4)
+    [found] = deployments(
+        from_config("llama-3-8b"), cluster(on), tier(level), 1.0, layout=CASES[on], host=1e-4, flash=on in FLASH or None
+    )
     return found
 
 

@@ -85,7 +85,9 @@ def test_errors_are_those_of_all_readings_for_every_pause(tmp_path: Path) -> Non
 
 def test_rows_of_no_published_case_are_counted_and_not_replayed(tmp_path: Path) -> None:
     odd, foreign = SMALL.replace(",512,512", ",500,512"), SMALL.replace("vllm", "trtllm")
-    [rows] = load(written(tmp_path, SMALL, odd, foreign))
+    [one] = load(written(tmp_path, SMALL))
+    between = float(np.mean(predicted(one, LEVEL, (0.0, 1.0))))
+    [rows] = load(written(tmp_path, LINE.format("bf16", 64, 512, 512, 5, between), odd, foreign))
     assert replays(rows).tolist() == [True, False, False]
     [note] = told(tmp_path, LEVEL)
     assert note.startswith("meter on gemm: 1 of 3 readings are replayed")

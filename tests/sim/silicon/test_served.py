@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mappings.parallel import layout
 from sim.arch import cluster, tier
+from sim.model.step import Work
 from sim.serving import Served
 from sim.serving.engines import software
 from sim.silicon.served import cannot, errors, measured_run
@@ -50,6 +53,14 @@ def test_one_user_waits_for_server_and_prefill_and_then_for_decode_steps() -> No
     decode = sim.estimate(llama.decode, on, b=1, c=1024 + 32).seconds
     assert ours.ttft.mean() == pytest.approx(own.front + own.host + prefill, rel=0.01)
     assert ours.tpot.mean() == pytest.approx(own.host + decode, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang", "trtllm"])
+def test_measured_runs_have_the_attention_of_their_engine(name: str) -> None:
+    ours, llama = served(concurrency="1", backend=name), model("llama-3-8b")
+    laid = replace(layout(llama.decode, {"model": 1}, tp=1), flash=software(name).flash)
+    step = Work.of(llama.decode, laid, b=1.0, c=1024.0 + 32, p=1.0).on(cluster("1xh100"), PHYSICAL)
+    assert ours.tpot.mean() == pytest.approx(software(name).host + float(step.latency), rel=0.005)
 
 
 def test_prompts_before_decoding_let_those_that_are_filled_wait() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from einsum import WeirError
 from mappings.parallel import layout as parallel
+from sim.model.task import Task
 from sim.model.timing import Timed, schedule
-from sim.model.work import Task, tasks
+from sim.model.work import tasks
 from sim.published import paper
 from sim.published.kinds import offload
 from workloads.transformer import model as bundled
