@@ -250,9 +250,10 @@ class Kept:
         found = {}
         for operation in dict.fromkeys(kernel.operation for kernel in chosen):
             path = home / f"{operation}.csv"
-            found[operation] = _rows(path) if path.is_file() else ()
+            there = columns(path) if path.is_file() else {}
+            found[operation] = _rows(there)
             own = ("device", *next(k.columns for k in chosen if k.operation == operation), *NOTES)
-            if found[operation] and tuple(found[operation][0]) != own:
+            if there and tuple(there) != own:
                 raise WeirError(f"{path.name} in {home} has other columns than those measured; name another --out")
         return cls(home, found)
 
@@ -276,9 +277,8 @@ class Kept:
 NOTES = ("latency_us", "cache", "clock_mhz", "source")
 
 
-def _rows(path: Path) -> tuple[Mapping[str, str], ...]:
-    """The rows of a file of measurements, its cells as text."""
-    found = columns(path)
+def _rows(found: Mapping[str, tuple[str, ...]]) -> tuple[Mapping[str, str], ...]:
+    """The rows of measurements by column."""
     return tuple(dict(zip(found, cells, strict=True)) for cells in zip(*found.values(), strict=True))
 
 

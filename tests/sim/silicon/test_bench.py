@@ -222,10 +222,11 @@ def test_another_pytorch_measures_again_and_other_devices_stay(tmp_path: Path) -
     assert bench.Kept.at(tmp_path, [kernel]).has(kernel, "h100_sxm", bench.source(newer))
 
 
+@pytest.mark.parametrize("rows", ["", "h100,bf16,1,2,3,4\n"])
 def test_files_of_others_are_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rows: str
 ) -> None:
-    (tmp_path / "gemm.csv").write_text("device,dtype,m,n,k,latency_us\nh100,bf16,1,2,3,4\n", encoding="utf-8")
+    (tmp_path / "gemm.csv").write_text(f"device,dtype,m,n,k,latency_us\n{rows}", encoding="utf-8")
     fake = Torch(0.1)
     monkeypatch.setitem(sys.modules, "torch", fake)
     assert main(["measure", "--device", "h100", "--out", str(tmp_path)]) == 2
