@@ -191,9 +191,10 @@ def _deployed(row: Mapping[str, str], engine: Software, level: Tier) -> Deployme
 
 
 def _types(row: Mapping[str, str], engine: Software) -> dict[str, str]:
-    """Data types of the row: as published unless it says fp8."""
+    """Data types of the row: as published unless it says fp8, scaled by blocks or not."""
     given = row["gemm_quant_mode"] or row["precision"]
     if not given.startswith("fp8"):
         return {}
-    types = {"dtype_weights": "fp8", "dtype_products": "fp8"}
+    narrow = "bfp8" if given == "fp8_block" else "fp8"
+    types = {"dtype_weights": narrow, "dtype_products": narrow}
     return types | {"dtype_state": "fp8"} if engine.narrow_state and given == "fp8" else types
