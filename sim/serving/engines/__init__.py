@@ -83,7 +83,8 @@ class Software:
         way = "beside those that decode" if self.schedule == "mixed" else "before anybody decodes"
         how = "in chunks" if self.divided else "undivided, in iterations"
         told = f"engine {self.title}: prompts {how} of up to {self.token_budget} tokens {way} ({self.source})"
-        runs = "FlashAttention's, positions and cache in kernels before it" if self.flash else "its own, with positions and cache"
+        apart = "FlashAttention's, positions and cache in kernels before it"
+        runs = apart if self.flash else "its own, with positions and cache"
         own = f"{fmt(self.front, 's')} of server and client" if self.front else "nothing of server and client: unknown"
         first = f"first tokens with {self.name} hold {own}"
         doubt = (f"{self.name}: unverified: {self.unverified}",) if self.unverified else ()
