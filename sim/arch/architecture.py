@@ -44,6 +44,8 @@ def quantity(value: str | float, kind: Quantity, where: str = "") -> float:
         raise WeirError(f"{prefix}{value!r} is zero; it must be more")
     if kind.whole and not (number.is_integer() and number < 1e9):
         raise WeirError(f"{prefix}{value!r} is not a whole number below 1e9")
+    if number > kind.most:
+        raise WeirError(f"{prefix}{value!r} is more than {kind.most:g}")
     return number
 
 

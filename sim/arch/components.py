@@ -17,11 +17,13 @@ OPERATIONS = ("mac", "add", "mul", "div", "max", "exp", "compare", "lookup", "at
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One numeric attribute of a component: its unit in text, whether zero is refused, whether it is a whole number."""
+    """One numeric attribute of a component: its unit in text, whether zero is refused, whether it is a whole number, its
+    largest value."""
 
     unit: str
     positive: bool = False
     whole: bool = False
+    most: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ class Link:
         "bandwidth": Quantity("B/s", positive=True),
         "latency": Quantity("s"),
         "peers": Quantity("1", whole=True),
-        "payload": Quantity("1", positive=True),
+        "payload": Quantity("1", positive=True, most=1.0),
     }
 
     def seconds(self, size: Amount) -> Amount:

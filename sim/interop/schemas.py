@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 from einsum.errors import WeirError, hint
@@ -39,7 +40,8 @@ def schema(kind: str) -> Schema:
 def quantity(kind: Quantity) -> Schema:
     """A number in SI units, or text with a unit of the right dimension."""
     low = {"exclusiveMinimum": 0} if kind.positive else {"minimum": 0}
-    number: Schema = {"type": "integer" if kind.whole else "number", **low}
+    high = {"maximum": kind.most} if isfinite(kind.most) else {}
+    number: Schema = {"type": "integer" if kind.whole else "number", **low, **high}
     bare = "?" if kind.unit == "1" else ""
     units = "|".join(re.escape(u) for u in sorted(units_of(kind.unit), key=len, reverse=True))
     text = {"type": "string", "maxLength": 64, "pattern": f"{_NUMBER}({units}){bare}\\s*$"}

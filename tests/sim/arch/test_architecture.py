@@ -22,7 +22,7 @@ TOY = Device(
         Compute("vector", "sm", rates=(("mac", "fp32", 2.0), ("map", "fp32", 1.0), ("map", "int32", 1.0))),
         Compute("sfu", "sm", rates=(("exp", "fp32", 0.25),), energies=(("exp", "fp32", 1e-9),)),
     ),
-    links=(Link("ring", "node", bandwidth=7.0, latency=1.0, peers=4),),
+    links=(Link("ring", "node", bandwidth=7.0, latency=1.0, peers=4, payload=0.3),),
     power=Power(100.0, 30.0, 40.0, 20.0, 10.0),
     source="invented for this test",
 )
@@ -145,6 +145,7 @@ def test_one_path_changes_one_number(path: str, factor: float) -> None:
         ("hbm", 1.0, "unknown path 'hbm'"),
         ("hbm.bandwidth", "5 TB", "toy hbm.bandwidth: '5 TB' has the wrong unit: 'TB' where 'B/s' is expected"),
         ("hbm.bandwidth", 0, "toy hbm.bandwidth: 0 is zero; it must be more"),
+        ("ring.payload", 1.01, "toy ring.payload: 1.01 is more than 1"),
         ("hbm.bandwidth", math.nan, "toy hbm.bandwidth: nan is not a finite number"),
         ("hbm.bandwidth", "-1 B/s", "negative"),
         ("sm.count", 1.5, "toy sm.count: 1.5 is not a whole number"),
