@@ -17,8 +17,8 @@ OPERATIONS = ("mac", "add", "mul", "div", "max", "exp", "compare", "lookup", "at
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One numeric attribute of a component: its unit in text, whether zero is refused, whether it is a whole number, its
-    largest value."""
+    """One numeric attribute of a component: its unit in text, whether zero is refused or fractions are, and its largest
+    value."""
 
     unit: str
     positive: bool = False
