@@ -10,104 +10,44 @@ in sequence is added. Tile and split are chosen as a library chooses: the fastes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from einsum import WeirError
-from sim.arch import Device, bits
+from sim.arch import bits
+from sim.model.chip import Chip, Constants
 from sim.model.products import Product
 from sim.model.task import Task
-
-Constants = Mapping[str, float]  # of one class of kernel
 
 TILES = ((64, 32), (64, 128), (128, 128), (128, 256))  # rows and columns of a product's tile
 SPLITS = (1, 2, 4, 8, 16)  # ways in which the depth of a product is divided among multiprocessors
 ROUTED = ((16, 64), (16, 128), (32, 128), (64, 128), (128, 128), (128, 256))  # a grouped product's, its depth whole
 SCALED = 128  # depth after which partial sums of block-scaled values are scaled and added outside the matrix unit
 LANES = 128  # results of the vector unit of one multiprocessor in a clock
-GONE = 1.6  # times the cache's size, of what passes in a round, at which nothing of it is kept
 PARTS = (1, 2, 4, 8, 16, 32, 64)  # ways in which a context is divided in decoding
 BLOCK = 64  # keys that decoding takes at once
 GROUP = 16  # queries of one key head that a matrix instruction takes at once (mma: PTX ISA)
 WIDEST = 2  # of such groups that the vendor's kernel takes (supportConfigHMMA, decoderXQAImplJIT/kernelUtils.cpp)
 ROWS = 64  # rows of a latent's heads, likewise; of queries, where matrix units work by themselves (wgmma: PTX ISA)
-MOST = 0.9  # of what passes that a cache may have kept
 LOOPS = {"reduce": 1024, "curve": 1024, "turn": 512}  # threads of a block that goes through a row
 DRIVER = 1e-6  # s, of a launch, whatever the clock
 
 
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """What the kernels need to know of a device."""
-
-    device: Device
-    sms: float
-    clock: float  # Hz, the highest
-    stated: float  # Hz, at which the matrix units' peaks are stated
-    sustained: float  # fraction of the clock kept while all matrix units work: midway between base and stated
-    threads: float  # that one multiprocessor keeps at once
-    last: float  # B that the last cache can hold
-    cache: float  # B of it that it can hold of what all multiprocessors read
-    bandwidth: float  # B/s
-    asynchronous: bool
-    apart: bool
-
-    @classmethod
-    def of(cls, device: Device) -> Chip | None:
-        """The chip, or None where the device's file describes no multiprocessors."""
-        sm = device.multiprocessor
-        if sm is None:
-            return None
-        last = device.last_cache
-        size, parts = (last.capacity, last.partitions) if last is not None else (0.0, 1)
-        clock = sm.boost_clock or sm.clock
-        kept = ((sm.base_clock or sm.clock) + sm.clock) / 2 / clock
-        return cls(
-            device, sms=1.0 * sm.count * device.instances(sm.name), clock=clock, stated=sm.clock, sustained=kept,
-            threads=1.0 * sm.threads, last=size * (device.instances(last.name) if last is not None else 1),
-            cache=size / parts, bandwidth=device.memory.rate,
-            asynchronous=any(unit.asynchronous for unit in device.computes),
-            apart=any(unit.apart for unit in device.computes),
-        )  # fmt: skip
-
-    def slowest(self, count: int, spread: float) -> Chip:
-        """The slowest of so many boards, whose power limits leave clocks that differ by a ``spread`` (deviation).
-
-        The largest of normal deviates is Blom's estimate (1958). Raises :class:`WeirError` where no clock is left.
-        """
-        deviates = NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
-        if spread * deviates >= 1:
-            raise WeirError(f"boards.spread {spread:g}: the slowest of {count} boards would have no clock left")
-        return replace(self, sustained=self.sustained * (1 - spread * deviates))
-
-    def rate(self, dtype: str) -> float:
-        """Operations per second of one multiprocessor's matrix unit at the highest clock."""
-        return self.device.rate("mac", dtype) / self.sms * self.clock / self.stated
-
-    def missed(self, size: Any, k: Constants) -> Any:
-        """Fraction of bytes that comes from memory, the rest having stayed in the cache."""
-        return 1 - np.clip(k["hit"] * (1 - size / max(self.cache, 1.0)), 0, MOST)
-
-    def spilt(self, passing: Any, k: Constants) -> Any:
-        """Fraction of bytes that comes from memory where so many pass before the same are needed again."""
-        full = (passing / max(self.cache, 1.0) - k["edge"]) / (GONE - k["edge"])
-        return np.where(passing > 0, np.clip(full, 0, 1), 1.0)
-
-    def kept(self, used: Any) -> Any:
-        """Fraction of the highest clock that the power limit leaves while matrix units work so much of the time."""
-        return 1 - (1 - self.sustained) * used
-
-    def waves(self, tiles: Any) -> Any:
-        """Rounds in which the multiprocessors do so many tiles; half of the last one's empty places are refilled."""
-        full = tiles / self.sms
-        return np.where(full > 1, (full + np.ceil(full)) / 2, 1.0)
-
-
 def seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
     """Seconds of a kernel, its launch included."""
+    return _each(task, lambda one: _seconds(one, chip, constants))
+
+
+def _each(task: Task, of: Callable[[Task], Any]) -> Any:
+    """A figure of each design point by its own class: attention over one new position decodes, over more it does not."""
+    single = np.asarray(task.fresh) == 1
+    if not task.attends or single.all() or not single.any():
+        return of(task)
+    return np.where(single, of(replace(task, fresh=1.0)), of(task))
+
+
+def _seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
     name = kernel_class(task)
     if task.flash and name in _FLASH:
         return _FLASH[name](task, chip, constants["decode"], constants["prefill"])
@@ -124,10 +64,14 @@ def _alone(task: Task, chip: Chip) -> Any:
     return (task.products[0].rows > WIDEST * GROUP) & (not chip.apart)
 
 
-def launched(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> float:
+def launched(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
     """Seconds of a kernel's launch and epilogue, however small it is."""
+    return _each(task, lambda one: _launched(chip, constants[_launches(one)]))
+
+
+def _launches(task: Task) -> str:
     name = kernel_class(task)
-    return _launched(chip, constants["decode" if task.flash and name == "prefill" else name])
+    return "decode" if task.flash and name == "prefill" else name
 
 
 def filled(task: Task, chip: Chip) -> Any:

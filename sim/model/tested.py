@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from sim.arch import Device, Tested, Tier, power_tested
-from sim.model.physical import Chip, kernel_class
+from sim.model.chip import Chip
+from sim.model.physical import kernel_class
 from sim.model.step import Step
 from sim.model.timing import Timed
 

@@ -15,8 +15,8 @@ from mappings.layout import Layout
 from sim.arch import Cluster, Tier, bits
 from sim.arch.components import Power
 from sim.model import physical
+from sim.model.chip import Chip
 from sim.model.collectives import achieved, collective
-from sim.model.physical import Chip
 from sim.model.task import Ops, Task
 
 BOUNDS = ("compute", "memory", "launch", "collective", "network")

@@ -13,7 +13,7 @@ from einsum import WeirError
 from mappings.layout import uneven
 from sim.arch import Cluster, Tier, cluster, tier
 from sim.arch.prices import Prices, prices
-from sim.model.physical import Chip
+from sim.model.chip import Chip
 from sim.model.step import Step
 from sim.model.tested import band, energy
 from sim.serving.advice import Binding, binding, helps

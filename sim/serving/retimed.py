@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from sim.arch import Cluster, Tier
-from sim.model.physical import Chip
+from sim.model.chip import Chip
 from sim.model.step import Step
 from sim.model.task import Task
 from sim.model.timing import Clock

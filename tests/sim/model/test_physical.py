@@ -13,7 +13,8 @@ from einsum.parse import parse
 from mappings.layout import Layout, Place
 from mappings.tree import Spatial
 from sim.arch import cluster, device, device_names, tier
-from sim.model.physical import Chip, filled
+from sim.model.chip import Chip
+from sim.model.physical import filled
 from sim.model.physical import seconds as times
 from sim.model.step import Work
 from workloads.transformer import model
@@ -341,3 +342,12 @@ def _together(cascade: Cascade, count: int, **sizes: float) -> float:
     return float(
         Work.of(Program("gemm", (Part(cascade),)), made, **sizes).on(cluster("1xa100"), tier("physical")).latency
     )
+
+
+@pytest.mark.parametrize("name", ["llama-3-8b", "deepseek-v3"])
+def test_a_design_point_does_not_hang_on_those_beside_it(name: str) -> None:
+    """One new position is decoding, whatever is asked for with it."""
+    made, new = model(name).prefill, np.array([1.0, 64, 2048])
+    beside = np.asarray(sim.estimate(made, device("h100"), b=4, p=new, c=1000).seconds)
+    alone = [float(sim.estimate(made, device("h100"), b=4, p=p, c=1000).seconds) for p in new]
+    np.testing.assert_allclose(beside, alone, rtol=1e-12)

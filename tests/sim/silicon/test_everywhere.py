@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sim.arch import Device, cluster, device, device_names, tier
-from sim.model.physical import Chip
+from sim.model.chip import Chip
 from sim.silicon.cases import Case, cases
 from sim.silicon.store import shipped
 
