@@ -40,7 +40,7 @@ def seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
 
 
 def _each(task: Task, of: Callable[[Task], Any]) -> Any:
-    """A figure of each design point by its own class: attention over one new position decodes, over more it does not."""
+    """A figure of each design point by its own class: attention over one new position decodes, over more it fills."""
     single = np.asarray(task.fresh) == 1
     if not task.attends or single.all() or not single.any():
         return of(task)
