@@ -67,8 +67,8 @@ weir reproduce table.csv
 EXPLAIN = """Unfold a FIGURE into the model's own formulas, with numbers, units and the source of every constant.
 
 WHAT is a result's file (of estimate, compare, map, spgemm, offload, rent, cache, plan, pipeline, ranges or sweep), or a
-model or workload with --on and the options of estimate, compare and map; sizes of a workload stand between the figures.
-Of a table pick a row: --row N or --at COLUMN=VALUE. The formulas are those that the model ran, term by term.
+model or workload with --on and the options below; sizes of a workload stand between the figures. Of a table pick a row:
+--row N or --at COLUMN=VALUE. The formulas are those that the model ran, term by term.
 
 \b
 weir explain result.json tokens_per_dollar

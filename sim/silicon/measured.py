@@ -31,6 +31,7 @@ SIZES = {
     "num_tokens", "moe_tp_size", "moe_ep_size", "num_gpus", "bytes", "hidden",
 }  # fmt: skip
 TYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "bfp8", "int8", "fp4", "int4")
+MOST = 1e15  # of any size: a petabyte to send
 SHORTEST = 0.3  # us, of what a GPU runs: a third of the shortest kernel measured
 _WORDS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "bfp8", "w4a16_mxfp4": "int4", "nvfp4": "fp4"}
 
@@ -96,7 +97,7 @@ def read(path: Path, operation: str, adapt: Mapping[str, str] | None = None) -> 
     if not count:
         raise WeirError(f"{path.name}: has no rows below its columns")
     for name in sorted(set(need) & SIZES):
-        positive(found[name], f"{path.name}: {name}")
+        _check_sizes(found[name], f"{path.name}: {name}")
     for name in sorted(n for n in need if n.endswith("dtype")):
         _check_types(found[name], f"{path.name}: {name}")
     micro = positive(found["latency_us"], f"{path.name}: latency_us")
@@ -104,6 +105,12 @@ def read(path: Path, operation: str, adapt: Mapping[str, str] | None = None) -> 
         line = 2 + int(np.flatnonzero(micro < SHORTEST)[0])
         raise WeirError(f"{path.name}: latency_us: line {line}: shorter than any launch; are they microseconds?")
     return Measured(operation, found, micro * 1e-6)
+
+
+def _check_sizes(cells: tuple[str, ...], where: str) -> None:
+    above = np.flatnonzero(positive(cells, where) > MOST)
+    if len(above):
+        raise WeirError(f"{where}: line {2 + above[0]}: {cells[above[0]]!r:.80} is more than any kernel has")
 
 
 def _check_types(cells: tuple[str, ...], where: str) -> None:

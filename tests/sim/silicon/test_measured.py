@@ -92,6 +92,7 @@ MISTAKES = [
     (f"{HEAD}\nh100,bf16,1,2,3,4,5", "gemm.csv: line 2: 7 cells under 6 columns"),
     (f"{HEAD}\nh100,bf16,1,2,3,4\nh100,bf16,x,2,3,4", "gemm.csv: m: line 3: must be positive, not 'x'"),
     (f"{HEAD}\nh100,bf16,1,0,3,4", "gemm.csv: n: line 2: must be positive, not '0'"),
+    (f"{HEAD}\nh100,bf16,1e300,2,3,4", "gemm.csv: m: line 2: '1e300' is more than any kernel has"),
     (f"{HEAD}\nh100,bf16,1,2,nan,4", "gemm.csv: k: line 2: must be positive, not 'nan'"),
     (f"{HEAD}\nh100,bf16,1,2,1e999,4", "gemm.csv: k: line 2: must be positive, not '1e999'"),
     (f"{HEAD}\nh100,bf16,1,2,3,-4", "gemm.csv: latency_us: line 2: must be positive, not '-4'"),
