@@ -7,6 +7,7 @@ to a gigabyte and says how much it used; there a crash shows as well.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -206,7 +207,11 @@ def _tried(name: str, tries: int, seed: str, folder: Path) -> int:
     for text in good:
         read(text, folder)  # what is not broken is read
     signal.signal(signal.SIGVTALRM, _late)
-    return sum(_try(read, broken(draw.choice(good), draw), folder) for _ in range(tries))
+    gc.freeze()  # what other tests left behind is not gone through while a file is timed
+    try:
+        return sum(_try(read, broken(draw.choice(good), draw), folder) for _ in range(tries))
+    finally:
+        gc.unfreeze()
 
 
 def _try(read: Callable[[str, Path], object], text: str, folder: Path) -> bool:

@@ -131,4 +131,4 @@ def filled(size: Any, ways: int) -> Any:
     which is of every device in this protocol.
     """
     share = SHARE * ways
-    return np.maximum(CHANNELS * share / np.maximum(size, share), 1.0)
+    return np.maximum(CHANNELS * np.minimum(size, share) / np.maximum(size, 1.0), 1.0)
