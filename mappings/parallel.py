@@ -37,8 +37,9 @@ def layout(
     copies = replicas or (1 if rest else max(1, count // (wide * pp * dp * cp)))
     if rest and copies > 1:
         raise WeirError(f"{copies} replicas of two pools: give each replica a cluster of its own")
-    keys = _over("m", cp, wide)  # devices of one tensor-parallel group are neighbours, those of dp furthest apart
-    loops = (*_experts(program, ep), *_over("b", dp, wide * cp), *keys, *_tensor(program, wide), *_over("p", sp))
+    # Devices of one tensor-parallel group are neighbours, those of dp furthest apart; sp takes what others leave.
+    keys = _over("m", cp, wide)
+    loops = (*_experts(program, ep), *_over("b", dp, wide * cp), *keys, *_tensor(program, wide), *_over("p", sp, 0))
     place = Place(first, wide * dp * cp, loops)
     name = _name(tp=wide, pp=pp, dp=dp, ep=ep, sp=sp, cp=cp, replicas=copies)
     made = Layout((place,), stages=pp, replicas=copies, batches=max(batches, 1), name=name)

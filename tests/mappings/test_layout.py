@@ -12,6 +12,7 @@ from einsum import Part, Program, WeirError, parse
 from mappings.layout import Axis, Layout, Place, check, uneven
 from mappings.parallel import attention_core, candidates, devices, layout, read
 from mappings.tree import Spatial
+from workloads.transformer import model
 
 TEXT = """
 WQ[d, g, r, e]: weight
@@ -241,3 +242,14 @@ def test_what_does_not_divide_evenly_is_said() -> None:
     assert uneven(layout(program(), ONE, tp=4), program()) == ""
     assert "experts" not in uneven(layout(program(), ONE, tp=1), program())
     assert "rank x of 8 over 3 devices" in uneven(layout(program(), ONE, tp=1, dp=3, ep=3, replicas=1), program())
+
+
+@pytest.mark.parametrize(
+    ("tp", "cp", "sp", "dp"), [(4, 2, 2, 1), (2, 4, 2, 1), (4, 1, 4, 2), (2, 2, 2, 2), (8, 1, 8, 1)]
+)
+def test_no_two_loops_of_an_einsum_go_over_the_same_devices(tp: int, cp: int, sp: int, dp: int) -> None:
+    program = model("llama-3-8b").program("prefill")
+    place = layout(program, {"model": tp * cp * dp}, tp=tp, cp=cp, sp=sp, dp=dp).places[0]
+    for einsum in (e for part in program.parts for e in part.cascade.einsums):
+        axes = [axis for _, axis in place.axes(einsum)]
+        assert not any(one.meets(other) for i, one in enumerate(axes) for other in axes[i + 1 :]), einsum.name
