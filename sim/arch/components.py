@@ -227,10 +227,6 @@ class Link:
         """Seconds for one message of ``size`` bytes: latency, then bytes over bandwidth."""
         return size / self.bandwidth + self.latency
 
-    def reaches(self, ways: int) -> bool:
-        """Whether ``ways`` devices fit one domain of the link."""
-        return self.peers == 0 or ways <= self.peers
-
 
 @dataclass(frozen=True, slots=True)
 class Process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -57,6 +56,10 @@ class Chip:
 
         The largest of normal deviates is Blom's estimate (1958). Raises :class:`WeirError` where no clock is left.
         """
+        if count < 2:
+            return self
+        from statistics import NormalDist
+
         deviates = NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
         if spread * deviates >= 1:
             raise WeirError(f"boards.spread {spread:g}: the slowest of {count} boards would have no clock left")
