@@ -42,7 +42,7 @@ def seconds(task: Task, chip: Chip, constants: Mapping[str, Constants]) -> Any:
 def _each(task: Task, of: Callable[[Task], Any]) -> Any:
     """A figure of each design point by its own class: attention over one new position decodes, over more it fills."""
     single = np.asarray(task.fresh) == 1
-    if not task.attends or single.all() or not single.any():
+    if not task.attends or task.prompt or single.all() or not single.any():
         return of(task)
     return np.where(single, of(replace(task, fresh=1.0)), of(task))
 
@@ -93,7 +93,7 @@ def kernel_class(task: Task) -> str:
         return "experts"
     if not task.attends or len(task.products) < 2:
         return "product"
-    phase = "decode" if np.all(np.asarray(task.fresh) == 1) else "prefill"
+    phase = "decode" if np.all(np.asarray(task.fresh) == 1) and not task.prompt else "prefill"
     scores, average = task.products[0], task.products[-1]
     latent = scores.kept == average.kept or not scores.lasts  # one state for keys and values, or expanded from one
     return f"latent_{phase}" if latent else phase

@@ -39,6 +39,7 @@ class Task:
     again: Any = 0.0  # bytes that pass until it runs again on the same operands, as in benchmarks; 0: it never does
     attends: bool = False  # its products are between activations or with state: attention
     fresh: Any = 1.0  # new positions that its queries come from
+    prompt: bool = False  # which are prompts, however few they are
     wide: Any = 1.0  # elements in a row of what a kernel without products writes
     rows: Any = 1.0  # such rows
     work: str = "map"  # what such a kernel does: map, reduce, curve (transcendental), turn (positions) or narrow

@@ -23,6 +23,7 @@ from sim.model.products import Product
 from sim.model.step import Work
 from sim.model.task import Task
 from sim.model.timing import Clock, Timed
+from sim.serving.engines import software
 from sim.serving.launches import launching
 from sim.silicon.measured import Measured, column, known
 
@@ -107,17 +108,15 @@ class Engine:
 
     eager: bool = False  # latent attention is launched kernel by kernel
     divided: bool = False  # and its context is divided
-    flash: bool | None = None  # other attention is FlashAttention's kernel alone, or never
     unrecorded: tuple[str, ...] = ()  # types whose products the host launches one by one
 
 
-# By how a row's source begins.  The last two take FlashAttention 3 on Hopper and turn positions in other kernels (vLLM:
-# v1/attention/backends/flash_attn.py, whose forward writes no cache since pull request 25954; SGLang: its docs on
-# attention backends).  What is recorded as a graph: ai-dynamo/aiconfigurator, collector/vllm/collect_gemm.py.
+# By how a row's source begins, with the engine's name last.  What is recorded as a graph: ai-dynamo/aiconfigurator,
+# collector/vllm/collect_gemm.py.
 _ENGINES = {
-    "aiconfigurator:trtllm": Engine(flash=False),
-    "aiconfigurator:vllm": Engine(eager=True, divided=True, flash=True, unrecorded=("bfp8",)),
-    "aiconfigurator:sglang": Engine(flash=True),
+    "aiconfigurator:trtllm": Engine(),
+    "aiconfigurator:vllm": Engine(eager=True, divided=True, unrecorded=("bfp8",)),
+    "aiconfigurator:sglang": Engine(),
 }
 
 
@@ -267,8 +266,8 @@ def _attention(rows: Measured) -> Iterator[Case]:
         cascade = parse(text, name=rows.operation, b=1, g=1, r=1, p=1, c=0, e=1, u=1, m="C + P")
         new = {"p": s[at], "c": s[at] * 0} if fresh else {"p": 1, "c": s[at] - 1}
         made = _case(name, at, cascade, b=b[at], g=kv[at], r=h[at] / kv[at], e=e[at], u=e[at], **new)
-        flash = _ENGINES.get(engine, Engine()).flash
-        yield replace(made, tasks=tuple(replace(t, flash=flash) for t in made.tasks))
+        flash = software(engine.partition(":")[2]).flash if engine else None
+        yield replace(made, tasks=tuple(replace(t, flash=flash, prompt=fresh) for t in made.tasks))
 
 
 def _latent(rows: Measured) -> Iterator[Case]:
@@ -282,8 +281,9 @@ def _latent(rows: Measured) -> Iterator[Case]:
         else:
             cascade = parse(_EXPANDED, name="mla", b=1, g=1, r=1, p=1, c=0, e=192, u=128, m="C + P")
             made = _case(name, at, cascade, b=b[at], g=h[at], p=s[at], c=s[at] * 0)
-        does = _ENGINES.get(engine, Engine())
-        yield replace(made, tasks=tuple(replace(t, divided=does.divided) for t in made.tasks), eager=does.eager)
+        does, prompt = _ENGINES.get(engine, Engine()), phase != "decode"
+        own = tuple(replace(t, divided=does.divided, prompt=prompt) for t in made.tasks)
+        yield replace(made, tasks=own, eager=does.eager)
 
 
 def _experts(rows: Measured) -> Iterator[Case]:

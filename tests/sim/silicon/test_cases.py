@@ -36,6 +36,15 @@ def test_engines_with_flash_attention_are_timed_with_it_and_the_vendors_is_not(t
     assert mine == (vllm_or_vendor(operation, vllm, vendor))
 
 
+def test_a_measured_prompt_of_one_token_is_one_alone_and_beside_longer_ones(tmp_path: Path) -> None:
+    line = "h100_sxm,8,{},96,1,128,bfloat16,bfloat16,36,aiconfigurator:trtllm/1.3.0"
+    both = seconds(written(tmp_path, "attention_prefill", ATTENTION, line.format(1), line.format(512)))
+    [alone] = seconds(written(tmp_path, "attention_prefill", ATTENTION, line.format(1)))
+    [decoded] = seconds(written(tmp_path, "attention_decode", ATTENTION, line.format(1)))
+    assert alone == pytest.approx(both[0], rel=1e-12)
+    assert alone > 1.2 * decoded  # which neither turns positions nor writes a prompt's cache in kernels of its own
+
+
 def vllm_or_vendor(operation: str, vllm: float, vendor: float) -> float:
     """With 48 queries a key head the better kernel is FlashAttention's in decoding; prompts take the vendor's."""
     return vllm if operation == "attention_decode" else vendor
